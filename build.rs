@@ -1,0 +1,33 @@
+//! Compiles `proto/` into Rust with a pure-Rust compiler, so that no `protoc` need be installed.
+//!
+//! Never runs anything but the compiler, and writes only under `OUT_DIR`.
+//! Called by cargo; `src/proto` includes what it writes.
+
+use prost::Message as _;
+use std::path::PathBuf;
+
+const SERVICES: [&str; 2] = ["servos/keyd/v1/key_service.proto", "servos/keyd/v1/key_admin.proto"];
+const RECORDS: [&str; 1] = ["servos/keyd/store/v1/records.proto"];
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    println!("cargo:rerun-if-changed=proto");
+    let out = PathBuf::from(std::env::var_os("OUT_DIR").ok_or("cargo sets OUT_DIR")?);
+
+    let services = protox::compile(SERVICES, ["proto"])?;
+    // Reflection serves exactly the services; the store's records are nobody's business.
+    std::fs::write(out.join("services.bin"), services.encode_to_vec())?;
+    tonic_prost_build::configure()
+        // Messages carry plaintexts: none of them can be printed.
+        .skip_debug(["."])
+        // tonic's own codec answers a malformed message with text that names our fields.
+        .codec_path("crate::proto::codec::StrictCodec")
+        .build_server(std::env::var_os("CARGO_FEATURE_DAEMON").is_some())
+        .build_transport(false)
+        .compile_fds(services)?;
+
+    if std::env::var_os("CARGO_FEATURE_DAEMON").is_some() {
+        let records = protox::compile(RECORDS, ["proto"])?;
+        tonic_prost_build::configure().skip_debug(["."]).compile_fds(records)?;
+    }
+    Ok(())
+}

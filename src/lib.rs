@@ -1,0 +1,24 @@
+//! servos-keyd (map to be written)
+#[cfg(feature = "daemon")]
+pub mod auth;
+#[cfg(feature = "daemon")]
+pub mod cli;
+#[cfg(feature = "client")]
+pub mod client;
+#[cfg(feature = "daemon")]
+pub mod config;
+#[cfg(feature = "daemon")]
+pub mod custody;
+#[cfg(feature = "daemon")]
+pub mod operations;
+pub mod proto;
+#[cfg(feature = "daemon")]
+pub mod rpc;
+#[cfg(feature = "daemon")]
+pub mod server;
+#[cfg(feature = "daemon")]
+pub mod store;
+#[cfg(feature = "daemon")]
+pub mod sys;
+#[cfg(feature = "daemon")]
+pub mod telemetry;
