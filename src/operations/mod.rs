@@ -1,1 +1,51 @@
-//! operations
+//! What the daemon does: one file for each RPC, and the state they stand on.
+//!
+//! Must never know gRPC, a socket or a clock of its own: requests, time and randomness come in as arguments.
+//! Called by `rpc` for calls and by `cli` for starts, creations and restores.
+
+pub mod accept;
+pub mod adopt_legacy_key;
+pub mod backup;
+pub mod create;
+pub mod create_key;
+pub mod decrypt;
+pub mod delete_key;
+pub mod encrypt;
+pub mod engine;
+pub mod export_keyring;
+pub mod install;
+pub mod issue_canary;
+pub mod key_records;
+pub mod keyring;
+pub mod ledger;
+pub mod list_keys;
+pub mod load;
+pub mod mark_check;
+pub mod progress;
+pub mod promotion;
+pub mod reencrypt;
+pub mod refusal;
+pub mod requests;
+pub mod restore;
+pub mod retire_legacy_key;
+pub mod rotate_key;
+pub mod salvage;
+pub mod self_test;
+pub mod start_failure;
+pub mod status;
+pub mod verify_canary;
+pub mod whoami;
+pub mod writer;
+
+// What requests are made of: `rpc` parses into these without naming `custody`.
+pub use crate::custody::context::Context;
+pub use crate::custody::id::Fingerprint;
+
+/// Unix seconds as people read them: RFC 3339, UTC.
+#[must_use]
+pub fn rfc3339(unix_seconds: i64) -> String {
+    time::OffsetDateTime::from_unix_timestamp(unix_seconds)
+        .ok()
+        .and_then(|time| time.format(&time::format_description::well_known::Rfc3339).ok())
+        .unwrap_or_else(|| format!("{unix_seconds} s after 1970"))
+}

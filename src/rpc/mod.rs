@@ -1,1 +1,12 @@
-//! rpc
+//! gRPC in, gRPC out: requests become operations, their outcomes become answers.
+//!
+//! Must never decide anything: checks are `auth`'s, work is `operations`', and only `status` knows codes.
+//! Called by `server`, which hands in requests with their connection's peer.
+
+pub mod answer;
+pub mod connection;
+pub mod convert;
+pub mod key_admin;
+pub mod key_service;
+pub mod request;
+pub mod status;

@@ -1,0 +1,83 @@
+//! The operations a peer can be permitted, one type for each, so that a permit names its own.
+//!
+//! Must never list an operation that no RPC or right stands for.
+//! Called by `policy`, `permit`, and every file of `operations`.
+
+/// Who an operation is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Class {
+    /// Every peer that can open a socket.
+    Component,
+    /// Administrators alone.
+    Administration,
+}
+
+/// Something a peer may be permitted to do. Implemented here only.
+pub trait Operation: sealed::Sealed {
+    /// The name of the RPC, or of the right.
+    const NAME: &'static str;
+    /// Who it is for.
+    const CLASS: Class;
+}
+
+/// An operation that is permitted key by key.
+pub trait Keyed: Operation {}
+
+/// An operation that concerns no one key.
+pub trait Whole: Operation {}
+
+mod sealed {
+    pub trait Sealed {}
+}
+
+macro_rules! operations {
+    ($($(#[$doc:meta])* $name:ident: $class:ident, $scope:ident;)*) => {
+        $(
+            $(#[$doc])*
+            #[derive(Debug)]
+            pub struct $name;
+            impl sealed::Sealed for $name {}
+            impl Operation for $name {
+                const NAME: &'static str = stringify!($name);
+                const CLASS: Class = Class::$class;
+            }
+            impl $scope for $name {}
+        )*
+
+        /// Every operation with its class, in the order of this file.
+        pub const ALL: &[(&str, Class)] = &[$((stringify!($name), Class::$class)),*];
+    };
+}
+
+operations! {
+    /// Sealing under a key.
+    Encrypt: Component, Keyed;
+    /// Opening what a key sealed.
+    Decrypt: Component, Keyed;
+    /// Moving a ciphertext to the primary version of its key.
+    ReEncrypt: Component, Keyed;
+    /// Changing a ciphertext's key or context: a right beside `ReEncrypt`.
+    Relabel: Component, Keyed;
+    /// Checking a canary.
+    VerifyCanary: Component, Whole;
+    /// Getting a canary.
+    IssueCanary: Component, Whole;
+    /// Getting the sealed keyring.
+    ExportKeyring: Component, Whole;
+    /// Asking who one is.
+    WhoAmI: Component, Whole;
+    /// Asking for the daemon's state.
+    GetStatus: Administration, Whole;
+    /// Listing keys.
+    ListKeys: Administration, Whole;
+    /// Making a key.
+    CreateKey: Administration, Keyed;
+    /// Adding a version to a key.
+    RotateKey: Administration, Keyed;
+    /// Taking a key's name away.
+    DeleteKey: Administration, Keyed;
+    /// Holding a former master key.
+    AdoptLegacyKey: Administration, Whole;
+    /// Dropping a former master key.
+    RetireLegacyKey: Administration, Whole;
+}

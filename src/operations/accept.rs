@@ -1,0 +1,42 @@
+//! Acceptance: an operator takes the store as it is, where the mark is missing, damaged or ahead of it.
+//!
+//! Must never take a store that the key does not open whole, nor go on at a generation that was seen before.
+//! Called by `cli`, with the directory locked.
+
+use super::ledger::{Places, apply};
+use super::load::{self, Authentic};
+use super::mark_check;
+use super::restore::gap_batch;
+use super::start_failure::StartFailure;
+use crate::custody::snapshot;
+use crate::store::mark::{self, Mark};
+use crate::store::port::Store;
+use crate::store::record;
+
+/// Takes a store at exactly `generation`; answers the generation it goes on at. The caller has opened it whole.
+///
+/// # Errors
+/// [`StartFailure::OtherGeneration`]; [`StartFailure::Store`] and [`StartFailure::Mark`]: the same call goes on.
+pub fn accept(
+    places: &Places,
+    authentic: Authentic,
+    store: &mut dyn Store,
+    generation: u64,
+) -> Result<u64, StartFailure> {
+    let (state, _) = authentic.state();
+    if state.generation != generation {
+        return Err(StartFailure::OtherGeneration { found: state.generation, told: generation });
+    }
+    // A damaged mark says nothing; what it had seen is lost, and the gap covers 2^32 generations of it.
+    let mark = mark::read(&places.mark).ok().flatten();
+    let next = mark_check::beyond(generation, mark.as_ref());
+    let to_come = mark::State { generation: next, ..state };
+    let Authentic { snapshot, root, store_id, mut digests, .. } = authentic;
+    let mut batch = gap_batch(&snapshot, next)?;
+    apply(&mut digests, &batch);
+    batch.puts.insert(record::MAC.to_owned(), snapshot::mac(&root, &store_id, next, &digests).to_vec());
+    mark::write(&places.mark, &Mark { now: Some(state), to_come: Some(to_come) })?;
+    store.commit(generation, next, &batch)?;
+    mark::write(&places.mark, &Mark { now: Some(to_come), to_come: None })?;
+    Ok(next)
+}

@@ -1,0 +1,54 @@
+//! AdoptLegacyKey: keeps a former master key, sealed, to open values of before servos-keyd.
+//!
+//! Must never keep a key in the clear, nor let one seal anything.
+//! Called by `rpc::key_admin`, on the writer's thread.
+
+use super::keyring::Legacy;
+use super::ledger::{Change, Ledger};
+use super::refusal::Refusal;
+use super::requests::RequestId;
+use crate::auth::operation::AdoptLegacyKey;
+use crate::auth::permit::Permit;
+use crate::custody::id::Fingerprint;
+use crate::custody::keys::{LegacyKey, MasterKey};
+use crate::custody::record_seal;
+use crate::store::record;
+use std::sync::Arc;
+
+/// Adopts a former master key, given as its file has it: 64 hex or 44 base64 characters.
+///
+/// # Errors
+/// [`Refusal::Salvage`], [`Refusal::Invalid`] (a malformed key), [`Refusal::RequestIdReused`],
+/// [`Refusal::Store`]. A key that is held already is no error.
+pub fn adopt_legacy_key(
+    _permit: &Permit<AdoptLegacyKey>,
+    ledger: &mut Ledger,
+    text: &[u8],
+    request_id: Option<String>,
+) -> Result<Fingerprint, Refusal> {
+    let engine = Arc::clone(ledger.engine());
+    engine.changes_allowed()?;
+    let key = MasterKey::parse(text.trim_ascii(), &ledger.memory)
+        .map_err(|error| Refusal::invalid("legacy_key", error.to_string()))?;
+    let fingerprint = key.fingerprint();
+    let request = RequestId::new(request_id, "AdoptLegacyKey", &[fingerprint.as_bytes()]);
+    if ledger.answered(&request)?.is_some() || engine.keyring().legacy.iter().any(|l| l.fingerprint == fingerprint) {
+        return Ok(fingerprint);
+    }
+    let legacy = key.as_legacy(&ledger.memory).map_err(Refusal::from)?;
+    let now = (engine.clock)();
+    let mut change = Change { touches_keyring: true, ..Change::default() };
+    let (name, value) = seal(ledger, &legacy, now)?;
+    change.put(name, value);
+    ledger.remember(&mut change, request, fingerprint.as_bytes().to_vec());
+    let held = Legacy { fingerprint, adopted: now, secret: Arc::new(legacy) };
+    ledger.commit(change, |keyring| keyring.legacy.insert(0, held))?;
+    Ok(fingerprint)
+}
+
+fn seal(ledger: &Ledger, legacy: &LegacyKey, now: i64) -> Result<(String, Vec<u8>), Refusal> {
+    let seal = record_seal::seal_legacy(&ledger.root, legacy, &ledger.store_id, &*ledger.engine.random)
+        .map_err(|_| Refusal::Random)?;
+    let value = record::Legacy { schema: record::SCHEMA, seal, adopted: now };
+    Ok((record::legacy(legacy.fingerprint()), record::encode(&value)))
+}

@@ -1,0 +1,74 @@
+//! What every call needs: the keyring of the moment, time, randomness, and whether changes are possible.
+//!
+//! Must never be asked to wait: it touches no disk.
+//! Called by `rpc`; made by `cli`, which brings clock and randomness.
+
+use super::keyring::Keyring;
+use super::progress::Progress;
+use super::refusal::Refusal;
+use crate::custody::random::Random;
+use std::sync::{Arc, PoisonError, RwLock};
+
+/// Tells the time: Unix seconds.
+pub type Clock = dyn Fn() -> i64 + Send + Sync;
+
+/// What the daemon said of itself at its start, for status.
+#[derive(Debug, Clone, Default)]
+pub struct Facts {
+    /// When it started: Unix seconds.
+    pub started: i64,
+    /// Path of the store.
+    pub store_path: String,
+    /// Directory of the backups.
+    pub backup_directory: String,
+    /// Where the master key was read.
+    pub key_source: String,
+    /// Whether memfd_secret holds the keys; else mlock does.
+    pub memfd_secret: bool,
+    /// What an operator should know and mend, from the start.
+    pub warnings: Vec<String>,
+    /// Decrypt-only.
+    pub salvage: bool,
+    /// Records that salvage could not open.
+    pub unopened: Vec<String>,
+}
+
+/// The keyring of the moment with what calls need beside it.
+pub struct Engine {
+    keyring: RwLock<Arc<Keyring>>,
+    /// The kernel's randomness.
+    pub random: Box<Random>,
+    /// The clock.
+    pub clock: Box<Clock>,
+    /// What was said at the start.
+    pub facts: Facts,
+    /// What the writer did last.
+    pub progress: Progress,
+}
+
+impl Engine {
+    /// An engine on a keyring that was loaded.
+    #[must_use]
+    pub fn new(keyring: Keyring, random: Box<Random>, clock: Box<Clock>, facts: Facts) -> Self {
+        Self { keyring: RwLock::new(Arc::new(keyring)), random, clock, facts, progress: Progress::default() }
+    }
+
+    /// The keyring as it stands now; a change later does not reach it.
+    #[must_use]
+    pub fn keyring(&self) -> Arc<Keyring> {
+        // A poisoned lock still holds a whole keyring: the only write is the swap below.
+        Arc::clone(&self.keyring.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(super) fn publish(&self, keyring: Keyring) {
+        *self.keyring.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(keyring);
+    }
+
+    /// Refuses what salvage must not do.
+    ///
+    /// # Errors
+    /// [`Refusal::Salvage`].
+    pub fn changes_allowed(&self) -> Result<(), Refusal> {
+        if self.facts.salvage { Err(Refusal::Salvage) } else { Ok(()) }
+    }
+}

@@ -1,0 +1,252 @@
+//! The keyring as calls see it: an immutable picture of keys and versions, replaced whole at each commit.
+//!
+//! Must never hand out a version without a permit for its key.
+//! Called by the operations that seal and open; made by `load` and by `ledger` after each commit.
+
+use super::refusal::{Refusal, Rejection};
+use crate::auth::key_name::KeyName;
+use crate::auth::operation::{Decrypt, Encrypt};
+use crate::auth::permit::{Admission, Permit};
+use crate::custody::context::Context;
+use crate::custody::id::{Fingerprint, KeyId, StoreId, VersionId};
+use crate::custody::keys::{IdentityKey, LegacyKey, VersionKey};
+use crate::custody::random::Random;
+use crate::custody::{legacy, message};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use zeroize::Zeroizing;
+
+/// What a version may do. A version that seals is the primary of its key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum VersionState {
+    /// Opens, and seals if it is primary.
+    Enabled,
+    /// Neither.
+    Disabled,
+}
+
+/// What a version sealed since the daemon started. For status only: there is no limit to enforce.
+#[derive(Default)]
+pub struct Usage {
+    messages: AtomicU64,
+    bytes: AtomicU64,
+}
+
+impl Usage {
+    fn count(&self, bytes: usize) {
+        self.messages.fetch_add(1, Ordering::Relaxed);
+        self.bytes.fetch_add(u64::try_from(bytes).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    /// Messages and plaintext bytes.
+    #[must_use]
+    pub fn sealed(&self) -> (u64, u64) {
+        (self.messages.load(Ordering::Relaxed), self.bytes.load(Ordering::Relaxed))
+    }
+}
+
+/// A version of a key.
+#[derive(Clone)]
+pub struct Version {
+    /// Its id, as it stands in ciphertexts.
+    pub id: VersionId,
+    /// The key it belongs to.
+    pub key_id: KeyId,
+    /// That key's name; of a deleted key, the name it had.
+    pub key: KeyName,
+    /// Its number, 1 and up.
+    pub number: u32,
+    /// What it may do.
+    pub state: VersionState,
+    /// When it was made: Unix seconds.
+    pub created: i64,
+    /// What it sealed.
+    pub usage: Arc<Usage>,
+    pub(super) secret: Arc<VersionKey>,
+}
+
+impl Version {
+    /// Seals under this version.
+    ///
+    /// # Errors
+    /// [`Refusal::Random`] if the kernel gives no salt.
+    pub fn seal(
+        &self,
+        permit: &Permit<Encrypt>,
+        context: &Context,
+        plaintext: &[u8],
+        random: &Random,
+    ) -> Result<Vec<u8>, Refusal> {
+        if !permit.covers(&self.key) {
+            return Err(Refusal::NoSuchKey);
+        }
+        let sealed = message::seal(&self.secret, context, plaintext, random).map_err(|_| Refusal::Random)?;
+        self.usage.count(plaintext.len());
+        Ok(sealed)
+    }
+
+    /// Opens what this version sealed.
+    ///
+    /// # Errors
+    /// [`Refusal::Rejected`] if it is damaged or has another context.
+    pub fn open(
+        &self,
+        permit: &Permit<Decrypt>,
+        context: &Context,
+        value: &[u8],
+    ) -> Result<Zeroizing<Vec<u8>>, Refusal> {
+        if !permit.covers(&self.key) {
+            return Err(Refusal::Rejected(Rejection::OtherKey));
+        }
+        message::open(&self.secret, context, value).map_err(|_| Refusal::Rejected(Rejection::DoesNotOpen))
+    }
+}
+
+/// A data key.
+#[derive(Clone)]
+pub struct DataKey {
+    /// Its id, never used again.
+    pub id: KeyId,
+    /// Its name; of a deleted key, the name it had.
+    pub name: KeyName,
+    /// When it was made: Unix seconds.
+    pub created: i64,
+    /// The number of the primary version; 0 before the first.
+    pub primary: u32,
+    /// The number of the version that waits for its backup; 0 for none.
+    pub promoting: u32,
+    /// When its name was taken away: Unix seconds; 0 while it is in use.
+    pub deleted: i64,
+    /// Its versions by number.
+    pub versions: BTreeMap<u32, Arc<Version>>,
+}
+
+impl DataKey {
+    /// Whether its name was taken away.
+    #[must_use]
+    pub fn is_deleted(&self) -> bool {
+        self.deleted != 0
+    }
+}
+
+/// A former master key that opens legacy values.
+#[derive(Clone)]
+pub struct Legacy {
+    /// Its fingerprint.
+    pub fingerprint: Fingerprint,
+    /// Since when it is held: Unix seconds.
+    pub adopted: i64,
+    pub(super) secret: Arc<LegacyKey>,
+}
+
+/// Generations that the store never had: `from < generation < to`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Gap {
+    /// The generation before the gap.
+    pub from: u64,
+    /// The generation after it.
+    pub to: u64,
+}
+
+/// The master key in use, as far as it may be told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MasterKeyFacts {
+    /// Its fingerprint.
+    pub fingerprint: Fingerprint,
+    /// Since when it is in use: Unix seconds.
+    pub since: i64,
+    /// Whether it was adopted from components that hold it too.
+    pub shared: bool,
+}
+
+/// Keys, versions and what else calls need, at one generation.
+#[derive(Clone)]
+pub struct Keyring {
+    /// The store's id.
+    pub store_id: StoreId,
+    /// The store's generation.
+    pub generation: u64,
+    /// The generation at which a version or seal last changed.
+    pub keyring: u64,
+    /// Finished master rotations.
+    pub rotations: u32,
+    /// When the store was made: Unix seconds.
+    pub created: i64,
+    /// Generations that the store never had.
+    pub gaps: Vec<Gap>,
+    /// The master key in use.
+    pub master: MasterKeyFacts,
+    /// Every key, deleted ones included, by id.
+    pub keys: HashMap<KeyId, Arc<DataKey>>,
+    /// The keys in use by name.
+    pub names: BTreeMap<KeyName, KeyId>,
+    /// Every version by id.
+    pub versions: HashMap<VersionId, Arc<Version>>,
+    /// Legacy keys, newest first.
+    pub legacy: Vec<Legacy>,
+    pub(super) identity: Arc<IdentityKey>,
+}
+
+impl Keyring {
+    /// A key in use.
+    ///
+    /// # Errors
+    /// [`Refusal::NoSuchKey`].
+    pub fn key(&self, name: &KeyName) -> Result<&Arc<DataKey>, Refusal> {
+        self.names.get(name).and_then(|id| self.keys.get(id)).ok_or(Refusal::NoSuchKey)
+    }
+
+    /// The version that seals under a key.
+    ///
+    /// # Errors
+    /// [`Refusal::NoSuchKey`], [`Refusal::NoPrimary`].
+    pub fn primary(&self, name: &KeyName) -> Result<&Arc<Version>, Refusal> {
+        let key = self.key(name)?;
+        key.versions.get(&key.primary).ok_or(Refusal::NoPrimary)
+    }
+
+    /// The version that a ciphertext names, if it opens, with the permit to use it.
+    ///
+    /// # Errors
+    /// [`Refusal::VersionUnknown`], [`Refusal::VersionDisabled`], [`Refusal::Denied`], and
+    /// [`Refusal::Rejected`] if the caller expects another key.
+    pub fn opener(
+        &self,
+        id: VersionId,
+        expected: Option<&str>,
+        admission: &Admission<'_, Decrypt>,
+    ) -> Result<(&Arc<Version>, Permit<Decrypt>), Refusal> {
+        let version = self.versions.get(&id).ok_or(Refusal::VersionUnknown(id))?;
+        if expected.is_some_and(|name| name != version.key.as_str()) {
+            return Err(Refusal::Rejected(Rejection::OtherKey));
+        }
+        let permit = admission.for_key(&version.key)?;
+        match version.state {
+            VersionState::Enabled => Ok((version, permit)),
+            VersionState::Disabled => Err(Refusal::VersionDisabled(id)),
+        }
+    }
+
+    /// Whether a version seals under its key now.
+    #[must_use]
+    pub fn is_primary(&self, version: &Version) -> bool {
+        self.keys.get(&version.key_id).is_some_and(|key| !key.is_deleted() && key.primary == version.number)
+    }
+
+    /// Opens a legacy value with the legacy keys, newest first.
+    ///
+    /// # Errors
+    /// [`Refusal::Rejected`] if none opens it, [`Refusal::Denied`].
+    pub fn open_legacy(
+        &self,
+        value: &[u8],
+        admission: &Admission<'_, Decrypt>,
+    ) -> Result<Zeroizing<Vec<u8>>, Refusal> {
+        admission.for_key(&KeyName::legacy())?;
+        self.legacy
+            .iter()
+            .find_map(|key| legacy::open(&key.secret, value).ok())
+            .ok_or(Refusal::Rejected(Rejection::Legacy))
+    }
+}

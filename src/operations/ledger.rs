@@ -1,0 +1,259 @@
+//! The one writer's state: the store with the keys that seal its records, and the commit that keeps both true.
+//!
+//! Must never acknowledge what is not durable, nor let memory and disk tell different stories.
+//! Called by the operations that change something, on the writer's thread alone.
+
+use super::engine::Engine;
+use super::key_records::Maker;
+use super::keyring::Keyring;
+use super::refusal::Refusal;
+use crate::custody::id::StoreId;
+use crate::custody::keys::{LockedMemory, MasterKey, RootKey};
+use crate::custody::snapshot;
+use crate::store::mark::{self, Mark, State};
+use crate::store::port::{Batch, Snapshot, Store, StoreError};
+use crate::store::record;
+use crate::telemetry::events;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// Digests of records by name: what the snapshot MAC is made over.
+pub type Digests = BTreeMap<String, [u8; 32]>;
+
+/// Where the daemon's files lie, and how many backups it keeps.
+#[derive(Debug, Clone)]
+pub struct Places {
+    /// The store.
+    pub store: PathBuf,
+    /// Its high-water mark.
+    pub mark: PathBuf,
+    /// The directory of backups.
+    pub backups: PathBuf,
+    /// Backups kept whatever their age.
+    pub keep: usize,
+    /// The age in seconds under which a backup is kept whatever their number.
+    pub keep_for: u64,
+}
+
+/// A set of puts and deletes that is committed as one.
+#[derive(Default)]
+pub struct Change {
+    pub(super) batch: Batch,
+    /// A version or a seal changes: exports that components keep are too old from here on.
+    pub(super) touches_keyring: bool,
+    /// Dropped values must not stay in the file.
+    pub(super) rewrites: bool,
+    /// The request that the change answers, remembered in the same commit.
+    pub(super) request: Option<(String, record::Request)>,
+}
+
+impl Change {
+    pub(super) fn put(&mut self, name: String, value: Vec<u8>) -> &mut Self {
+        self.batch.puts.insert(name, value);
+        self
+    }
+
+    pub(super) fn delete(&mut self, name: String) -> &mut Self {
+        self.batch.deletes.insert(name);
+        self
+    }
+}
+
+/// What the writer holds.
+pub struct Ledger {
+    pub(super) store: Box<dyn Store>,
+    pub(super) places: Places,
+    pub(super) memory: LockedMemory,
+    pub(super) master: MasterKey,
+    pub(super) root: RootKey,
+    pub(super) store_id: StoreId,
+    pub(super) generation: u64,
+    pub(super) digests: Digests,
+    pub(super) meta: record::Meta,
+    pub(super) requests: BTreeMap<String, record::Request>,
+    pub(super) engine: Arc<Engine>,
+    /// A panic broke off a change: memory may not be what the disk is.
+    pub(super) suspended: bool,
+}
+
+impl Ledger {
+    /// The writer's state for a store that was loaded; `engine` is made on its keyring.
+    ///
+    /// # Errors
+    /// [`Refusal::Damaged`] if the store does not hold what was loaded from it.
+    pub fn new(
+        mut store: Box<dyn Store>,
+        places: Places,
+        loaded: LoadedSecrets,
+        engine: Arc<Engine>,
+        memory: LockedMemory,
+    ) -> Result<Self, Refusal> {
+        let keyring = engine.keyring();
+        let found = store.read(record::MAC)?;
+        if found != Some(loaded.mac) {
+            return Err(Refusal::Damaged("it changed while it was opened".to_owned()));
+        }
+        engine.progress.committed(loaded.digests.len() + 1);
+        Ok(Self {
+            store,
+            places,
+            memory,
+            master: loaded.master,
+            root: loaded.root,
+            store_id: keyring.store_id,
+            generation: keyring.generation,
+            digests: loaded.digests,
+            meta: loaded.meta,
+            requests: loaded.requests,
+            engine,
+            suspended: false,
+        })
+    }
+
+    /// The engine that this ledger publishes to.
+    #[must_use]
+    pub fn engine(&self) -> &Arc<Engine> {
+        &self.engine
+    }
+
+    /// Every record as the store has it now.
+    ///
+    /// # Errors
+    /// [`Refusal::Store`]; [`Refusal::Damaged`] if the store is not at the generation that was last committed.
+    pub(super) fn snapshot(&mut self) -> Result<Snapshot, Refusal> {
+        let snapshot = self.store.load()?;
+        if snapshot.generation != self.generation {
+            let found = snapshot.generation;
+            return Err(StoreError::Conflict { expected: self.generation, found }.into());
+        }
+        Ok(snapshot)
+    }
+
+    /// Commits a change, durably, and then publishes what it means for calls.
+    ///
+    /// # Errors
+    /// [`Refusal::Store`]: nothing was changed, on disk or in memory.
+    pub(super) fn commit(&mut self, change: Change, publish: impl FnOnce(&mut Keyring)) -> Result<(), Refusal> {
+        if self.suspended {
+            return Err(Refusal::Suspended);
+        }
+        let next = self.generation.saturating_add(1);
+        self.commit_at(next, change, publish)
+    }
+
+    fn commit_at(
+        &mut self,
+        next: u64,
+        mut change: Change,
+        publish: impl FnOnce(&mut Keyring),
+    ) -> Result<(), Refusal> {
+        let mut meta = self.meta.clone();
+        if change.touches_keyring {
+            meta.keyring = next;
+            change.put(record::META.to_owned(), record::encode(&meta));
+        }
+        if let Some((id, request)) = &change.request {
+            let (name, value) = (record::request(id), record::encode(request));
+            change.put(name, value);
+        }
+        let forgotten = self.forget_old_requests(&mut change);
+        let undo = apply(&mut self.digests, &change.batch);
+        let mac = snapshot::mac(&self.root, &self.store_id, next, &self.digests);
+        change.put(record::MAC.to_owned(), mac.to_vec());
+
+        let done = if change.rewrites {
+            self.store.commit_rewriting(self.generation, next, &change.batch)
+        } else {
+            self.store.commit(self.generation, next, &change.batch)
+        };
+        if let Err(error) = done {
+            if !self.is_durable(next, &mac) {
+                revert(&mut self.digests, undo);
+                self.engine.progress.failed();
+                return Err(error.into());
+            }
+        }
+        self.generation = next;
+        self.meta = meta;
+        for id in forgotten {
+            self.requests.remove(&id);
+        }
+        self.requests.extend(change.request);
+        self.engine.progress.committed(self.digests.len() + 1);
+        self.publish(publish);
+        self.write_mark();
+        Ok(())
+    }
+
+    /// Whether a commit that reported a failure is in the store all the same: a failing sync leaves that open.
+    fn is_durable(&mut self, next: u64, mac: &[u8; 32]) -> bool {
+        self.store
+            .load()
+            .is_ok_and(|found| found.generation == next && found.records.get(record::MAC).is_some_and(|m| m == mac))
+    }
+
+    /// What new keys and versions are made with.
+    pub(super) fn maker<'m>(&'m self, engine: &'m Engine) -> Maker<'m> {
+        Maker {
+            store_id: &self.store_id,
+            root: &self.root,
+            memory: &self.memory,
+            random: &*engine.random,
+            now: (engine.clock)(),
+        }
+    }
+
+    /// Lets calls see the commit.
+    fn publish(&self, change: impl FnOnce(&mut Keyring)) {
+        let mut keyring = Keyring::clone(&self.engine.keyring());
+        keyring.generation = self.generation;
+        keyring.keyring = self.meta.keyring;
+        change(&mut keyring);
+        self.engine.publish(keyring);
+    }
+
+    /// Brings the mark up to the store. A failure costs protection against an older file, not the call.
+    pub(super) fn write_mark(&self) {
+        let mark = Mark { now: Some(self.state()), to_come: None };
+        match mark::write(&self.places.mark, &mark) {
+            Ok(()) => self.engine.progress.marked(self.generation),
+            Err(error) => tracing::error!(
+                event = events::MARK_FAILED,
+                path = %self.places.mark.display(),
+                error = %error,
+                "the high-water mark could not be written; the next commit tries again"
+            ),
+        }
+    }
+
+    /// The state that a mark names.
+    pub(super) fn state(&self) -> State {
+        State {
+            store_id: *self.store_id.as_bytes(),
+            generation: self.generation,
+            root_id: *self.root.id().as_bytes(),
+        }
+    }
+}
+
+/// Brings digests up to a batch; returns what they were, for [`revert`].
+pub(super) fn apply(digests: &mut Digests, batch: &Batch) -> Vec<(String, Option<[u8; 32]>)> {
+    let mut undo = Vec::with_capacity(batch.puts.len() + batch.deletes.len());
+    for (name, value) in &batch.puts {
+        undo.push((name.clone(), digests.insert(name.clone(), snapshot::digest(value))));
+    }
+    for name in &batch.deletes {
+        undo.push((name.clone(), digests.remove(name)));
+    }
+    undo
+}
+
+fn revert(digests: &mut Digests, undo: Vec<(String, Option<[u8; 32]>)>) {
+    for (name, before) in undo.into_iter().rev() {
+        match before {
+            Some(digest) => digests.insert(name, digest),
+            None => digests.remove(&name),
+        };
+    }
+}

@@ -1,0 +1,318 @@
+//! Loading: from a snapshot's bytes to a keyring, in the order of trust.
+//!
+//! Must never believe a record before the root is open and the snapshot's MAC is right, and writes nothing.
+//! Called by `cli` at a start, and by `restore`, `accept` and `salvage`.
+
+use super::keyring::{DataKey, Gap, Keyring, Legacy, MasterKeyFacts, Usage, Version, VersionState};
+use super::ledger::Digests;
+use super::start_failure::StartFailure;
+use crate::auth::key_name::KeyName;
+use crate::custody::id::{Fingerprint, KeyId, RootId, StoreId, VersionId};
+use crate::custody::keys::{IdentityKey, LockedMemory, MasterKey, RootKey};
+use crate::custody::{record_seal, snapshot};
+use crate::store::mark::State;
+use crate::store::port::Snapshot;
+use crate::store::record::{self, Record, RecordError, RecordName};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+/// A snapshot whose root is open and whose MAC is right.
+pub struct Authentic {
+    pub(super) snapshot: Snapshot,
+    pub(super) master: MasterKey,
+    pub(super) root: RootKey,
+    pub(super) store_id: StoreId,
+    pub(super) digests: Digests,
+    pub(super) facts: MasterKeyFacts,
+    pub(super) previous_root: Option<RootId>,
+}
+
+/// A store that was read whole.
+pub struct Loaded {
+    /// What calls see.
+    pub keyring: Keyring,
+    pub(super) master: MasterKey,
+    pub(super) root: RootKey,
+    pub(super) meta: record::Meta,
+    pub(super) requests: BTreeMap<String, record::Request>,
+    pub(super) digests: Digests,
+}
+
+impl Authentic {
+    /// The store's state as a mark names it, and the id of the previous root, if one is kept.
+    #[must_use]
+    pub fn state(&self) -> (State, Option<RootId>) {
+        let state = State {
+            store_id: *self.store_id.as_bytes(),
+            generation: self.snapshot.generation,
+            root_id: *self.root.id().as_bytes(),
+        };
+        (state, self.previous_root)
+    }
+
+    pub(super) fn mac_fits(&self) -> bool {
+        let mac = self.mac().map_or(&[][..], Vec::as_slice);
+        snapshot::verify(&self.root, &self.store_id, self.snapshot.generation, &self.digests, mac)
+    }
+
+    /// The MAC of the snapshot: what a second look at the same store must find again.
+    #[must_use]
+    pub fn mac(&self) -> Option<&Vec<u8>> {
+        self.snapshot.records.get(record::MAC)
+    }
+}
+
+/// Opens the root with the master key, and checks the MAC.
+///
+/// # Errors
+/// [`StartFailure::WrongKey`], [`StartFailure::Damaged`], [`StartFailure::NewerSchema`].
+pub fn authenticate(
+    snapshot: Snapshot,
+    master: MasterKey,
+    memory: &LockedMemory,
+) -> Result<Authentic, StartFailure> {
+    let (store_id, root, facts, previous_root) = open_root(&snapshot, &master, memory)?;
+    let digests = digests(&snapshot);
+    let authentic = Authentic { snapshot, master, root, store_id, digests, facts, previous_root };
+    if authentic.mac_fits() { Ok(authentic) } else { Err(damaged("its records do not fit its MAC")) }
+}
+
+pub(super) fn digests(snapshot: &Snapshot) -> Digests {
+    let records = snapshot.records.iter().filter(|(name, _)| *name != record::MAC);
+    records.map(|(name, value)| (name.clone(), snapshot::digest(value))).collect()
+}
+
+type Opened = (StoreId, RootKey, MasterKeyFacts, Option<RootId>);
+
+/// The first step of trust: `master` as hostile input, and the root that only the right key opens.
+pub(super) fn open_root(
+    snapshot: &Snapshot,
+    master: &MasterKey,
+    memory: &LockedMemory,
+) -> Result<Opened, StartFailure> {
+    let sealed: record::Master = required(snapshot, record::MASTER)?;
+    let store_id = StoreId::from_slice(&sealed.store_id).ok_or_else(|| damaged("its id is malformed"))?;
+    let seals: Vec<&record::MasterSeal> = sealed.current.iter().chain(&sealed.pending).collect();
+    let expected: Vec<Fingerprint> = seals.iter().map(|seal| owner(&seal.root)).collect::<Result<_, _>>()?;
+    let canary: record::Canary = required(snapshot, record::CANARY)?;
+    let canaries: Vec<Fingerprint> = canary.seals.iter().map(|seal| owner(seal)).collect::<Result<_, _>>()?;
+    if expected.is_empty() || canaries.len() != expected.len() || !canaries.iter().all(|c| expected.contains(c)) {
+        return Err(damaged("root and canary are sealed under different master keys"));
+    }
+    let given = master.fingerprint();
+    let Some(seal) = seals.iter().zip(&expected).find(|(_, owner)| **owner == given).map(|(seal, _)| *seal) else {
+        return Err(wrong_key(&seals, &expected, given));
+    };
+    let root = record_seal::open_root(master, &seal.root, &store_id, memory)
+        .map_err(|_| damaged("the root does not open"))?;
+    let previous = match sealed.previous_root.as_slice() {
+        [] => None,
+        bytes => Some(
+            record_seal::open_previous_root(&root, bytes, &store_id, memory)
+                .map_err(|_| damaged("the previous root does not open"))?
+                .id(),
+        ),
+    };
+    Ok((store_id, root, MasterKeyFacts { fingerprint: given, since: seal.since, shared: seal.shared }, previous))
+}
+
+fn owner(seal: &[u8]) -> Result<Fingerprint, StartFailure> {
+    record_seal::header_owner(seal).map(Fingerprint::from_bytes).ok_or_else(|| damaged("a seal is malformed"))
+}
+
+fn wrong_key(seals: &[&record::MasterSeal], expected: &[Fingerprint], given: Fingerprint) -> StartFailure {
+    let expected: Vec<String> = expected.iter().map(ToString::to_string).collect();
+    let since = seals.first().map_or(0, |seal| seal.since);
+    StartFailure::WrongKey { expected: expected.join(" or "), since: super::rfc3339(since), given }
+}
+
+pub(super) fn damaged(what: impl Into<String>) -> StartFailure {
+    StartFailure::Damaged(what.into())
+}
+
+fn required<T: Record>(snapshot: &Snapshot, name: &str) -> Result<T, StartFailure> {
+    let bytes = snapshot.records.get(name).ok_or_else(|| damaged(format!("record {name} is missing")))?;
+    decode(name, bytes)
+}
+
+pub(super) fn decode<T: Record>(name: &str, bytes: &[u8]) -> Result<T, StartFailure> {
+    record::decode(name, bytes).map_err(|error| match error {
+        RecordError::NewerSchema { .. } => StartFailure::NewerSchema(error.to_string()),
+        RecordError::Malformed { .. } => damaged(error.to_string()),
+    })
+}
+
+/// Reads everything else: canary first, then identity, legacy keys, keys and versions.
+///
+/// # Errors
+/// [`StartFailure::Damaged`], [`StartFailure::NewerSchema`].
+pub fn open(authentic: Authentic, memory: &LockedMemory) -> Result<Loaded, StartFailure> {
+    let mut unopened = Vec::new();
+    let loaded = open_records(authentic, memory, &mut unopened)?;
+    match unopened.into_iter().next() {
+        Some(failure) => Err(failure.1),
+        None => Ok(loaded),
+    }
+}
+
+/// Like [`open`], but what does not open is listed, and the rest goes on.
+///
+/// # Errors
+/// Nothing that concerns one record: only a store without its identity cannot be opened at all.
+pub(super) fn open_records(
+    authentic: Authentic,
+    memory: &LockedMemory,
+    unopened: &mut Vec<(String, StartFailure)>,
+) -> Result<Loaded, StartFailure> {
+    let Authentic { snapshot, master, root, store_id, digests, facts, .. } = authentic;
+    let mut reader = Reader { snapshot: &snapshot, root: &root, store_id, memory, unopened };
+    reader.check_canary(&master);
+    let meta: record::Meta = reader.one(record::META).unwrap_or_default();
+    let identity = reader.identity()?;
+    let mut keyring = Keyring {
+        store_id,
+        generation: snapshot.generation,
+        keyring: meta.keyring,
+        rotations: meta.rotations,
+        created: meta.created,
+        gaps: meta.gaps.iter().map(|gap| Gap { from: gap.from, to: gap.to }).collect(),
+        master: facts,
+        keys: HashMap::new(),
+        names: BTreeMap::new(),
+        versions: HashMap::new(),
+        legacy: Vec::new(),
+        identity: Arc::new(identity),
+    };
+    let requests = reader.records(&mut keyring);
+    Ok(Loaded { keyring, master, root, meta, requests, digests })
+}
+
+struct Reader<'r> {
+    snapshot: &'r Snapshot,
+    root: &'r RootKey,
+    store_id: StoreId,
+    memory: &'r LockedMemory,
+    unopened: &'r mut Vec<(String, StartFailure)>,
+}
+
+impl Reader<'_> {
+    fn fault(&mut self, name: &str, failure: StartFailure) {
+        self.unopened.push((name.to_owned(), failure));
+    }
+
+    fn one<T: Record>(&mut self, name: &str) -> Option<T> {
+        required(self.snapshot, name).map_err(|failure| self.fault(name, failure)).ok()
+    }
+
+    fn check_canary(&mut self, master: &MasterKey) {
+        let Some(canary) = self.one::<record::Canary>(record::CANARY) else { return };
+        let ours = *master.fingerprint().as_bytes();
+        let opens = canary
+            .seals
+            .iter()
+            .filter(|seal| record_seal::header_owner(seal) == Some(ours))
+            .any(|seal| record_seal::open_canary(master, seal, &self.store_id).is_ok());
+        if !opens {
+            self.fault(record::CANARY, damaged("the canary does not open"));
+        }
+    }
+
+    fn identity(&mut self) -> Result<IdentityKey, StartFailure> {
+        let identity: record::Identity = required(self.snapshot, record::IDENTITY)?;
+        record_seal::open_identity(self.root, &identity.seal, &self.store_id, self.memory)
+            .map_err(|_| damaged("record identity does not open"))
+    }
+
+    /// Everything that is there more than once. Keys come before their versions in the order of names.
+    fn records(&mut self, keyring: &mut Keyring) -> BTreeMap<String, record::Request> {
+        let mut keys: BTreeMap<KeyId, DataKey> = BTreeMap::new();
+        let mut requests = BTreeMap::new();
+        let snapshot = self.snapshot;
+        for (name, value) in &snapshot.records {
+            let done = match RecordName::parse(name) {
+                Some(RecordName::Key(id)) => self.key(name, value, KeyId::from_bytes(id)).map(|key| {
+                    keys.insert(key.id, key);
+                }),
+                Some(RecordName::Version(id)) => self.version(name, value, VersionId::from_bytes(id), &mut keys),
+                Some(RecordName::Legacy(id)) => self
+                    .legacy(name, value, Fingerprint::from_bytes(id))
+                    .map(|legacy| keyring.legacy.push(legacy)),
+                Some(RecordName::Request(_)) => decode(name, value).map(|request| {
+                    requests.insert(name.trim_start_matches("request/").to_owned(), request);
+                }),
+                Some(RecordName::History(_)) => decode::<record::History>(name, value).map(drop),
+                Some(_) => Ok(()),
+                None => Err(StartFailure::NewerSchema(format!("record {name} is unknown"))),
+            };
+            if let Err(failure) = done {
+                self.fault(name, failure);
+            }
+        }
+        for key in keys.into_values() {
+            self.check_whole(&key);
+            keyring.replace_key(key);
+        }
+        keyring.legacy.sort_by_key(|legacy| std::cmp::Reverse((legacy.adopted, legacy.fingerprint)));
+        requests
+    }
+
+    fn key(&self, name: &str, value: &[u8], id: KeyId) -> Result<DataKey, StartFailure> {
+        let key: record::Key = decode(name, value)?;
+        let key_name = KeyName::parse(&key.name).map_err(|_| damaged(format!("record {name} has no valid name")))?;
+        Ok(DataKey {
+            id,
+            name: key_name,
+            created: key.created,
+            primary: key.primary,
+            promoting: key.promoting,
+            deleted: key.deleted,
+            versions: BTreeMap::new(),
+        })
+    }
+
+    fn version(
+        &self,
+        name: &str,
+        value: &[u8],
+        id: VersionId,
+        keys: &mut BTreeMap<KeyId, DataKey>,
+    ) -> Result<(), StartFailure> {
+        let stored: record::Version = decode(name, value)?;
+        let orphan = || damaged(format!("record {name} belongs to no key"));
+        let key_id = KeyId::from_slice(&stored.key_id).ok_or_else(orphan)?;
+        let key = keys.get_mut(&key_id).ok_or_else(orphan)?;
+        let secret =
+            record_seal::open_version(self.root, &stored.seal, &self.store_id, key_id, id, stored.number, self.memory)
+                .map_err(|_| damaged(format!("record {name} does not open")))?;
+        // A deleted key's versions are disabled from the commit that took its name, whatever their records say yet.
+        let enabled = stored.state == i32::from(record::VersionState::Enabled) && !key.is_deleted();
+        let version = Version {
+            id,
+            key_id,
+            key: key.name.clone(),
+            number: stored.number,
+            state: if enabled { VersionState::Enabled } else { VersionState::Disabled },
+            created: stored.created,
+            usage: Arc::new(Usage::default()),
+            secret: Arc::new(secret),
+        };
+        match key.versions.insert(stored.number, Arc::new(version)) {
+            None => Ok(()),
+            Some(_) => Err(damaged(format!("record {name} has the number of another version"))),
+        }
+    }
+
+    fn legacy(&self, name: &str, value: &[u8], fingerprint: Fingerprint) -> Result<Legacy, StartFailure> {
+        let stored: record::Legacy = decode(name, value)?;
+        let secret = record_seal::open_legacy(self.root, &stored.seal, &self.store_id, fingerprint, self.memory)
+            .map_err(|_| damaged(format!("record {name} does not open")))?;
+        Ok(Legacy { fingerprint, adopted: stored.adopted, secret: Arc::new(secret) })
+    }
+
+    /// A key in use that names a primary version has it.
+    fn check_whole(&mut self, key: &DataKey) {
+        if !key.is_deleted() && key.primary != 0 && !key.versions.contains_key(&key.primary) {
+            self.fault(&record::key(key.id), damaged(format!("the primary version of {} is missing", key.name)));
+        }
+    }
+}

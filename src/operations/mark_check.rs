@@ -1,0 +1,96 @@
+//! The high-water mark against the store: is this the newest that was acknowledged here?
+//!
+//! Must never take a store for new because its mark says less than the store does of itself.
+//! Called by `cli` at a start, between the MAC and the canary.
+
+use super::start_failure::StartFailure;
+use crate::custody::id::RootId;
+use crate::store::mark::{Mark, State};
+use std::path::Path;
+
+/// Generations that a restored or accepted store skips are counted in these.
+const GAP: u64 = 1 << 32;
+
+/// Checks an authentic store against its mark.
+///
+/// # Errors
+/// [`StartFailure::MarkMissing`], [`StartFailure::MarkRefuses`].
+pub fn check(path: &Path, mark: Option<&Mark>, store: &State, previous: Option<RootId>) -> Result<(), StartFailure> {
+    let generation = store.generation;
+    let Some(mark) = mark else {
+        return Err(StartFailure::MarkMissing { mark: path.to_owned(), generation });
+    };
+    let mut problem = "it names no state".to_owned();
+    for state in mark.to_come.iter().chain(&mark.now) {
+        match misfit(state, store, previous) {
+            None => return Ok(()),
+            Some(what) => problem = what,
+        }
+    }
+    Err(StartFailure::MarkRefuses { mark: path.to_owned(), problem, generation })
+}
+
+fn misfit(mark: &State, store: &State, previous: Option<RootId>) -> Option<String> {
+    if mark.store_id != store.store_id {
+        return Some("it is the mark of another store".to_owned());
+    }
+    if store.generation < mark.generation {
+        let (newest, found) = (mark.generation, store.generation);
+        return Some(format!("it has seen generation {newest}, the store is at {found}: this is an older file"));
+    }
+    let known = mark.root_id == store.root_id || previous.is_some_and(|root| *root.as_bytes() == mark.root_id);
+    (!known).then(|| "the store is sealed under another root than the one it names".to_owned())
+}
+
+/// The generation at which a store goes on that was restored, or accepted on purpose: the next multiple of 2^32 above
+/// its own and whatever the mark has seen.
+#[must_use]
+pub fn beyond(own: u64, mark: Option<&Mark>) -> u64 {
+    let seen = mark.map_or(0, |mark| mark.now.iter().chain(&mark.to_come).map(|s| s.generation).max().unwrap_or(0));
+    (own.max(seen) / GAP).saturating_add(1).saturating_mul(GAP)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn state(generation: u64, root: u8) -> State {
+        State { store_id: [1; 16], generation, root_id: [root; 32] }
+    }
+
+    fn accepts(now: Option<State>, to_come: Option<State>, store: State, previous: Option<u8>) -> bool {
+        let previous = previous.map(|root| RootId::from_bytes([root; 32]));
+        check(Path::new("mark"), Some(&Mark { now, to_come }), &store, previous).is_ok()
+    }
+
+    #[test]
+    fn a_store_is_accepted_if_it_is_not_below_the_mark_and_under_its_root_or_the_one_before() {
+        assert!(accepts(Some(state(5, 7)), None, state(5, 7), None));
+        assert!(accepts(Some(state(5, 7)), None, state(6, 7), None));
+        assert!(!accepts(Some(state(5, 7)), None, state(4, 7), None));
+        assert!(!accepts(Some(state(5, 7)), None, state(5, 8), None));
+        assert!(accepts(Some(state(5, 7)), None, state(5, 8), Some(7)));
+        assert!(!accepts(Some(State { store_id: [2; 16], ..state(5, 7) }), None, state(5, 7), None));
+    }
+
+    #[test]
+    fn either_line_of_an_unfinished_mark_is_accepted() {
+        assert!(accepts(None, Some(state(1, 7)), state(1, 7), None));
+        assert!(accepts(Some(state(5, 7)), Some(state(GAP, 7)), state(5, 7), None));
+        assert!(accepts(Some(state(5, 7)), Some(state(GAP, 7)), state(GAP, 7), None));
+        assert!(!accepts(Some(state(5, 7)), Some(state(GAP, 7)), state(4, 7), None));
+    }
+
+    #[test]
+    fn a_missing_mark_is_refused_with_the_command_that_takes_the_store() {
+        let failure = check(Path::new("mark"), None, &state(9, 1), None).unwrap_err().to_string();
+        assert!(failure.contains("servos-keyd accept --generation 9"), "{failure}");
+    }
+
+    #[test]
+    fn a_restored_store_goes_on_above_everything_that_was_seen() {
+        assert_eq!(beyond(1, None), GAP);
+        assert_eq!(beyond(GAP, None), 2 * GAP);
+        assert_eq!(beyond(1, Some(&Mark { now: Some(state(GAP + 9, 1)), to_come: None })), 2 * GAP);
+    }
+}

@@ -1,0 +1,60 @@
+//! What the writer did last, readable by anyone without waiting for it.
+//!
+//! Must never be what a decision stands on: it is for status and health.
+//! Called by `ledger` and `backup`, which write it, and by `status` and `rpc`, which read it.
+
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering};
+
+/// What the writer did last.
+#[derive(Debug, Default)]
+pub struct Progress {
+    mark_generation: AtomicU64,
+    backup_generation: AtomicU64,
+    backup_at: AtomicI64,
+    records: AtomicU32,
+    store_failing: AtomicBool,
+}
+
+impl Progress {
+    pub(super) fn marked(&self, generation: u64) {
+        self.mark_generation.store(generation, Ordering::Relaxed);
+    }
+
+    pub(super) fn backed_up(&self, generation: u64, at: i64) {
+        self.backup_generation.store(generation, Ordering::Relaxed);
+        self.backup_at.store(at, Ordering::Relaxed);
+    }
+
+    pub(super) fn committed(&self, records: usize) {
+        self.records.store(u32::try_from(records).unwrap_or(u32::MAX), Ordering::Relaxed);
+        self.store_failing.store(false, Ordering::Relaxed);
+    }
+
+    pub(super) fn failed(&self) {
+        self.store_failing.store(true, Ordering::Relaxed);
+    }
+
+    /// Generation of the mark; 0 if it was not written since the start.
+    #[must_use]
+    pub fn mark_generation(&self) -> u64 {
+        self.mark_generation.load(Ordering::Relaxed)
+    }
+
+    /// Generation and time of the newest backup since the start.
+    #[must_use]
+    pub fn backup(&self) -> (u64, i64) {
+        (self.backup_generation.load(Ordering::Relaxed), self.backup_at.load(Ordering::Relaxed))
+    }
+
+    /// Number of records in the store.
+    #[must_use]
+    pub fn records(&self) -> u32 {
+        self.records.load(Ordering::Relaxed)
+    }
+
+    /// Whether the last change could not be written.
+    #[must_use]
+    pub fn store_failing(&self) -> bool {
+        self.store_failing.load(Ordering::Relaxed)
+    }
+}

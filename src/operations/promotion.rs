@@ -1,0 +1,35 @@
+//! The step that makes a new version primary: a backup that holds it first, then the commit.
+//!
+//! Must never let a version seal before it is in a durable backup: what it seals could not be opened again.
+//! Called by `create_key`, `rotate_key`, and at a start for what broke off.
+
+use super::ledger::{Change, Ledger};
+use super::refusal::Refusal;
+use super::{backup, key_records};
+use crate::custody::id::KeyId;
+
+/// Makes the version that a key is waiting for its primary, if it waits for one.
+///
+/// # Errors
+/// [`Refusal::Backup`] and [`Refusal::Store`]: the version still waits, and the next call goes on.
+pub fn promote(ledger: &mut Ledger, id: KeyId) -> Result<(), Refusal> {
+    let keyring = ledger.engine().keyring();
+    let Some(key) = keyring.keys.get(&id).filter(|key| key.promoting != 0 && !key.is_deleted()) else {
+        return Ok(());
+    };
+    backup::write(ledger)?;
+    let mut key = (**key).clone();
+    key.primary = key.promoting;
+    key.promoting = 0;
+    let mut change = Change::default();
+    let (record, value) = key_records::key_record(&key);
+    change.put(record, value);
+    ledger.commit(change, |keyring| keyring.replace_key(key))
+}
+
+/// The keys that wait for a primary version.
+#[must_use]
+pub fn waiting(ledger: &Ledger) -> Vec<KeyId> {
+    let keyring = ledger.engine().keyring();
+    keyring.keys.values().filter(|key| key.promoting != 0 && !key.is_deleted()).map(|key| key.id).collect()
+}

@@ -1,0 +1,93 @@
+//! Restore, in its plain form: a backup onto an empty place.
+//!
+//! Must never replace a store, nor take a backup that the key does not open whole.
+//! Called by `cli`, with the directory locked.
+
+use super::ledger::{Places, apply};
+use super::load::{self, Authentic};
+use super::start_failure::StartFailure;
+use super::{install, mark_check};
+use crate::custody::id::StoreId;
+use crate::custody::keys::{LockedMemory, MasterKey};
+use crate::custody::snapshot;
+use crate::store::backup_file;
+use crate::store::mark::{self, Mark};
+use crate::store::port::{Batch, Snapshot};
+use crate::store::record;
+use std::path::Path;
+
+/// What was restored.
+#[derive(Debug)]
+pub struct Restored {
+    /// The store's id.
+    pub store_id: StoreId,
+    /// The generation the backup holds.
+    pub backup_generation: u64,
+    /// The generation the store goes on at.
+    pub generation: u64,
+    /// The newest generation that the mark had seen, if one was there.
+    pub mark_generation: Option<u64>,
+    /// Keys and versions that were restored.
+    pub contents: (usize, usize),
+}
+
+/// Restores a backup.
+///
+/// # Errors
+/// [`StartFailure::Exists`] if a store is there, or the mark of another; [`StartFailure::Backup`] for a file that is no
+/// good backup; [`StartFailure::WrongKey`]; [`StartFailure::Damaged`] if anything in it does not open.
+pub fn restore(
+    places: &Places,
+    file: &Path,
+    key: &dyn Fn() -> Result<MasterKey, StartFailure>,
+    memory: &LockedMemory,
+) -> Result<Restored, StartFailure> {
+    if places.store.symlink_metadata().is_ok() {
+        return Err(StartFailure::Exists { path: places.store.clone() });
+    }
+    let backup = backup_file::read(file)?;
+    let (backup_id, backup_generation) = (backup.store_id, backup.generation);
+    let snapshot = Snapshot { generation: backup_generation, records: backup.records };
+    // Every seal is opened before anything is written: a backup that only half opens is no place to go on from.
+    let whole = load::open(load::authenticate(snapshot.clone(), key()?, memory)?, memory)?;
+    let contents = (whole.keyring.keys.len(), whole.keyring.versions.len());
+    let authentic = load::authenticate(snapshot, key()?, memory)?;
+    if *authentic.store_id.as_bytes() != backup_id {
+        return Err(load::damaged("the backup's header names another store than its records"));
+    }
+    let mark = mark::read(&places.mark)?;
+    if mark.is_some_and(|mark| mark.now.iter().any(|state| state.store_id != backup_id)) {
+        return Err(StartFailure::Exists { path: places.mark.clone() });
+    }
+    let generation = mark_check::beyond(backup_generation, mark.as_ref());
+    let store_id = authentic.store_id;
+    let (mut state, _) = authentic.state();
+    state.generation = generation;
+    let restored = moved_beyond(authentic, generation)?;
+    let now = mark.and_then(|mark| mark.now);
+    install::install(places, &restored, Mark { now, to_come: Some(state) }, None)?;
+    Ok(Restored { store_id, backup_generation, generation, mark_generation: now.map(|s| s.generation), contents })
+}
+
+/// The same records at a generation that no client canary of the lost time can name.
+fn moved_beyond(authentic: Authentic, to: u64) -> Result<Snapshot, StartFailure> {
+    let Authentic { snapshot, root, store_id, mut digests, .. } = authentic;
+    let batch = gap_batch(&snapshot, to)?;
+    apply(&mut digests, &batch);
+    let mut records = snapshot.records;
+    records.extend(batch.puts);
+    records.insert(record::MAC.to_owned(), snapshot::mac(&root, &store_id, to, &digests).to_vec());
+    Ok(Snapshot { generation: to, records })
+}
+
+/// What tells of the gap: the generations between are never this store's.
+pub(super) fn gap_batch(snapshot: &Snapshot, to: u64) -> Result<Batch, StartFailure> {
+    let bytes = snapshot.records.get(record::META).ok_or_else(|| load::damaged("record meta is missing"))?;
+    let mut meta: record::Meta = load::decode(record::META, bytes)?;
+    meta.gaps.push(record::Gap { from: snapshot.generation, to });
+    // Exports that components hold may be of the lost time: they need a new one.
+    meta.keyring = to;
+    let mut batch = Batch::default();
+    batch.puts.insert(record::META.to_owned(), record::encode(&meta));
+    Ok(batch)
+}

@@ -1,0 +1,80 @@
+//! RotateKey: adds a version to a key and makes it primary after a backup; older versions go on opening.
+//!
+//! Must never touch an older version.
+//! Called by `rpc::key_admin`, on the writer's thread.
+
+use super::ledger::{Change, Ledger};
+use super::refusal::Refusal;
+use super::requests::RequestId;
+use super::{key_records, promotion};
+use crate::auth::key_name::KeyName;
+use crate::auth::operation::RotateKey;
+use crate::auth::permit::Permit;
+use crate::custody::id::KeyId;
+use std::sync::Arc;
+
+/// The version that is primary now.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Rotated {
+    /// The key.
+    pub key: KeyName,
+    /// The number of the version.
+    pub version: u32,
+}
+
+/// Adds a version to a key.
+///
+/// # Errors
+/// [`Refusal::Salvage`], [`Refusal::NoSuchKey`], [`Refusal::RequestIdReused`], [`Refusal::Store`];
+/// [`Refusal::Backup`]: the version is there but does not seal, and the same call goes on.
+pub fn rotate_key(
+    permit: &Permit<RotateKey>,
+    ledger: &mut Ledger,
+    request_id: Option<String>,
+) -> Result<Rotated, Refusal> {
+    let engine = Arc::clone(ledger.engine());
+    engine.changes_allowed()?;
+    let name = permit.key().ok_or(Refusal::NoSuchKey)?.clone();
+    let request = RequestId::new(request_id, "RotateKey", &[name.as_str().as_bytes()]);
+    let (id, version) = match ledger.answered(&request)? {
+        Some(answer) => decode_answer(&answer)?,
+        None => add_version(ledger, &name, request)?,
+    };
+    promotion::promote(ledger, id)?;
+    Ok(Rotated { key: name, version })
+}
+
+/// The first commit: the version, not yet in use. One that already waits is taken up instead.
+fn add_version(ledger: &mut Ledger, name: &KeyName, request: RequestId) -> Result<(KeyId, u32), Refusal> {
+    let engine = Arc::clone(ledger.engine());
+    let keyring = engine.keyring();
+    let mut key = (**keyring.key(name)?).clone();
+    if key.promoting != 0 {
+        return Ok((key.id, key.promoting));
+    }
+    let new = ledger.maker(&engine).version(&key)?;
+    let number = new.version.number;
+    key.promoting = number;
+    key.versions.insert(number, Arc::clone(&new.version));
+
+    let mut change = Change { touches_keyring: true, ..Change::default() };
+    let (record, value) = key_records::key_record(&key);
+    change.put(record, value);
+    let (record, value) = key_records::new_version_record(&new);
+    change.put(record, value);
+    ledger.remember(&mut change, request, encode_answer(key.id, number));
+    let id = key.id;
+    ledger.commit(change, |keyring| keyring.replace_key(key))?;
+    Ok((id, number))
+}
+
+fn encode_answer(id: KeyId, version: u32) -> Vec<u8> {
+    [id.as_bytes().as_slice(), &version.to_be_bytes()].concat()
+}
+
+fn decode_answer(answer: &[u8]) -> Result<(KeyId, u32), Refusal> {
+    let damaged = || Refusal::Damaged("the answer of a request is no version".to_owned());
+    let (id, version) = answer.split_at_checked(8).ok_or_else(damaged)?;
+    let version: [u8; 4] = version.try_into().map_err(|_| damaged())?;
+    Ok((KeyId::from_slice(id).ok_or_else(damaged)?, u32::from_be_bytes(version)))
+}

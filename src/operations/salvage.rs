@@ -1,0 +1,35 @@
+//! Salvage: what still opens of a damaged store, to read secrets out of it.
+//!
+//! Must never write, nor seal: what it holds is not known to be whole or new.
+//! Called by `cli` for `serve --salvage`.
+
+use super::keyring::Keyring;
+use super::load::{self, Authentic};
+use super::start_failure::StartFailure;
+use crate::custody::keys::{LockedMemory, MasterKey};
+use crate::store::port::Snapshot;
+
+/// What salvage found.
+pub struct Salvaged {
+    /// What opens.
+    pub keyring: Keyring,
+    /// What does not, record by record, with the reason.
+    pub unopened: Vec<(String, String)>,
+}
+
+/// Opens what opens. Each record stands for itself: its seal tells whether it is the daemon's own.
+///
+/// # Errors
+/// [`StartFailure::WrongKey`]; [`StartFailure::Damaged`] if the root or the identity is lost, for then nothing opens.
+pub fn salvage(snapshot: Snapshot, master: MasterKey, memory: &LockedMemory) -> Result<Salvaged, StartFailure> {
+    let (store_id, root, facts, _) = load::open_root(&snapshot, &master, memory)?;
+    let digests = load::digests(&snapshot);
+    let authentic = Authentic { snapshot, master, root, store_id, digests, facts, previous_root: None };
+    let mut unopened = Vec::new();
+    if !authentic.mac_fits() {
+        unopened.push(("mac".to_owned(), load::damaged("the records do not fit the snapshot's MAC")));
+    }
+    let loaded = load::open_records(authentic, memory, &mut unopened)?;
+    let unopened = unopened.into_iter().map(|(name, failure)| (name, failure.to_string())).collect();
+    Ok(Salvaged { keyring: loaded.keyring, unopened })
+}

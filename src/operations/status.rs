@@ -1,0 +1,79 @@
+//! GetStatus: the state of daemon, store, key and memory, with what an operator should mend.
+//!
+//! Must never wait for the disk: it answers when the disk does not.
+//! Called by `rpc::key_admin`.
+
+use super::engine::{Engine, Facts};
+use super::keyring::Keyring;
+use crate::auth::operation::GetStatus;
+use crate::auth::permit::Permit;
+use std::sync::Arc;
+
+/// The state of the daemon.
+pub struct Status {
+    /// The keyring of the moment.
+    pub keyring: Arc<Keyring>,
+    /// What was said at the start.
+    pub facts: Facts,
+    /// Generation of the mark; 0 if it was not written since the start.
+    pub mark_generation: u64,
+    /// Generation and time of the newest backup since the start; zeros if there is none.
+    pub backup: (u64, i64),
+    /// Number of records in the store.
+    pub records: u32,
+    /// What to know and mend, most urgent first.
+    pub warnings: Vec<String>,
+}
+
+/// Tells the state of the daemon.
+#[must_use]
+pub fn status(_permit: &Permit<GetStatus>, engine: &Engine) -> Status {
+    let keyring = engine.keyring();
+    let warnings = warnings(&keyring, engine);
+    Status {
+        facts: engine.facts.clone(),
+        mark_generation: engine.progress.mark_generation(),
+        backup: engine.progress.backup(),
+        records: engine.progress.records(),
+        warnings,
+        keyring,
+    }
+}
+
+fn warnings(keyring: &Keyring, engine: &Engine) -> Vec<String> {
+    let mut warnings = Vec::new();
+    if engine.facts.salvage {
+        warnings.push("Salvage: the daemon only opens. Restore a backup, then start it without --salvage.".to_owned());
+    }
+    if engine.progress.store_failing() {
+        warnings.push(format!(
+            "The last change could not be written to {}: see the log, mend the disk, and repeat the change.",
+            engine.facts.store_path
+        ));
+    }
+    if !keyring.legacy.is_empty() {
+        warnings.push(
+            "Legacy values open: whoever can write an application's database can move them, and whoever has the old \
+             key can forge them. Re-encrypt them, then run: servos-keyctl legacy retire FINGERPRINT"
+                .to_owned(),
+        );
+    }
+    if keyring.master.shared {
+        warnings.push(
+            "The master key is shared: components, backups and shell histories have held it. It stays so until it is \
+             rotated."
+                .to_owned(),
+        );
+    }
+    if !engine.facts.memfd_secret {
+        warnings.push("The kernel refuses memfd_secret: keys lie in locked pages that root can read.".to_owned());
+    }
+    for key in keyring.keys.values().filter(|key| key.promoting != 0 && !key.is_deleted()) {
+        warnings.push(format!(
+            "Version {} of {} waits for a backup in {}: run servos-keyctl keys rotate {}",
+            key.promoting, key.name, engine.facts.backup_directory, key.name
+        ));
+    }
+    warnings.extend(engine.facts.warnings.iter().cloned());
+    warnings
+}

@@ -1,0 +1,62 @@
+//! VerifyCanary: does the daemon's own canary open, or does a client's belong to this keyring?
+//!
+//! Must never answer OPENS because something could not be looked at.
+//! Called by `rpc::key_service`; the daemon's own on the writer's thread, as it reads the store again.
+
+use super::engine::Engine;
+use super::keyring::Keyring;
+use super::ledger::Ledger;
+use super::refusal::Refusal;
+use crate::auth::operation::VerifyCanary;
+use crate::auth::permit::Permit;
+use crate::custody::client_canary::{self, CanaryFault, Claim};
+use crate::custody::record_seal;
+use crate::store::record;
+
+/// What a canary says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Finding {
+    /// The keyring is the one that made it.
+    Opens,
+    /// The store is older than the one that issued it.
+    Stale,
+    /// Another store issued it.
+    OtherStore,
+    /// The canary, or the record, is damaged.
+    Damaged,
+}
+
+/// Checks the canary of the store: reads the record again and opens it with the key in locked memory.
+///
+/// # Errors
+/// [`Refusal::Store`] if the record cannot be read.
+pub fn verify_own(_permit: &Permit<VerifyCanary>, ledger: &mut Ledger) -> Result<Finding, Refusal> {
+    let Some(bytes) = ledger.store.read(record::CANARY)? else { return Ok(Finding::Damaged) };
+    let Ok(canary) = record::decode::<record::Canary>(record::CANARY, &bytes) else { return Ok(Finding::Damaged) };
+    let ours = ledger.master.fingerprint();
+    let opens = canary
+        .seals
+        .iter()
+        .filter(|seal| record_seal::header_owner(seal) == Some(*ours.as_bytes()))
+        .any(|seal| record_seal::open_canary(&ledger.master, seal, &ledger.store_id).is_ok());
+    Ok(if opens { Finding::Opens } else { Finding::Damaged })
+}
+
+/// Checks a client's canary.
+#[must_use]
+pub fn verify_client(_permit: &Permit<VerifyCanary>, engine: &Engine, canary: &[u8; 64]) -> Finding {
+    let keyring = engine.keyring();
+    match client_canary::verify(&keyring.identity, &keyring.store_id, canary) {
+        Ok(claim) if is_ahead(&keyring, &claim) => Finding::Stale,
+        Ok(_) => Finding::Opens,
+        Err(CanaryFault::OtherStore) => Finding::OtherStore,
+        Err(CanaryFault::Damaged) => Finding::Damaged,
+    }
+}
+
+/// Whether a genuine canary was issued at a generation that this store never had.
+fn is_ahead(keyring: &Keyring, claim: &Claim) -> bool {
+    claim.generation > keyring.generation
+        || claim.rotations > keyring.rotations
+        || keyring.gaps.iter().any(|gap| gap.from < claim.generation && claim.generation < gap.to)
+}

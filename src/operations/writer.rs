@@ -1,0 +1,59 @@
+//! The writer: one thread that owns the ledger and does the jobs it is given, one after the other.
+//!
+//! Must never be waited for by Encrypt or Decrypt.
+//! Called by `rpc`, which hands in jobs and awaits their answers; started and stopped by `cli`.
+
+use super::ledger::Ledger;
+use super::refusal::Refusal;
+use crate::telemetry::events;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::thread::JoinHandle;
+
+/// Jobs that may wait at once.
+const QUEUE: usize = 64;
+
+/// Something to do with the ledger. It answers through a channel of its own.
+pub type Job = Box<dyn FnOnce(&mut Ledger) + Send>;
+
+/// The way to the writer's thread. Cheap to clone; the thread ends when the last one is dropped.
+#[derive(Clone)]
+pub struct Writer {
+    jobs: SyncSender<Job>,
+}
+
+impl Writer {
+    /// Starts the thread.
+    ///
+    /// # Errors
+    /// What the operating system says if it gives no thread.
+    pub fn start(ledger: Ledger) -> std::io::Result<(Self, JoinHandle<()>)> {
+        let (jobs, queue) = sync_channel(QUEUE);
+        let thread = std::thread::Builder::new().name("writer".to_owned()).spawn(move || run(ledger, &queue))?;
+        Ok((Self { jobs }, thread))
+    }
+
+    /// Hands in a job.
+    ///
+    /// # Errors
+    /// [`Refusal::Busy`] if too many wait already, [`Refusal::Suspended`] if the thread is gone.
+    pub fn submit(&self, job: Job) -> Result<(), Refusal> {
+        self.jobs.try_send(job).map_err(|error| match error {
+            TrySendError::Full(_) => Refusal::Busy,
+            TrySendError::Disconnected(_) => Refusal::Suspended,
+        })
+    }
+}
+
+fn run(mut ledger: Ledger, queue: &Receiver<Job>) {
+    for job in queue {
+        // The caller sees its channel closed and answers INTERNAL; the ledger cannot tell how far the job came.
+        if catch_unwind(AssertUnwindSafe(|| job(&mut ledger))).is_err() {
+            ledger.suspended = true;
+            tracing::error!(
+                event = events::WRITER_SUSPENDED,
+                "a change broke off: no further change until the daemon is restarted; Encrypt and Decrypt go on"
+            );
+        }
+    }
+}

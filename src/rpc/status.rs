@@ -1,0 +1,60 @@
+//! The one place where a refusal becomes a gRPC status: the table in proto/servos/keyd/v1/key_service.proto.
+//!
+//! Must never put a cause into the text for the caller that the table does not give: causes go to the log.
+//! Called by `answer`.
+
+use crate::operations::refusal::{Refusal, StoreTrouble};
+use tonic::Code;
+
+/// The text for every value that did not open, whatever the cause.
+pub const REJECTED: &str = "ciphertext rejected";
+
+/// The text for a peer that the kernel did not name.
+pub const UNAUTHENTICATED: &str = "the kernel did not tell who is calling";
+
+/// The code and text that a caller gets.
+#[must_use]
+pub fn of(refusal: &Refusal) -> (Code, String) {
+    match refusal {
+        Refusal::Denied(_) => (Code::PermissionDenied, "not permitted".to_owned()),
+        Refusal::Invalid { .. }
+        | Refusal::AlreadySealed
+        | Refusal::NotAMessage
+        | Refusal::Base64Text
+        | Refusal::Stream
+        | Refusal::RequestIdReused => (Code::InvalidArgument, refusal.to_string()),
+        Refusal::Rejected(_) => (Code::InvalidArgument, REJECTED.to_owned()),
+        Refusal::NewerFormat
+        | Refusal::VersionUnknown(_)
+        | Refusal::VersionDisabled(_)
+        | Refusal::LegacyNotAllowed
+        | Refusal::NoPrimary
+        | Refusal::Salvage => (Code::FailedPrecondition, refusal.to_string()),
+        Refusal::NoSuchKey | Refusal::NoSuchLegacyKey => (Code::NotFound, refusal.to_string()),
+        Refusal::KeyExists => (Code::AlreadyExists, refusal.to_string()),
+        Refusal::Busy => (Code::ResourceExhausted, "too many changes are waiting: try again".to_owned()),
+        Refusal::Store(_) => store(refusal.trouble()),
+        Refusal::Backup(_) => (
+            Code::Unavailable,
+            "the backup that must come first could not be written: mend its directory and repeat the call".to_owned(),
+        ),
+        Refusal::Damaged(_) => (Code::DataLoss, "the store is damaged: see the daemon's log".to_owned()),
+        Refusal::Suspended => {
+            (Code::Unavailable, "no change is possible until the daemon is restarted: see its log".to_owned())
+        }
+        Refusal::Random | Refusal::Memory(_) => {
+            (Code::Unavailable, "the system gives no memory or randomness: try again".to_owned())
+        }
+    }
+}
+
+fn store(trouble: StoreTrouble) -> (Code, String) {
+    match trouble {
+        StoreTrouble::Conflict => (Code::Aborted, "the store changed under the call: try again".to_owned()),
+        StoreTrouble::Damaged => (Code::DataLoss, "the store is damaged: see the daemon's log".to_owned()),
+        StoreTrouble::Full => (Code::Unavailable, "no space is left for the store: nothing was changed".to_owned()),
+        StoreTrouble::Unavailable => {
+            (Code::Unavailable, "the store cannot be used now: nothing was changed, see the daemon's log".to_owned())
+        }
+    }
+}
