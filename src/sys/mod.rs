@@ -1,1 +1,8 @@
-//! sys
+//! What only the operating system can give: locked memory, hardening, peers, sockets, and the wiping of memory.
+//! Never knows what a key means, never parses or logs one: it holds bytes.
+//! Called by `custody`, `auth`, `config` and `server` for what is theirs, and by `cli` at start and stop.
+
+pub mod locked;
+pub mod random;
+pub mod stack;
+pub mod wipe;
