@@ -3,7 +3,11 @@
 //! Called by `server` (limits, sockets) and by `cli`, which reads it at the start and for `config check`.
 
 pub mod duration;
+pub mod env_file;
 pub mod error;
 mod field;
 pub mod file;
+mod key_file;
+pub mod key_source;
+pub mod key_source_error;
 pub mod settings;

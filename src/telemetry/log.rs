@@ -10,6 +10,7 @@ use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::fmt::format::{self, Writer};
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, MakeWriter};
+use tracing_subscriber::Layer;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
@@ -92,12 +93,12 @@ where
         .with_writer(writer)
         .with_ansi(reader == Reader::Terminal && format == Format::Text)
         .log_internal_errors(false);
-    let (text, journal, json) = match (format, reader) {
-        (Format::Json, _) => (None, None, Some(lines.json().flatten_event(true).with_target(false))),
-        (Format::Text, Reader::Journal) => (None, Some(lines.event_format(JournalLine::new())), None),
-        (Format::Text, _) => (Some(lines.with_target(false)), None, None),
+    let lines = match (format, reader) {
+        (Format::Json, _) => lines.json().flatten_event(true).with_target(false).boxed(),
+        (Format::Text, Reader::Journal) => lines.event_format(JournalLine::new()).boxed(),
+        (Format::Text, _) => lines.with_target(false).boxed(),
     };
-    tracing_subscriber::registry().with(filter).with(text).with(journal).with(json)
+    tracing_subscriber::registry().with(filter).with(lines)
 }
 
 /// A line for the journal: `<4>` and the like in front, so that `journalctl -p warning` finds it; no time.
