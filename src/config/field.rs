@@ -59,9 +59,9 @@ impl Field<'_> {
     pub fn count(&self, range: RangeInclusive<u32>) -> Result<u32, ConfigError> {
         let DeValue::Integer(integer) = self.value else { return Err(self.wrong_type("a whole number")) };
         let value = u32::from_str_radix(integer.as_str(), integer.radix()).ok();
-        value.filter(|value| range.contains(value)).ok_or_else(|| {
-            self.refused(format_args!("must be from {} to {}", range.start(), range.end()))
-        })
+        value
+            .filter(|value| range.contains(value))
+            .ok_or_else(|| self.refused(format_args!("must be from {} to {}", range.start(), range.end())))
     }
 
     pub fn duration(&self, range: RangeInclusive<Duration>) -> Result<Duration, ConfigError> {

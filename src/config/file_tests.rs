@@ -91,15 +91,15 @@ fn an_unknown_key_names_file_line_and_the_nearest() {
         "keyd.toml:3: unknown key limits.conections: did you mean connections?"
     );
     assert_eq!(refusal("\n[limit]\n"), "keyd.toml:2: unknown key limit: did you mean [limits]?");
-    assert_eq!(refusal("[store]\nkeep_for = \"1d\""), "keyd.toml:2: unknown key store.keep_for: it belongs under [backup]");
+    assert_eq!(
+        refusal("[store]\nkeep_for = \"1d\""),
+        "keyd.toml:2: unknown key store.keep_for: it belongs under [backup]"
+    );
     assert_eq!(
         refusal("[store]\nzzz = 1"),
         "keyd.toml:2: unknown key store.zzz: the keys of [store] are path, create, mark"
     );
-    assert_eq!(
-        refusal("adopt = true"),
-        "keyd.toml:1: unknown key adopt: it belongs under a section, such as [legacy]"
-    );
+    assert_eq!(refusal("adopt = true"), "keyd.toml:1: unknown key adopt: it belongs under a section, such as [legacy]");
     assert!(refusal("[qqqqqq]").contains("the sections are socket, store"));
 }
 

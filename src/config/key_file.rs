@@ -215,4 +215,4 @@ impl fmt::Display for Excuse {
 
 #[cfg(test)]
 #[path = "key_file_tests.rs"]
-mod tests;
+pub(super) mod tests;

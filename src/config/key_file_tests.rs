@@ -20,7 +20,7 @@ fn trust() -> Trust {
 }
 
 /// A directory on a disk: on a tmpfs, where temporary directories often are, modes are only warned about.
-pub(crate) fn on_disk() -> TempDir {
+pub fn on_disk() -> TempDir {
     let program = std::env::current_exe().unwrap();
     let directory = tempfile::tempdir_in(program.parent().unwrap()).unwrap();
     let kind = statfs::statfs(directory.path()).unwrap().filesystem_type();
@@ -53,7 +53,12 @@ fn refusal(path: &Path) -> (FaultClass, String) {
 const DAEMON: u32 = 990;
 const OTHER: u32 = 1000;
 
-fn judged(owner: u32, group: u32, mode: u32, change: impl FnOnce(&mut Facts, &mut Trust)) -> Vec<(Fault, Option<Excuse>)> {
+fn judged(
+    owner: u32,
+    group: u32,
+    mode: u32,
+    change: impl FnOnce(&mut Facts, &mut Trust),
+) -> Vec<(Fault, Option<Excuse>)> {
     let mut facts = Facts { owner, group, mode, is_credential: false, is_in_memory: false };
     let mut trust = Trust { daemon_uid: DAEMON, daemon_gid: DAEMON, ..trust() };
     change(&mut facts, &mut trust);
@@ -117,11 +122,12 @@ fn the_command_that_mends_a_mode_leaves_the_file_open_to_the_daemon() {
     let path = Path::new("/etc/servos/my key");
     let with = |daemon_uid| Trust { daemon_uid, ..trust() };
     let readable = |owner| Fault::Readable { owner, mode: 0o644 };
-    assert_eq!(
-        readable(0).with_mend(path, &with(0)),
-        "others can read it (mode 0644): chmod 600 '/etc/servos/my key'"
+    assert_eq!(readable(0).with_mend(path, &with(0)), "others can read it (mode 0644): chmod 600 '/etc/servos/my key'");
+    assert!(
+        readable(0)
+            .with_mend(path, &with(990))
+            .ends_with("chown 990 '/etc/servos/my key' && chmod 600 '/etc/servos/my key'")
     );
-    assert!(readable(0).with_mend(path, &with(990)).ends_with("chown 990 '/etc/servos/my key' && chmod 600 '/etc/servos/my key'"));
     assert!(readable(990).with_mend(path, &with(990)).ends_with("(mode 0644): chmod 600 '/etc/servos/my key'"));
     assert!(Fault::ForeignOwner(5).with_mend(path, &with(990)).ends_with("chown 990 '/etc/servos/my key'"));
 }
@@ -152,7 +158,11 @@ fn allow_readable_makes_a_mode_a_warning() {
     let path = planted(&directory, 0o644);
     let file = read_with(&path, &Trust { allow_readable: true, ..trust() }).unwrap();
     assert_eq!(file.warnings.len(), 1);
-    assert!(file.warnings[0].contains("chmod 600") && file.warnings[0].contains("allow_readable"), "{:?}", file.warnings);
+    assert!(
+        file.warnings[0].contains("chmod 600") && file.warnings[0].contains("allow_readable"),
+        "{:?}",
+        file.warnings
+    );
 }
 
 #[test]

@@ -73,7 +73,8 @@ impl Sources {
     pub fn from_process(configured: &settings::MasterKey, memory: &LockedMemory) -> Result<Self, KeySourceError> {
         let mut environment_key = Vec::new();
         for variable in VARIABLES {
-            let taken = environment::take(variable, memory).map_err(|fault| no_memory(in_environment(variable), fault))?;
+            let taken =
+                environment::take(variable, memory).map_err(|fault| no_memory(in_environment(variable), fault))?;
             environment_key.extend(taken.map(|value| (variable, value)));
         }
         let mut key_files = Vec::new();
@@ -82,7 +83,9 @@ impl Sources {
         }
         key_files.extend(configured.file.clone());
         let trust = Trust {
-            credentials_directory: std::env::var_os("CREDENTIALS_DIRECTORY").filter(|v| !v.is_empty()).map(PathBuf::from),
+            credentials_directory: std::env::var_os("CREDENTIALS_DIRECTORY")
+                .filter(|v| !v.is_empty())
+                .map(PathBuf::from),
             allow_readable: configured.allow_readable,
             daemon_uid: nix::unistd::geteuid().as_raw(),
             daemon_gid: nix::unistd::getegid().as_raw(),
@@ -131,8 +134,13 @@ impl Sources {
     fn file(&self, path: &Path, place: &str, memory: &LockedMemory) -> Result<Vec<KeySource>, KeySourceError> {
         let KeyFile { mut content, is_credential, mut warnings } = key_file::read(path, place, &self.trust, memory)?;
         let kind = if is_credential { SourceKind::Credential } else { SourceKind::File };
-        let source = |name: String, variable, text, warnings| {
-            KeySource { name, kind, path: Some(path.to_owned()), variable, text, warnings }
+        let source = |name: String, variable, text, warnings| KeySource {
+            name,
+            kind,
+            path: Some(path.to_owned()),
+            variable,
+            text,
+            warnings,
         };
         match form_of(content.expose_bytes(), place)? {
             Form::Bare => {

@@ -53,12 +53,7 @@ fn read(content: impl AsRef<[u8]>) -> Result<Vec<(Option<&'static str>, String)>
 #[test]
 fn a_key_alone_in_a_file_is_read_without_what_surrounds_it() {
     for key in [HEX, BASE64, "n4bQgYhMfWWaLAqgxVrQFaOATxsrC4Is0V1sFbDwCgg="] {
-        for content in [
-            key.to_owned(),
-            format!("{key}\n"),
-            format!("{key}\r\n"),
-            format!("\n \t{key} \r\n\n"),
-        ] {
+        for content in [key.to_owned(), format!("{key}\n"), format!("{key}\r\n"), format!("\n \t{key} \r\n\n")] {
             assert_eq!(read(&content).unwrap(), [(None, key.to_owned())], "{content:?}");
         }
     }

@@ -142,11 +142,7 @@ impl Default for Store {
 
 impl Default for Backup {
     fn default() -> Self {
-        Self {
-            dir: "/var/lib/servos/keyd-backup".into(),
-            keep: 30,
-            keep_for: Duration::from_secs(90 * 24 * 60 * 60),
-        }
+        Self { dir: "/var/lib/servos/keyd-backup".into(), keep: 30, keep_for: Duration::from_secs(90 * 24 * 60 * 60) }
     }
 }
 
@@ -231,10 +227,8 @@ impl Config {
     /// Every key with its value, in the order of the documentation.
     #[must_use]
     pub fn describe(&self) -> Vec<Setting> {
-        let plain = Self {
-            store: Store { mark: mark_beside(&self.store.path), ..Store::default() },
-            ..Self::default()
-        };
+        let plain =
+            Self { store: Store { mark: mark_beside(&self.store.path), ..Store::default() }, ..Self::default() };
         let unset = plain.values();
         self.values()
             .into_iter()
@@ -245,7 +239,8 @@ impl Config {
 
     fn values(&self) -> [(&'static str, String); 18] {
         let path = |path: &Path| path.display().to_string();
-        let optional = |path: &Option<PathBuf>| path.as_ref().map(|path| path.display().to_string()).unwrap_or_default();
+        let optional =
+            |path: &Option<PathBuf>| path.as_ref().map(|path| path.display().to_string()).unwrap_or_default();
         [
             ("socket.path", path(&self.socket.path)),
             ("socket.admin_path", optional(&self.socket.admin_path)),
@@ -275,8 +270,11 @@ mod tests {
 
     #[test]
     fn the_defaults_are_the_names_that_users_meet() {
-        let shown: Vec<String> =
-            Config::default().describe().into_iter().map(|setting| format!("{}={}", setting.key, setting.value)).collect();
+        let shown: Vec<String> = Config::default()
+            .describe()
+            .into_iter()
+            .map(|setting| format!("{}={}", setting.key, setting.value))
+            .collect();
         assert_eq!(
             shown,
             [

@@ -1,16 +1,16 @@
 //! Sets up the log: text or JSON lines on standard error, shaped by who reads them.
 //! It must never let another crate write below a warning: their details may be our callers' bytes.
-//! Called once by `cli`, before the configuration's first use.
+//! Called once by `cli`, as soon as the configuration says level and format.
 
 use std::fmt;
 use std::io::IsTerminal;
 
 use tracing::level_filters::LevelFilter;
 use tracing::{Event, Level, Subscriber};
+use tracing_subscriber::Layer;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::fmt::format::{self, Writer};
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, MakeWriter};
-use tracing_subscriber::Layer;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
