@@ -1,1 +1,13 @@
-//! config
+//! What the operator said: the configuration file, and the places that hold the master key.
+//! It must never hold a value that was not checked, parse a key, or let a byte of one out of locked memory.
+//! Called by `server` (limits, sockets) and by `cli`, which reads it at the start and for `config check`.
+
+pub mod duration;
+pub mod env_file;
+pub mod error;
+mod field;
+pub mod file;
+mod key_file;
+pub mod key_source;
+pub mod key_source_error;
+pub mod settings;

@@ -1,0 +1,232 @@
+//! Reads the configuration file and checks every word of it: after it, nothing is checked twice.
+//! It must never accept a key it does not know, nor show a line of the file, which may hold a key by mistake.
+//! Called by `cli` at the start and for `config check`.
+
+use std::collections::BTreeMap;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read};
+use std::ops::RangeInclusive;
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use toml::de::{DeTable, DeValue};
+
+use super::error::ConfigError;
+use super::field::Field;
+use super::settings::{Config, LogFormat, LogLevel, mark_beside};
+
+/// Where the configuration lies if nothing else is said; it may be absent.
+pub const DEFAULT_PATH: &str = "/etc/servos/keyd.toml";
+
+/// The largest configuration file that is read, in bytes.
+const LIMIT_BYTES: u64 = 1 << 20;
+
+/// Keys longer than this are not shown: a master key has 44 or 64 characters.
+const SHOWN_KEY_CHARACTERS: usize = 32;
+
+const SECTIONS: [(&str, &[&str]); 7] = [
+    ("socket", &["path", "admin_path", "group"]),
+    ("store", &["path", "create", "mark"]),
+    ("backup", &["dir", "keep", "keep_for"]),
+    ("master_key", &["file", "allow_readable"]),
+    ("legacy", &["adopt"]),
+    ("limits", &["connections", "streams", "request_timeout", "idle_connection"]),
+    ("log", &["level", "format"]),
+];
+
+const COUNT: RangeInclusive<u32> = 1..=10_000;
+const CALL: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(60 * 60);
+const IDLE: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(24 * 60 * 60);
+const KEPT: RangeInclusive<Duration> = Duration::from_secs(60)..=Duration::from_secs(3_650 * 24 * 60 * 60);
+
+impl Config {
+    /// Reads the file at `path`, which must exist, or [`DEFAULT_PATH`], which need not.
+    ///
+    /// # Errors
+    /// [`ConfigError`], by what is wrong; the first fault in the file is the one that is named.
+    pub fn load(path: Option<&Path>) -> Result<Self, ConfigError> {
+        match path {
+            Some(path) => Self::parse(&read(path)?, path),
+            None => match read(Path::new(DEFAULT_PATH)) {
+                Err(ConfigError::NotFound { .. }) => Ok(Self::default()),
+                read => Self::parse(&read?, Path::new(DEFAULT_PATH)),
+            },
+        }
+    }
+
+    /// Checks a configuration; `file` is only named in errors.
+    ///
+    /// # Errors
+    /// [`ConfigError`], but for what reading a file adds.
+    pub fn parse(bytes: &[u8], file: &Path) -> Result<Self, ConfigError> {
+        let text = std::str::from_utf8(bytes).map_err(|fault| ConfigError::NotText {
+            path: file.to_owned(),
+            line: line_at(bytes, fault.valid_up_to()),
+        })?;
+        let document = DeTable::parse(text).map_err(|fault| ConfigError::Syntax {
+            path: file.to_owned(),
+            line: line_at(bytes, fault.span().map_or(0, |span| span.start)),
+            problem: fault.message().to_owned(),
+        })?;
+        Walk { file, bytes, mark: None }.config(document.get_ref())
+    }
+}
+
+/// One pass over the document.
+struct Walk<'a> {
+    file: &'a Path,
+    bytes: &'a [u8],
+    /// `store.mark`, if the file names one; else it follows `store.path`.
+    mark: Option<PathBuf>,
+}
+
+impl Walk<'_> {
+    fn config(mut self, document: &DeTable<'_>) -> Result<Config, ConfigError> {
+        let mut config = Config::default();
+        for (section, value) in document {
+            let line = line_at(self.bytes, section.span().start);
+            let name: &str = section.get_ref();
+            let Some((_, keys)) = SECTIONS.iter().find(|(known, _)| *known == name) else {
+                return Err(self.unknown(line, name.to_owned(), advice_for_section(name)));
+            };
+            let DeValue::Table(table) = value.get_ref() else {
+                return Err(Field { file: self.file, line, key: name, value: value.get_ref() }
+                    .refused(format_args!("is a section: write [{name}] and its keys below")));
+            };
+            self.section(&mut config, name, keys, table)?;
+        }
+        config.store.mark = self.mark.take().unwrap_or_else(|| mark_beside(&config.store.path));
+        self.no_file_twice(&config)?;
+        Ok(config)
+    }
+
+    fn section(
+        &mut self,
+        config: &mut Config,
+        section: &str,
+        keys: &[&str],
+        table: &DeTable<'_>,
+    ) -> Result<(), ConfigError> {
+        for (key, value) in table {
+            let line = line_at(self.bytes, key.span().start);
+            let name: &str = key.get_ref();
+            let full = format!("{section}.{name}");
+            if !keys.contains(&name) {
+                return Err(self.unknown(line, full, advice_for_key(section, name, keys)));
+            }
+            self.apply(config, &Field { file: self.file, line, key: &full, value: value.get_ref() })?;
+        }
+        Ok(())
+    }
+
+    fn apply(&mut self, config: &mut Config, field: &Field<'_>) -> Result<(), ConfigError> {
+        match field.key {
+            "socket.path" => config.socket.path = field.socket_path()?,
+            "socket.admin_path" => config.socket.admin_path = Some(field.socket_path()?),
+            "socket.group" => config.socket.group = field.group()?,
+            "store.path" => config.store.path = field.path()?,
+            "store.create" => config.store.create = field.boolean()?,
+            "store.mark" => self.mark = Some(field.path()?),
+            "backup.dir" => config.backup.dir = field.path()?,
+            "backup.keep" => config.backup.keep = field.count(COUNT)?,
+            "backup.keep_for" => config.backup.keep_for = field.duration(KEPT)?,
+            "master_key.file" => config.master_key.file = Some(field.path()?),
+            "master_key.allow_readable" => config.master_key.allow_readable = field.boolean()?,
+            "legacy.adopt" => config.legacy.adopt = field.boolean()?,
+            "limits.connections" => config.limits.connections = field.count(COUNT)?,
+            "limits.streams" => config.limits.streams = field.count(COUNT)?,
+            "limits.request_timeout" => config.limits.request_timeout = field.duration(CALL)?,
+            "limits.idle_connection" => config.limits.idle_connection = field.duration(IDLE)?,
+            "log.level" => config.log.level = field.choice(&LogLevel::ALL, LogLevel::as_str)?,
+            "log.format" => config.log.format = field.choice(&LogFormat::ALL, LogFormat::as_str)?,
+            // A key of the table above that is forgotten here is refused rather than dropped.
+            _ => return Err(field.refused("is not understood by this version")),
+        }
+        Ok(())
+    }
+
+    /// The store, its successor, the mark, the key and the sockets replace or remove each other if they share a path.
+    fn no_file_twice(&self, config: &Config) -> Result<(), ConfigError> {
+        let mut successor = config.store.path.clone().into_os_string();
+        successor.push(".new");
+        let named = [
+            ("socket.path", Some(config.socket.path.clone())),
+            ("socket.admin_path", config.socket.admin_path.clone()),
+            ("store.path", Some(config.store.path.clone())),
+            ("store.path with .new", Some(successor.into())),
+            ("store.mark", Some(config.store.mark.clone())),
+            ("backup.dir", Some(config.backup.dir.clone())),
+            ("master_key.file", config.master_key.file.clone()),
+        ];
+        let mut seen: BTreeMap<PathBuf, &'static str> = BTreeMap::new();
+        for (second, path) in named {
+            // Components compare `/a//b` and `/a/./b` as the same file.
+            let Some(path) = path.map(|path| path.components().collect::<PathBuf>()) else { continue };
+            if let Some(first) = seen.insert(path.clone(), second) {
+                return Err(ConfigError::SameFile { path: self.file.to_owned(), first, second, shared: path });
+            }
+        }
+        Ok(())
+    }
+
+    fn unknown(&self, line: usize, key: String, advice: String) -> ConfigError {
+        let long = key.chars().count();
+        let key = if long <= SHOWN_KEY_CHARACTERS { key } else { format!("of {long} characters") };
+        ConfigError::UnknownKey { path: self.file.to_owned(), line, key, advice }
+    }
+}
+
+fn advice_for_section(name: &str) -> String {
+    if let Some((section, _)) = SECTIONS.iter().find(|(_, keys)| keys.contains(&name)) {
+        return format!("it belongs under a section, such as [{section}]");
+    }
+    let names: Vec<&str> = SECTIONS.iter().map(|(section, _)| *section).collect();
+    match nearest(name, &names) {
+        Some(near) => format!("did you mean [{near}]?"),
+        None => format!("the sections are {}", names.join(", ")),
+    }
+}
+
+fn advice_for_key(section: &str, name: &str, keys: &[&str]) -> String {
+    if let Some(near) = nearest(name, keys) {
+        return format!("did you mean {near}?");
+    }
+    match SECTIONS.iter().find(|(_, keys)| keys.contains(&name)) {
+        Some((home, _)) => format!("it belongs under [{home}]"),
+        None => format!("the keys of [{section}] are {}", keys.join(", ")),
+    }
+}
+
+/// The most similar known word, if one is similar at all.
+fn nearest<'k>(word: &str, known: &[&'k str]) -> Option<&'k str> {
+    let scored = known.iter().map(|candidate| (strsim::jaro_winkler(word, candidate), *candidate));
+    scored.filter(|(score, _)| *score > 0.75).max_by(|(a, _), (b, _)| a.total_cmp(b)).map(|(_, word)| word)
+}
+
+fn line_at(bytes: &[u8], offset: usize) -> usize {
+    bytes.iter().take(offset).filter(|byte| **byte == b'\n').count() + 1
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, ConfigError> {
+    let unreadable = |source: io::Error| match source.kind() {
+        io::ErrorKind::NotFound => ConfigError::NotFound { path: path.to_owned() },
+        _ => ConfigError::Unreadable { path: path.to_owned(), source },
+    };
+    // A FIFO named by mistake would block the start for ever.
+    let file: File = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path).map_err(unreadable)?;
+    let kind = file.metadata().map_err(unreadable)?.file_type();
+    if kind.is_dir() || kind.is_fifo() || kind.is_socket() {
+        return Err(ConfigError::NotAFile { path: path.to_owned() });
+    }
+    let mut bytes = Vec::new();
+    let length = file.take(LIMIT_BYTES + 1).read_to_end(&mut bytes).map_err(unreadable)?;
+    match u64::try_from(length) {
+        Ok(length) if length <= LIMIT_BYTES => Ok(bytes),
+        _ => Err(ConfigError::TooLarge { path: path.to_owned(), limit_bytes: LIMIT_BYTES }),
+    }
+}
+
+#[cfg(test)]
+#[path = "file_tests.rs"]
+mod tests;

@@ -1,0 +1,204 @@
+//! Tests of `config::file`: every key, every kind of fault, and that no error repeats the file's text.
+//! It must never depend on a file of the machine it runs on.
+//! Run as `config::file::tests`.
+
+use super::*;
+
+fn parse(text: &str) -> Result<Config, ConfigError> {
+    Config::parse(text.as_bytes(), Path::new("keyd.toml"))
+}
+
+fn refusal(text: &str) -> String {
+    parse(text).expect_err(text).to_string()
+}
+
+const EVERY_KEY: &str = r#"
+[socket]
+path = "/run/a.sock"
+admin_path = "/run/b.sock"
+group = "keys"
+
+[store]
+path = "/srv/keys.redb"
+create = true
+mark = "/mnt/mark"
+
+[backup]
+dir = "/srv/backup"
+keep = 3
+keep_for = "36h"
+
+[master_key]
+file = "/etc/servos/servos.env"
+allow_readable = true
+
+[legacy]
+adopt = true
+
+[limits]
+connections = 10
+streams = 20
+request_timeout = "5s"
+idle_connection = "500ms"
+
+[log]
+level = "debug"
+format = "json"
+"#;
+
+#[test]
+fn every_key_is_read() {
+    let config = parse(EVERY_KEY).unwrap();
+    assert_eq!(config.socket.admin_path.as_deref(), Some(Path::new("/run/b.sock")));
+    assert_eq!(config.store.mark, Path::new("/mnt/mark"));
+    assert_eq!(config.limits.idle_connection, Duration::from_millis(500));
+    assert!(config.describe().iter().all(|setting| !setting.is_default));
+}
+
+#[test]
+fn what_describe_lists_is_what_the_file_may_say() {
+    let known: Vec<String> =
+        SECTIONS.iter().flat_map(|(section, keys)| keys.iter().map(move |key| format!("{section}.{key}"))).collect();
+    let listed: Vec<&str> = Config::default().describe().iter().map(|setting| setting.key).collect();
+    assert_eq!(known, listed);
+}
+
+#[test]
+fn an_empty_file_is_the_default() {
+    assert_eq!(parse("").unwrap(), Config::default());
+    assert_eq!(parse("# nothing\n[store]\n").unwrap(), Config::default());
+}
+
+#[test]
+fn the_mark_follows_the_store_unless_it_is_named() {
+    assert_eq!(parse("[store]\npath = \"/srv/k.redb\"").unwrap().store.mark, Path::new("/srv/k.redb.mark"));
+}
+
+#[test]
+fn an_empty_group_is_the_daemons_own() {
+    assert_eq!(parse("[socket]\ngroup = \"\"").unwrap().socket.group, None);
+}
+
+#[test]
+fn dotted_and_inline_keys_are_the_same_as_sections() {
+    assert_eq!(parse("limits.streams = 5").unwrap(), parse("limits = { streams = 5 }").unwrap());
+}
+
+#[test]
+fn an_unknown_key_names_file_line_and_the_nearest() {
+    assert_eq!(
+        refusal("[limits]\nstreams = 1\nconections = 4"),
+        "keyd.toml:3: unknown key limits.conections: did you mean connections?"
+    );
+    assert_eq!(refusal("\n[limit]\n"), "keyd.toml:2: unknown key limit: did you mean [limits]?");
+    assert_eq!(
+        refusal("[store]\nkeep_for = \"1d\""),
+        "keyd.toml:2: unknown key store.keep_for: it belongs under [backup]"
+    );
+    assert_eq!(
+        refusal("[store]\nzzz = 1"),
+        "keyd.toml:2: unknown key store.zzz: the keys of [store] are path, create, mark"
+    );
+    assert_eq!(refusal("adopt = true"), "keyd.toml:1: unknown key adopt: it belongs under a section, such as [legacy]");
+    assert!(refusal("[qqqqqq]").contains("the sections are socket, store"));
+}
+
+#[test]
+fn values_out_of_range_or_of_another_type_name_the_key() {
+    for (text, problem) in [
+        ("[limits]\nconnections = 0", "limits.connections: must be from 1 to 10000"),
+        ("[limits]\nconnections = -1", "limits.connections: must be from 1 to 10000"),
+        ("[limits]\nstreams = 99999999999999999999999", "limits.streams: must be from 1 to 10000"),
+        ("[limits]\nstreams = \"5\"", "limits.streams: a whole number is expected, not a text"),
+        ("[limits]\nstreams = 5.0", "limits.streams: a whole number is expected, not a number with a point"),
+        ("[backup]\nkeep = 0", "backup.keep: must be from 1 to 10000"),
+        ("[backup]\nkeep_for = \"0d\"", "backup.keep_for: must be from \"1m\" to \"3650d\""),
+        ("[limits]\nrequest_timeout = \"0s\"", "must be from \"100ms\" to \"1h\""),
+        ("[limits]\nrequest_timeout = 30", "a bare number has no unit: write \"30s\" for seconds"),
+        ("[limits]\nrequest_timeout = \"30\"", "a bare number has no unit: write \"30s\" for seconds"),
+        ("[limits]\nidle_connection = \"10 s\"", "the unit is unknown"),
+        ("[limits]\nidle_connection = true", "a duration such as \"30s\" is expected, not true or false"),
+        ("[store]\ncreate = \"yes\"", "store.create: true or false is expected, not a text"),
+        ("[store]\npath = \"keyd.redb\"", "store.path: must be an absolute path"),
+        ("[store]\npath = \"\"", "store.path: must be an absolute path"),
+        ("[store]\npath = \"/srv/\"", "store.path: must not end with /"),
+        ("[store]\npath = \"/srv/a\\u0000b\"", "store.path: must not hold a NUL"),
+        ("[socket]\ngroup = \"a:b\"", "socket.group: must be a group's name"),
+        ("[log]\nlevel = \"loud\"", "log.level: must be one of error, warn, info, debug, trace"),
+        ("[log]\nformat = \"xml\"", "log.format: must be one of text, json"),
+        ("store = \"/srv/keyd.redb\"", "store: is a section: write [store]"),
+    ] {
+        let message = refusal(text);
+        assert!(message.contains(problem), "{text:?}: {message}");
+    }
+}
+
+#[test]
+fn a_socket_path_that_no_address_holds_is_refused() {
+    let long = format!("[socket]\npath = \"/{}\"", "a".repeat(107));
+    assert!(refusal(&long).contains("at most 107 bytes"));
+    assert!(parse(&format!("[socket]\npath = \"/{}\"", "a".repeat(106))).is_ok());
+}
+
+#[test]
+fn two_keys_that_name_one_file_are_refused() {
+    for text in [
+        "[store]\nmark = \"/var/lib/servos-keyd/keyd.redb\"",
+        "[store]\nmark = \"/var/lib//servos-keyd/keyd.redb.new\"",
+        "[socket]\npath = \"/run/servos/./keyd-admin.sock\"",
+        "[master_key]\nfile = \"/var/lib/servos-keyd/keyd.redb.mark\"",
+    ] {
+        assert!(refusal(text).contains("name the same file"), "{text}");
+    }
+}
+
+#[test]
+fn no_error_shows_a_key_that_was_pasted_into_the_file() {
+    let planted = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08";
+    for text in [
+        format!("[master_key]\nfile = \"{planted}\""),
+        format!("[master_key]\nkey = \"{planted}\""),
+        format!("[master_key]\n{planted}\n"),
+        format!("[master_key]\n{planted} = 1\n"),
+        format!("SERVOS_MASTER_KEY={planted}"),
+        format!("[master_key]\nfile = {planted}"),
+        format!("[master_key]\nfile = \"{planted}"),
+        format!("[log]\nlevel = \"{planted}\""),
+        format!("[socket]\ngroup = \"{planted}\""),
+        format!("[limits]\nrequest_timeout = \"{planted}\""),
+    ] {
+        let fault = parse(&text).unwrap_err();
+        assert!(!format!("{fault} {fault:?}").contains(&planted[..12]), "{fault}");
+    }
+}
+
+#[test]
+fn what_is_no_toml_names_its_line() {
+    assert!(refusal("[log]\nlevel = \n").starts_with("keyd.toml:2: not TOML"));
+    assert!(refusal("[log]\n[log]\n").starts_with("keyd.toml:2: not TOML"));
+    let fault = Config::parse(b"[log]\n\xff", Path::new("keyd.toml")).unwrap_err();
+    assert!(matches!(fault, ConfigError::NotText { line: 2, .. }), "{fault}");
+}
+
+#[test]
+fn a_file_that_was_named_must_be_there_and_be_a_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let missing = dir.path().join("keyd.toml");
+    assert!(matches!(Config::load(Some(&missing)), Err(ConfigError::NotFound { .. })));
+    assert!(matches!(Config::load(Some(dir.path())), Err(ConfigError::NotAFile { .. })));
+    let fifo = dir.path().join("fifo");
+    nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    assert!(matches!(Config::load(Some(&fifo)), Err(ConfigError::NotAFile { .. })));
+}
+
+#[test]
+fn a_file_is_read_up_to_its_limit() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("keyd.toml");
+    std::fs::write(&path, EVERY_KEY).unwrap();
+    assert_eq!(Config::load(Some(&path)).unwrap(), parse(EVERY_KEY).unwrap());
+    std::fs::write(&path, vec![b'#'; (1 << 20) + 1]).unwrap();
+    assert!(matches!(Config::load(Some(&path)), Err(ConfigError::TooLarge { .. })));
+    std::fs::write(&path, vec![b'#'; 1 << 20]).unwrap();
+    assert!(Config::load(Some(&path)).is_ok());
+}

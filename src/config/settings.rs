@@ -1,0 +1,335 @@
+//! The configuration once it is checked: what every part of the daemon may rely on without looking again.
+//! It must never hold what `config::file` would refuse; its defaults are the names that users meet.
+//! Made by `config::file` or for `--dev`; read by `server` and `cli`.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::duration;
+
+/// The whole configuration; each part is one section of the file.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Config {
+    /// `[socket]`
+    pub socket: Socket,
+    /// `[store]`
+    pub store: Store,
+    /// `[backup]`
+    pub backup: Backup,
+    /// `[master_key]`
+    pub master_key: MasterKey,
+    /// `[legacy]`
+    pub legacy: Legacy,
+    /// `[limits]`
+    pub limits: Limits,
+    /// `[log]`
+    pub log: Log,
+}
+
+/// `[socket]`: where callers connect.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Socket {
+    /// The components' socket (absolute, at most 107 bytes).
+    pub path: PathBuf,
+    /// The operators' socket; `None` only in `--dev`, where one socket serves everything.
+    pub admin_path: Option<PathBuf>,
+    /// The group that may open the components' socket; `None` leaves the daemon's primary group.
+    pub group: Option<String>,
+}
+
+/// `[store]`: the metadata.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Store {
+    /// The store's file (absolute).
+    pub path: PathBuf,
+    /// Whether a start without store and mark makes them; for containers and `--dev`.
+    pub create: bool,
+    /// The high-water mark (absolute); by default [`mark_beside`] the store.
+    pub mark: PathBuf,
+}
+
+/// `[backup]`: copies of the store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Backup {
+    /// Their directory (absolute).
+    pub dir: PathBuf,
+    /// So many of the newest stay whatever their age (1 to 10,000).
+    pub keep: u32,
+    /// One younger than this stays whatever their number (1 minute to 3,650 days).
+    pub keep_for: Duration,
+}
+
+/// `[master_key]`: where the key is, never the key itself.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct MasterKey {
+    /// A key file or env file (absolute); `None` where a credential or the environment brings the key.
+    pub file: Option<PathBuf>,
+    /// Whether a file that others can read is a warning instead of a refusal.
+    pub allow_readable: bool,
+}
+
+/// `[legacy]`: values sealed before this daemon.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Legacy {
+    /// Whether a store made at the start adopts the master key as a legacy key.
+    pub adopt: bool,
+}
+
+/// `[limits]`: what callers may use up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Open connections on one socket (1 to 10,000).
+    pub connections: u32,
+    /// Calls at once on one connection (1 to 10,000).
+    pub streams: u32,
+    /// How long one call may take (100 ms to 1 h).
+    pub request_timeout: Duration,
+    /// How long a connection without a call stays open (100 ms to 24 h).
+    pub idle_connection: Duration,
+}
+
+/// `[log]`: what is written to standard error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Log {
+    /// The least important level that is written.
+    pub level: LogLevel,
+    /// How a line looks.
+    pub format: LogFormat,
+}
+
+/// The levels of the log, the most important first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum LogLevel {
+    /// `error`
+    Error,
+    /// `warn`
+    Warn,
+    /// `info`
+    #[default]
+    Info,
+    /// `debug`
+    Debug,
+    /// `trace`
+    Trace,
+}
+
+/// How a line of the log looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+impl Default for Socket {
+    fn default() -> Self {
+        Self {
+            path: "/run/servos/keyd.sock".into(),
+            admin_path: Some("/run/servos/keyd-admin.sock".into()),
+            group: Some("servos".to_owned()),
+        }
+    }
+}
+
+impl Default for Store {
+    fn default() -> Self {
+        let path = PathBuf::from("/var/lib/servos-keyd/keyd.redb");
+        Self { mark: mark_beside(&path), path, create: false }
+    }
+}
+
+impl Default for Backup {
+    fn default() -> Self {
+        Self { dir: "/var/lib/servos/keyd-backup".into(), keep: 30, keep_for: Duration::from_secs(90 * 24 * 60 * 60) }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: 256,
+            streams: 128,
+            request_timeout: Duration::from_secs(30),
+            idle_connection: Duration::from_secs(10),
+        }
+    }
+}
+
+impl LogLevel {
+    /// Every level with its name.
+    pub const ALL: [Self; 5] = [Self::Error, Self::Warn, Self::Info, Self::Debug, Self::Trace];
+
+    /// The level's name, as in the file.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warn => "warn",
+            Self::Info => "info",
+            Self::Debug => "debug",
+            Self::Trace => "trace",
+        }
+    }
+}
+
+impl LogFormat {
+    /// Every format with its name.
+    pub const ALL: [Self; 2] = [Self::Text, Self::Json];
+
+    /// The format's name, as in the file.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Text => "text",
+            Self::Json => "json",
+        }
+    }
+}
+
+/// Where a store's mark is if the configuration does not say: its path with `.mark` appended.
+#[must_use]
+pub fn mark_beside(store: &Path) -> PathBuf {
+    let mut mark = store.as_os_str().to_owned();
+    mark.push(".mark");
+    mark.into()
+}
+
+/// One key of the configuration, for `servos-keyctl config check`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Setting {
+    /// Section and key, as in `limits.streams`.
+    pub key: &'static str,
+    /// The value, as the file would write it; empty if there is none.
+    pub value: String,
+    /// Whether it is what a file that says nothing would give.
+    pub is_default: bool,
+}
+
+impl Config {
+    /// The configuration of `serve --dev`: everything under `dir`, one socket, a store made where none is.
+    ///
+    /// # Security
+    /// For trying the daemon out: whoever may write `dir` may replace all of it.
+    #[must_use]
+    pub fn dev(dir: &Path) -> Self {
+        let store = dir.join("keyd.redb");
+        Self {
+            socket: Socket { path: dir.join("keyd.sock"), admin_path: None, group: None },
+            store: Store { mark: mark_beside(&store), path: store, create: true },
+            backup: Backup { dir: dir.join("backup"), ..Backup::default() },
+            master_key: MasterKey { file: Some(dir.join("master.key")), allow_readable: false },
+            ..Self::default()
+        }
+    }
+
+    /// Every key with its value, in the order of the documentation.
+    #[must_use]
+    pub fn describe(&self) -> Vec<Setting> {
+        let plain =
+            Self { store: Store { mark: mark_beside(&self.store.path), ..Store::default() }, ..Self::default() };
+        let unset = plain.values();
+        self.values()
+            .into_iter()
+            .zip(unset)
+            .map(|((key, value), (_, default))| Setting { key, is_default: value == default, value })
+            .collect()
+    }
+
+    fn values(&self) -> [(&'static str, String); 18] {
+        let path = |path: &Path| path.display().to_string();
+        let optional =
+            |path: &Option<PathBuf>| path.as_ref().map(|path| path.display().to_string()).unwrap_or_default();
+        [
+            ("socket.path", path(&self.socket.path)),
+            ("socket.admin_path", optional(&self.socket.admin_path)),
+            ("socket.group", self.socket.group.clone().unwrap_or_default()),
+            ("store.path", path(&self.store.path)),
+            ("store.create", self.store.create.to_string()),
+            ("store.mark", path(&self.store.mark)),
+            ("backup.dir", path(&self.backup.dir)),
+            ("backup.keep", self.backup.keep.to_string()),
+            ("backup.keep_for", duration::format(self.backup.keep_for)),
+            ("master_key.file", optional(&self.master_key.file)),
+            ("master_key.allow_readable", self.master_key.allow_readable.to_string()),
+            ("legacy.adopt", self.legacy.adopt.to_string()),
+            ("limits.connections", self.limits.connections.to_string()),
+            ("limits.streams", self.limits.streams.to_string()),
+            ("limits.request_timeout", duration::format(self.limits.request_timeout)),
+            ("limits.idle_connection", duration::format(self.limits.idle_connection)),
+            ("log.level", self.log.level.as_str().to_owned()),
+            ("log.format", self.log.format.as_str().to_owned()),
+        ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_are_the_names_that_users_meet() {
+        let shown: Vec<String> = Config::default()
+            .describe()
+            .into_iter()
+            .map(|setting| format!("{}={}", setting.key, setting.value))
+            .collect();
+        assert_eq!(
+            shown,
+            [
+                "socket.path=/run/servos/keyd.sock",
+                "socket.admin_path=/run/servos/keyd-admin.sock",
+                "socket.group=servos",
+                "store.path=/var/lib/servos-keyd/keyd.redb",
+                "store.create=false",
+                "store.mark=/var/lib/servos-keyd/keyd.redb.mark",
+                "backup.dir=/var/lib/servos/keyd-backup",
+                "backup.keep=30",
+                "backup.keep_for=90d",
+                "master_key.file=",
+                "master_key.allow_readable=false",
+                "legacy.adopt=false",
+                "limits.connections=256",
+                "limits.streams=128",
+                "limits.request_timeout=30s",
+                "limits.idle_connection=10s",
+                "log.level=info",
+                "log.format=text",
+            ]
+        );
+        assert!(Config::default().describe().iter().all(|setting| setting.is_default));
+    }
+
+    #[test]
+    fn what_differs_from_the_default_is_marked() {
+        let mut config = Config::default();
+        config.limits.streams = 7;
+        let changed: Vec<&str> =
+            config.describe().into_iter().filter(|setting| !setting.is_default).map(|setting| setting.key).collect();
+        assert_eq!(changed, ["limits.streams"]);
+    }
+
+    #[test]
+    fn a_mark_beside_a_store_elsewhere_is_still_the_default() {
+        let mut config = Config::default();
+        config.store.path = "/srv/keyd.redb".into();
+        config.store.mark = mark_beside(&config.store.path);
+        let changed: Vec<&str> =
+            config.describe().into_iter().filter(|setting| !setting.is_default).map(|setting| setting.key).collect();
+        assert_eq!(changed, ["store.path"]);
+    }
+
+    #[test]
+    fn dev_keeps_everything_under_its_directory() {
+        let config = Config::dev(Path::new("/tmp/try"));
+        assert_eq!(config.socket.path, Path::new("/tmp/try/keyd.sock"));
+        assert_eq!(config.socket.admin_path, None);
+        assert_eq!(config.socket.group, None);
+        assert_eq!(config.store.path, Path::new("/tmp/try/keyd.redb"));
+        assert_eq!(config.store.mark, Path::new("/tmp/try/keyd.redb.mark"));
+        assert_eq!(config.backup.dir, Path::new("/tmp/try/backup"));
+        assert_eq!(config.master_key.file.as_deref(), Some(Path::new("/tmp/try/master.key")));
+        assert!(config.store.create && !config.legacy.adopt && !config.master_key.allow_readable);
+    }
+}

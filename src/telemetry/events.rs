@@ -1,0 +1,75 @@
+//! Every event the daemon logs, by name: what an operator may search for, and an alert may rest on.
+//! It must never hold a name that is not used; a renamed one breaks somebody's alert.
+//! Named as the field `event` wherever the daemon logs.
+
+/// Declares each event once, as a constant and in [`ALL`].
+macro_rules! events {
+    ($($(#[doc = $doc:literal])+ $name:ident = $text:literal;)+) => {
+        $($(#[doc = $doc])+ pub const $name: &str = $text;)+
+
+        /// Every event of this list.
+        pub const ALL: &[&str] = &[$($name),+];
+    };
+}
+
+events! {
+    /// The configuration was read: which file, or the defaults.
+    CONFIG_LOADED = "config.loaded";
+    /// How memory that holds keys is protected; a warning where the kernel refused the better way.
+    MEMORY_PROTECTED = "memory.protected";
+    /// A socket listens: its path, its mode, and whether it was inherited.
+    SOCKET_LISTENING = "socket.listening";
+    /// The group that should own the component socket does not exist; it keeps the daemon's primary group.
+    SOCKET_GROUP_MISSING = "socket.group_missing";
+    /// Something about the place the master key comes from that should be mended.
+    MASTER_KEY_SOURCE_WARNING = "master_key.source_warning";
+    /// The canary opened: the master key is the store's.
+    MASTER_KEY_VERIFIED = "master_key.verified";
+    /// The master key is not the one this store was made with.
+    MASTER_KEY_INTEGRITY_FAILED = "master_key.integrity_failed";
+    /// A store was made, where none was, on the operator's word.
+    STORE_CREATED = "store.created";
+    /// The store was opened and checked: its generation, its keys.
+    STORE_OPENED = "store.opened";
+    /// A commit could not be made; the state before it stands.
+    STORE_COMMIT_FAILED = "store.commit_failed";
+    /// The high-water mark could not be written behind a commit; the commit stands.
+    STORE_MARK_FAILED = "store.mark_failed";
+    /// A backup is durable: its file and generation.
+    BACKUP_WRITTEN = "backup.written";
+    /// The daemon serves.
+    DAEMON_READY = "daemon.ready";
+    /// The daemon was told to stop and drains.
+    DAEMON_STOPPING = "daemon.stopping";
+    /// The daemon ends: its keys are wiped.
+    DAEMON_STOPPED = "daemon.stopped";
+    /// A connection was closed before it was served: over a limit, or without credentials.
+    CONNECTION_REFUSED = "connection.refused";
+    /// A call was answered with a refusal: its RPC, code and reason.
+    CALL_REFUSED = "call.refused";
+    /// A call met a fault of the daemon or of what it stands on: its RPC, the fault's id and its chain.
+    CALL_FAILED = "call.failed";
+    /// Code of ours panicked: where, never why.
+    PANICKED = "daemon.panicked";
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::ALL;
+
+    #[test]
+    fn every_event_is_named_once() {
+        assert_eq!(ALL.iter().collect::<BTreeSet<_>>().len(), ALL.len());
+    }
+
+    #[test]
+    fn names_are_a_subject_and_a_word() {
+        for name in ALL {
+            let (subject, word) = name.split_once('.').unwrap();
+            let plain = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
+            assert!(plain(subject) && plain(word), "{name}");
+        }
+    }
+}
