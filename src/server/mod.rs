@@ -18,3 +18,5 @@ mod deadline;
 
 #[cfg(test)]
 mod socket_tests;
+#[cfg(test)]
+mod test_rig;

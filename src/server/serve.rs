@@ -70,6 +70,7 @@ where
             calls_cut: Arc::clone(&calls_cut),
             stop: stop.clone(),
             refusals: Burst::default(),
+            strangers: Burst::default(),
         });
     }
     drop(stop);
@@ -95,6 +96,7 @@ struct Door<F> {
     calls_cut: Arc<AtomicUsize>,
     stop: Stop,
     refusals: Burst,
+    strangers: Burst,
 }
 
 impl<F, S> Door<F>
@@ -135,11 +137,23 @@ where
     }
 
     fn admit(&mut self, socket: UnixStream) {
-        let credentials = peer::of(&socket).ok();
+        let credentials = self.credentials(&socket);
         match self.admission.admit(credentials.map(|peer| peer.uid)) {
             Ok(seat) => self.spawn(socket, (self.connection)(credentials), seat),
             // Closed by being dropped: the client learns it now, and need not wait in the backlog.
             Err(full) => self.note_refusal(full, credentials),
+        }
+    }
+
+    fn credentials(&mut self, socket: &UnixStream) -> Option<PeerCredentials> {
+        match peer::of(socket) {
+            Ok(credentials) => Some(credentials),
+            Err(error) => {
+                if self.strangers.begins(Instant::now()) {
+                    warn!(%error, "a peer is unknown: its calls are denied");
+                }
+                None
+            }
         }
     }
 
