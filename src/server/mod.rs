@@ -1,1 +1,22 @@
-//! server
+//! The process on its sockets: accept, limits, deadlines, idle connections, drain, and word to the service manager.
+//!
+//! Must never look into a call's contents, and knows neither keys nor policy: it carries calls to a service and answers back.
+//! Called by `cli`, which hands in bound listeners, the service and the end.
+
+pub mod serve;
+
+pub mod limits;
+
+pub mod notify;
+
+mod activity;
+mod admission;
+mod body;
+mod call;
+mod connection;
+mod deadline;
+
+#[cfg(test)]
+mod socket_tests;
+#[cfg(test)]
+mod test_rig;

@@ -1,0 +1,113 @@
+//! Who may open one more connection: a total, and an equal share for each user.
+//!
+//! Must never let one user take the connections of all others, nor leak a seat when a connection ends in any way.
+//! Called by `serve` for each connection it accepts.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// The seats of one endpoint.
+#[derive(Debug)]
+pub(super) struct Admission {
+    total: usize,
+    per_user: usize,
+    taken: Mutex<Taken>,
+}
+
+#[derive(Debug, Default)]
+struct Taken {
+    total: usize,
+    /// `None` stands for all peers whose credentials are unknown. No entry is 0, so the map never outgrows `total`.
+    by_user: HashMap<Option<u32>, usize>,
+}
+
+/// Which bound was met.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Full {
+    Endpoint,
+    User,
+}
+
+/// The right to one connection, given back when dropped.
+#[derive(Debug)]
+pub(super) struct Seat {
+    admission: Arc<Admission>,
+    user: Option<u32>,
+}
+
+impl Admission {
+    pub(super) fn new(total: usize, per_user: usize) -> Arc<Self> {
+        Arc::new(Self { total, per_user, taken: Mutex::default() })
+    }
+
+    /// A seat for a connection of `user`.
+    ///
+    /// # Errors
+    /// `Full`, saying which bound was met.
+    pub(super) fn admit(self: &Arc<Self>, user: Option<u32>) -> Result<Seat, Full> {
+        let mut taken = self.taken();
+        if taken.total >= self.total {
+            return Err(Full::Endpoint);
+        }
+        let by_user = taken.by_user.get(&user).copied().unwrap_or(0);
+        if by_user >= self.per_user {
+            return Err(Full::User);
+        }
+        taken.total += 1;
+        taken.by_user.insert(user, by_user + 1);
+        Ok(Seat { admission: Arc::clone(self), user })
+    }
+
+    fn taken(&self) -> MutexGuard<'_, Taken> {
+        // Nothing in here panics half-way; a poisoned lock still guards consistent counts.
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        let mut taken = self.admission.taken();
+        taken.total = taken.total.saturating_sub(1);
+        if let Some(count) = taken.by_user.get_mut(&self.user) {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                taken.by_user.remove(&self.user);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_user_fills_only_his_share() {
+        let admission = Admission::new(3, 2);
+        let _first = admission.admit(Some(1000)).unwrap();
+        let second = admission.admit(Some(1000)).unwrap();
+        assert_eq!(admission.admit(Some(1000)).unwrap_err(), Full::User);
+        let _other = admission.admit(Some(1001)).unwrap();
+        assert_eq!(admission.admit(Some(1002)).unwrap_err(), Full::Endpoint);
+        drop(second);
+        assert!(admission.admit(Some(1000)).is_ok());
+    }
+
+    #[test]
+    fn peers_without_credentials_share_one_users_part() {
+        let admission = Admission::new(9, 1);
+        let _unknown = admission.admit(None).unwrap();
+        assert_eq!(admission.admit(None).unwrap_err(), Full::User);
+        assert!(admission.admit(Some(0)).is_ok());
+    }
+
+    #[test]
+    fn nothing_is_kept_of_users_who_left() {
+        let admission = Admission::new(2, 2);
+        for user in 0..100 {
+            drop(admission.admit(Some(user)).unwrap());
+        }
+        assert!(admission.taken().by_user.is_empty());
+        assert_eq!(admission.taken().total, 0);
+    }
+}
