@@ -182,6 +182,17 @@ mod tests {
     }
 
     #[test]
+    fn a_new_file_belongs_to_the_owner_of_its_directory() {
+        let dir = tempfile::tempdir().unwrap();
+        if nix::unistd::geteuid().is_root() {
+            std::os::unix::fs::chown(dir.path(), Some(12_345), Some(54_321)).unwrap();
+        }
+        let (file, dir) = (create_new(&dir.path().join("file")).unwrap().metadata(), dir.path().metadata());
+        let (file, dir) = (file.unwrap(), dir.unwrap());
+        assert_eq!((file.uid(), file.mode() & 0o7777), (dir.uid(), 0o600));
+    }
+
+    #[test]
     fn a_file_above_the_limit_is_not_read() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("file");

@@ -7,5 +7,8 @@ pub mod backup_file;
 pub mod directory_lock;
 mod durable;
 pub mod mark;
+mod overlay;
 pub mod port;
 pub mod record;
+pub mod redb_adapter;
+mod redb_file;

@@ -85,7 +85,7 @@ pub trait Store: Send {
     /// What kept the medium from being read.
     fn load(&mut self) -> Result<Snapshot, StoreError>;
 
-    /// The value of one record, read from the medium and from nothing remembered; `None` if there is no such record.
+    /// The value of one record as the store has it now, not as it was loaded; `None` if there is no such record.
     ///
     /// # Errors
     /// What kept the medium from being read.
