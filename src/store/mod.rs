@@ -1,1 +1,14 @@
-//! store
+//! What survives a restart: the port, its records, the redb adapter, the mark and the backups.
+//!
+//! Must never hold a key in the clear, judge whether a store is to be trusted, or show a type of redb to its callers.
+//! Called by `operations` for records and commits, and by `cli`, which opens the files.
+
+pub mod backup_file;
+pub mod directory_lock;
+mod durable;
+pub mod mark;
+mod overlay;
+pub mod port;
+pub mod record;
+pub mod redb_adapter;
+mod redb_file;

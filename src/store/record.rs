@@ -1,0 +1,382 @@
+//! The records: their names, and their values as messages that this program fully understands.
+//!
+//! Must never pass on a record of a newer schema or with an unknown state: acting on half of it could destroy data.
+//! Called by `operations`, for every name and value that goes into or comes out of the store.
+
+pub use crate::proto::records::*;
+
+use base16ct::lower as hex;
+use prost::Message;
+use std::fmt::{self, Display};
+
+/// The schema that this program writes, and the newest it reads.
+pub const SCHEMA: u32 = 1;
+
+/// Name of the record that holds what is true of the whole store.
+pub const META: &str = "meta";
+/// Name of the record that holds the snapshot's MAC: 32 bytes as they are, no message.
+pub const MAC: &str = "mac";
+/// Name of the record that holds the root under the master key.
+pub const MASTER: &str = "master";
+/// Name of the record that holds the canary.
+pub const CANARY: &str = "canary";
+/// Name of the record that holds the store's identity key.
+pub const IDENTITY: &str = "identity";
+
+/// Most entries of one [`History`].
+pub const MAX_HISTORY_ENTRIES: usize = 1000;
+
+/// Name of the legacy key with this fingerprint (16 lower-case hex digits).
+pub fn legacy(fingerprint: impl Display) -> String {
+    format!("legacy/{fingerprint}")
+}
+
+/// Name of the data key with this id (16 lower-case hex digits).
+pub fn key(id: impl Display) -> String {
+    format!("key/{id}")
+}
+
+/// Name of the version with this id (16 lower-case hex digits).
+pub fn version(id: impl Display) -> String {
+    format!("version/{id}")
+}
+
+/// Name of the request with this UUID (hyphenated, lower case).
+pub fn request(uuid: impl Display) -> String {
+    format!("request/{uuid}")
+}
+
+/// Name of the `n`th part of the history, from 0.
+#[must_use]
+pub fn history(n: u32) -> String {
+    format!("history/{n}")
+}
+
+/// What a record's name says it is. Its `Display` is the name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum RecordName {
+    /// [`META`].
+    Meta,
+    /// [`MAC`].
+    Mac,
+    /// [`MASTER`].
+    Master,
+    /// [`CANARY`].
+    Canary,
+    /// [`IDENTITY`].
+    Identity,
+    /// [`legacy`], by the fingerprint of the key it holds.
+    Legacy([u8; 8]),
+    /// [`key`], by the key's id.
+    Key([u8; 8]),
+    /// [`version`], by the version's id.
+    Version([u8; 8]),
+    /// [`request`], by the bytes of its UUID.
+    Request([u8; 16]),
+    /// [`history`], by its number.
+    History(u32),
+}
+
+impl RecordName {
+    /// Reads a name as hostile text; `None` unless it is written exactly as this program writes it.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        let parsed = match name.split_once('/') {
+            None => match name {
+                META => Self::Meta,
+                MAC => Self::Mac,
+                MASTER => Self::Master,
+                CANARY => Self::Canary,
+                IDENTITY => Self::Identity,
+                _ => return None,
+            },
+            Some(("legacy", id)) => Self::Legacy(fixed(id)?),
+            Some(("key", id)) => Self::Key(fixed(id)?),
+            Some(("version", id)) => Self::Version(fixed(id)?),
+            Some(("request", uuid)) => Self::Request(fixed(&uuid.replace('-', ""))?),
+            Some(("history", n)) => Self::History(n.parse().ok()?),
+            Some(_) => return None,
+        };
+        (parsed.to_string() == name).then_some(parsed)
+    }
+}
+
+fn fixed<const N: usize>(text: &str) -> Option<[u8; N]> {
+    let mut bytes = [0; N];
+    let length = hex::decode(text, &mut bytes).ok()?.len();
+    (length == N).then_some(bytes)
+}
+
+impl Display for RecordName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Meta => f.write_str(META),
+            Self::Mac => f.write_str(MAC),
+            Self::Master => f.write_str(MASTER),
+            Self::Canary => f.write_str(CANARY),
+            Self::Identity => f.write_str(IDENTITY),
+            Self::Legacy(fingerprint) => f.write_str(&legacy(hex::encode_string(fingerprint))),
+            Self::Key(id) => f.write_str(&key(hex::encode_string(id))),
+            Self::Version(id) => f.write_str(&version(hex::encode_string(id))),
+            Self::Request(uuid) => f.write_str(&request(hyphenated(*uuid))),
+            Self::History(n) => f.write_str(&history(*n)),
+        }
+    }
+}
+
+/// A UUID's bytes as text. Source: RFC 9562, section 4.
+fn hyphenated(uuid: [u8; 16]) -> String {
+    let number = u128::from_be_bytes(uuid);
+    let group = |shift: u32, digits: usize| {
+        let mask = (1_u128 << (4 * digits)) - 1;
+        format!("{:0digits$x}", (number >> shift) & mask)
+    };
+    [group(96, 8), group(80, 4), group(64, 4), group(48, 4), group(0, 12)].join("-")
+}
+
+/// Why a record's value was not taken. Names the record, never shows its bytes.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RecordError {
+    /// The value is not what belongs under the name.
+    #[error("record {name} is malformed: {detail}")]
+    Malformed {
+        /// The record's name.
+        name: String,
+        /// What is wrong with it.
+        detail: &'static str,
+    },
+    /// Written by a newer servos-keyd.
+    #[error("record {name} has schema {found}; this program reads {SCHEMA}")]
+    NewerSchema {
+        /// The record's name.
+        name: String,
+        /// The schema it names.
+        found: u32,
+    },
+}
+
+/// A message that is a record's value. Field 1 of each is its schema, in every version to come.
+pub trait Record: Message + Default + Clone {
+    /// Whether a record of this name holds such a message.
+    fn fits(name: &RecordName) -> bool;
+
+    /// Sets the schema's field.
+    fn set_schema(&mut self, schema: u32);
+
+    /// Finds a field that this program does not understand.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    fn check(&self) -> Result<(), &'static str> {
+        Ok(())
+    }
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct SchemaAlone {
+    #[prost(uint32, tag = "1")]
+    schema: u32,
+}
+
+/// Reads the value of record `name` as hostile bytes.
+///
+/// # Errors
+/// [`RecordError::NewerSchema`] before anything else; [`RecordError::Malformed`] for bytes that are no such message, a
+/// name that does not hold it, an id of another length, or an enum value that is unknown or unspecified.
+pub fn decode<T: Record>(name: &str, bytes: &[u8]) -> Result<T, RecordError> {
+    let malformed = |detail| RecordError::Malformed { name: name.to_owned(), detail };
+    if !RecordName::parse(name).is_some_and(|name| T::fits(&name)) {
+        return Err(malformed("its name is not of this kind"));
+    }
+    match SchemaAlone::decode(bytes).map_err(|_| malformed("it is not a message"))?.schema {
+        0 => return Err(malformed("it has no schema")),
+        SCHEMA => {}
+        found => return Err(RecordError::NewerSchema { name: name.to_owned(), found }),
+    }
+    let record = T::decode(bytes).map_err(|_| malformed("it is not this message"))?;
+    record.check().map_err(malformed)?;
+    Ok(record)
+}
+
+/// The value of a record, with [`SCHEMA`] as its schema whatever the message says.
+#[must_use]
+pub fn encode<T: Record>(record: &T) -> Vec<u8> {
+    let mut record = record.clone();
+    record.set_schema(SCHEMA);
+    record.encode_to_vec()
+}
+
+macro_rules! record {
+    ($message:ty, $name:pat $(, $check:expr)?) => {
+        impl Record for $message {
+            fn fits(name: &RecordName) -> bool {
+                matches!(name, $name)
+            }
+
+            fn set_schema(&mut self, schema: u32) {
+                self.schema = schema;
+            }
+
+            $(fn check(&self) -> Result<(), &'static str> {
+                let check: fn(&Self) -> Result<(), &'static str> = $check;
+                check(self)
+            })?
+        }
+    };
+}
+
+record!(Master, RecordName::Master, |master| {
+    require(master.store_id.len() == 16, "its store id is not 16 bytes")?;
+    require(master.current.is_some(), "it holds no root")
+});
+record!(Canary, RecordName::Canary);
+record!(Meta, RecordName::Meta);
+record!(Identity, RecordName::Identity);
+record!(Legacy, RecordName::Legacy(_));
+record!(Key, RecordName::Key(_), |key| known(key.purpose() != Purpose::Unspecified));
+record!(Version, RecordName::Version(_), |version| {
+    require(version.key_id.len() == 8, "its key id is not 8 bytes")?;
+    require(version.number > 0, "its number is 0")?;
+    known(version.state() != VersionState::Unspecified)
+});
+record!(Request, RecordName::Request(_));
+record!(History, RecordName::History(_), |history| {
+    require(history.entries.len() <= MAX_HISTORY_ENTRIES, "it has more than 1000 entries")?;
+    history.entries.iter().try_for_each(|entry| {
+        require(entry.fingerprint.len() == 8, "a fingerprint is not 8 bytes")?;
+        known(entry.kind() != HistoryKind::Unspecified)
+    })
+});
+
+fn require(holds: bool, otherwise: &'static str) -> Result<(), &'static str> {
+    if holds { Ok(()) } else { Err(otherwise) }
+}
+
+/// The generated accessors answer "unspecified" for an unknown number too.
+fn known(specified: bool) -> Result<(), &'static str> {
+    require(specified, "it holds an unknown or unspecified enum value")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const VERSION: &str = "version/00000000000000bb";
+
+    fn version_record() -> Version {
+        Version {
+            key_id: vec![1; 8],
+            number: 1,
+            state: VersionState::Enabled.into(),
+            seal: vec![9],
+            ..Default::default()
+        }
+    }
+
+    #[test]
+    fn every_name_is_read_back_as_what_it_was_made_from() {
+        let uuid = "0190a4c1-7e2b-7c3d-8e4f-0123456789ab";
+        for (name, text) in [
+            (RecordName::Meta, META.to_owned()),
+            (RecordName::Mac, MAC.to_owned()),
+            (RecordName::Master, MASTER.to_owned()),
+            (RecordName::Canary, CANARY.to_owned()),
+            (RecordName::Identity, IDENTITY.to_owned()),
+            (RecordName::Legacy([0xaa; 8]), legacy("aaaaaaaaaaaaaaaa")),
+            (RecordName::Key([0xaa; 8]), key("aaaaaaaaaaaaaaaa")),
+            (RecordName::Version([0x0b; 8]), version("0b0b0b0b0b0b0b0b")),
+            (RecordName::Request(fixed(&uuid.replace('-', "")).unwrap()), request(uuid)),
+            (RecordName::History(0), history(0)),
+            (RecordName::History(u32::MAX), history(u32::MAX)),
+        ] {
+            assert_eq!(RecordName::parse(&text), Some(name));
+            assert_eq!(name.to_string(), text);
+        }
+    }
+
+    #[test]
+    fn a_name_that_is_not_written_as_we_write_it_is_refused() {
+        for name in [
+            "",
+            "/",
+            "Meta",
+            "meta/",
+            "meta ",
+            "key",
+            "key/",
+            "key/aa",
+            "key/AAAAAAAAAAAAAAAA",
+            "key/aaaaaaaaaaaaaaaaa",
+            "key/aaaaaaaaaaaaaaaa/",
+            "key//aaaaaaaaaaaaaaaa",
+            "keys/aaaaaaaaaaaaaaaa",
+            "history/",
+            "history/01",
+            "history/+1",
+            "history/-1",
+            "history/4294967296",
+            "request/0190a4c17e2b7c3d8e4f0123456789ab",
+            "request/0190A4C1-7E2B-7C3D-8E4F-0123456789AB",
+            "request/0190a4c1-7e2b-7c3d-8e4f0123456789ab-",
+            "version/\0",
+        ] {
+            assert_eq!(RecordName::parse(name), None, "{name:?}");
+        }
+    }
+
+    #[test]
+    fn a_record_is_read_back_and_always_carries_the_schema() {
+        let bytes = encode(&version_record());
+        let read: Version = decode(VERSION, &bytes).unwrap();
+        assert_eq!((read.schema, read.number, read.seal), (SCHEMA, 1, vec![9]));
+    }
+
+    #[test]
+    fn a_newer_schema_is_named_even_where_nothing_else_is_understood() {
+        let newer = |found| Err(RecordError::NewerSchema { name: VERSION.into(), found });
+        let message = Version { schema: 2, state: 99, ..Default::default() };
+        assert_eq!(decode::<Version>(VERSION, &message.encode_to_vec()).map(drop), newer(2));
+        // Field 2, bytes here, is a number there.
+        assert_eq!(decode::<Version>(VERSION, &[0x08, 0x07, 0x10, 0x01]).map(drop), newer(7));
+    }
+
+    #[test]
+    fn a_malformed_record_is_refused() {
+        let refused =
+            |name: &str, bytes: &[u8]| matches!(decode::<Version>(name, bytes), Err(RecordError::Malformed { .. }));
+        let with = |change: fn(&mut Version)| {
+            let mut record = version_record();
+            change(&mut record);
+            encode(&record)
+        };
+        let good = encode(&version_record());
+        assert!(refused("key/00000000000000bb", &good), "a name of another kind");
+        assert!(refused("version/bb", &good), "a name that is none");
+        assert!(refused(VERSION, b""), "nothing");
+        assert!(refused(VERSION, &version_record().encode_to_vec()), "no schema");
+        assert!(refused(VERSION, b"\xff\xff\xff"), "no message");
+        assert!(refused(VERSION, &good[..good.len() - 1]), "a message cut short");
+        assert!(refused(VERSION, &with(|version| version.state = 0)), "no state");
+        assert!(refused(VERSION, &with(|version| version.state = 3)), "an unknown state");
+        assert!(refused(VERSION, &with(|version| version.number = 0)), "no number");
+        assert!(refused(VERSION, &with(|version| version.key_id.push(0))), "a long key id");
+    }
+
+    #[test]
+    fn a_history_with_too_many_entries_or_a_short_fingerprint_is_refused() {
+        let entry = HistoryEntry { fingerprint: vec![1; 8], at: 0, kind: HistoryKind::First.into() };
+        let of = |entries| encode(&History { schema: 1, entries });
+        assert!(decode::<History>("history/0", &of(vec![entry.clone(); 1000])).is_ok());
+        assert!(decode::<History>("history/0", &of(vec![entry.clone(); 1001])).is_err());
+        let short = HistoryEntry { fingerprint: vec![1; 7], ..entry };
+        assert!(decode::<History>("history/0", &of(vec![short])).is_err());
+    }
+
+    #[test]
+    fn a_master_record_without_a_root_is_refused() {
+        let master = Master { store_id: vec![0; 16], ..Default::default() };
+        assert!(decode::<Master>(MASTER, &encode(&master)).is_err());
+        let master = Master { current: Some(MasterSeal::default()), ..master };
+        assert!(decode::<Master>(MASTER, &encode(&master)).is_ok());
+    }
+}

@@ -1,0 +1,265 @@
+//! One redb file: how it is opened, what its tables are, and what redb's errors mean.
+//!
+//! Must never begin a database in a file that exists, nor let a type or a panic of redb out of the adapter.
+//! Called by the redb adapter alone.
+
+use super::durable;
+use super::port::{Batch, Snapshot, StoreError};
+use redb::backends::FileBackend;
+use redb::{Builder, Database, ReadableDatabase as _, ReadableTable, StorageBackend, TableDefinition};
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+
+const RECORDS: TableDefinition<&str, &[u8]> = TableDefinition::new("records");
+const GENERATION: TableDefinition<&str, u64> = TableDefinition::new("generation");
+/// The one key of [`GENERATION`].
+const CURRENT: &str = "current";
+
+/// redb's own default is 1 GiB; a whole store of ours is a few MiB.
+const CACHE_BYTES: usize = 2 << 20;
+
+/// The first bytes of every redb file. Source: redb's design document, "Super-header".
+const MAGIC: [u8; 9] = *b"redb\x1a\x0a\xa9\x0d\x0a";
+
+/// How a file becomes what redb stores in: directly, or with faults between.
+pub trait Medium: Send {
+    /// What redb reads and writes.
+    type Backend: StorageBackend;
+
+    /// Stores in `file`.
+    ///
+    /// # Errors
+    /// As redb's own backend.
+    fn backend(&self, file: File) -> Result<Self::Backend, redb::DatabaseError>;
+}
+
+/// The file itself.
+#[derive(Clone, Copy, Debug)]
+pub struct Direct;
+
+impl Medium for Direct {
+    type Backend = FileBackend;
+
+    fn backend(&self, file: File) -> Result<FileBackend, redb::DatabaseError> {
+        FileBackend::new(file)
+    }
+}
+
+/// What is said of a path that names another file than before.
+pub(super) const REPLACED: &str = "another file was put in the place of the open store";
+
+/// Which file it is, whatever its name: device and inode.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct FileId(u64, u64);
+
+impl FileId {
+    pub(super) fn of(file: &File) -> io::Result<Self> {
+        file.metadata().map(|metadata| Self(metadata.dev(), metadata.ino()))
+    }
+
+    pub(super) fn at(path: &Path) -> io::Result<Self> {
+        std::fs::symlink_metadata(path).map(|metadata| Self(metadata.dev(), metadata.ino()))
+    }
+}
+
+/// The settings of every open. `checked` verifies every page of the committed trees: without it a flipped bit can
+/// give other data, a panic or an abort.
+pub(super) fn builder(checked: bool) -> Builder {
+    let mut builder = Builder::new();
+    builder.set_cache_size(CACHE_BYTES).set_check_integrity_on_open(checked);
+    builder
+}
+
+/// Opens the file of a store. It is judged through the descriptor that redb is then given, so that redb, which would
+/// begin a database in an empty file, never sees one.
+///
+/// # Errors
+/// [`StoreError::Missing`], [`StoreError::Empty`], [`StoreError::Foreign`] and the rest of what opening can meet.
+pub(super) fn open_existing(path: &Path, writable: bool) -> Result<File, StoreError> {
+    let file = durable::open_regular(path, writable)?;
+    let unreadable = |e| StoreError::from_io(path, e);
+    let length = file.metadata().map_err(unreadable)?.len();
+    if length == 0 {
+        return Err(StoreError::Empty { path: path.to_owned() });
+    }
+    let mut start = [0; MAGIC.len()];
+    let there = usize::try_from(length).map_or(MAGIC.len(), |length| length.min(MAGIC.len()));
+    let (start, magic) = (start.get_mut(..there).unwrap_or_default(), MAGIC.get(..there).unwrap_or_default());
+    file.read_exact_at(start, 0).map_err(unreadable)?;
+    if start != magic {
+        return Err(StoreError::Foreign { path: path.to_owned() });
+    }
+    if there < MAGIC.len() {
+        return Err(damaged(path, "the file ends in its first bytes"));
+    }
+    Ok(file)
+}
+
+/// Opens a database for writing, with its integrity checked; if `known` is given, only that file, which no other is
+/// touched for.
+pub(super) fn open_writable(
+    path: &Path,
+    known: Option<FileId>,
+    medium: &impl Medium,
+) -> Result<(Database, FileId), StoreError> {
+    let file = open_existing(path, true)?;
+    let id = FileId::of(&file).map_err(|e| StoreError::from_io(path, e))?;
+    if known.is_some_and(|known| known != id) {
+        return Err(StoreError::unavailable(path, REPLACED));
+    }
+    let database = guarded(path, || {
+        let backend = medium.backend(file).map_err(|e| fault(path, e))?;
+        builder(true).create_with_backend(backend).map_err(|e| fault(path, e))
+    })?;
+    Ok((database, id))
+}
+
+/// Begins a database in `file`, which is new and empty, with one commit of everything, and closes it.
+pub(super) fn begin(path: &Path, file: File, medium: &impl Medium, snapshot: &Snapshot) -> Result<(), StoreError> {
+    let puts = snapshot.records.clone();
+    guarded(path, || {
+        let backend = medium.backend(file).map_err(|e| fault(path, e))?;
+        let database = builder(false).create_with_backend(backend).map_err(|e| fault(path, e))?;
+        write(&database, path, None, snapshot.generation, &Batch { puts, ..Batch::default() })?;
+        database.close().map_err(|e| fault(path, e))
+    })
+}
+
+/// Everything that the database holds.
+pub(super) fn read_all(database: &Database, path: &Path) -> Result<Snapshot, StoreError> {
+    let transaction = database.begin_read().map_err(|e| fault(path, e))?;
+    let generation = transaction.open_table(GENERATION).map_err(|e| fault(path, e))?;
+    let records = transaction.open_table(RECORDS).map_err(|e| fault(path, e))?;
+    let mut snapshot = Snapshot { generation: current(&generation, path)?, ..Snapshot::default() };
+    for entry in records.iter().map_err(|e| fault(path, e))? {
+        let (name, value) = entry.map_err(|e| fault(path, e))?;
+        snapshot.records.insert(name.value().to_owned(), value.value().to_vec());
+    }
+    Ok(snapshot)
+}
+
+/// What can be had from a database whose integrity nobody checked, from the front and then from the back, into `found`:
+/// what is there when redb panics was read before.
+pub(super) fn salvage(database: &Database, path: &Path, found: &mut Snapshot) -> Result<(), StoreError> {
+    let transaction = database.begin_read().map_err(|e| fault(path, e))?;
+    let records = transaction.open_table(RECORDS).map_err(|e| fault(path, e))?;
+    for entry in records.iter().map_err(|e| fault(path, e))? {
+        let Ok((name, value)) = entry else { break };
+        found.records.insert(name.value().to_owned(), value.value().to_vec());
+    }
+    for entry in records.iter().map_err(|e| fault(path, e))?.rev() {
+        let Ok((name, value)) = entry else { break };
+        if found.records.insert(name.value().to_owned(), value.value().to_vec()).is_some() {
+            break;
+        }
+    }
+    let generation = transaction.open_table(GENERATION).map_err(|e| fault(path, e))?;
+    found.generation = current(&generation, path)?;
+    Ok(())
+}
+
+/// One value.
+pub(super) fn read_one(database: &Database, path: &Path, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
+    let transaction = database.begin_read().map_err(|e| fault(path, e))?;
+    let records = transaction.open_table(RECORDS).map_err(|e| fault(path, e))?;
+    let value = records.get(name).map_err(|e| fault(path, e))?;
+    Ok(value.map(|value| value.value().to_vec()))
+}
+
+/// One durable commit; `expected` is `None` in a database that has just been begun.
+pub(super) fn write(
+    database: &Database,
+    path: &Path,
+    expected: Option<u64>,
+    next: u64,
+    batch: &Batch,
+) -> Result<(), StoreError> {
+    let mut transaction = database.begin_write().map_err(|e| fault(path, e))?;
+    // One phase relies on checksums alone to find a torn commit: a crafted one could pass.
+    transaction.set_two_phase_commit(true);
+    {
+        let mut generation = transaction.open_table(GENERATION).map_err(|e| fault(path, e))?;
+        if let Some(expected) = expected {
+            let found = current(&generation, path)?;
+            if found != expected {
+                return Err(StoreError::Conflict { expected, found });
+            }
+        }
+        generation.insert(CURRENT, next).map_err(|e| fault(path, e))?;
+        let mut records = transaction.open_table(RECORDS).map_err(|e| fault(path, e))?;
+        for name in &batch.deletes {
+            records.remove(name.as_str()).map_err(|e| fault(path, e))?;
+        }
+        for (name, value) in &batch.puts {
+            records.insert(name.as_str(), value.as_slice()).map_err(|e| fault(path, e))?;
+        }
+    }
+    transaction.commit().map_err(|e| fault(path, e))
+}
+
+fn current(generation: &impl ReadableTable<&'static str, u64>, path: &Path) -> Result<u64, StoreError> {
+    let found = generation.get(CURRENT).map_err(|e| fault(path, e))?;
+    Ok(found.ok_or_else(|| damaged(path, "it has no generation"))?.value())
+}
+
+/// Runs what uses redb. A panic there means that the file is not what redb takes it for.
+pub(super) fn guarded<T>(path: &Path, work: impl FnOnce() -> Result<T, StoreError>) -> Result<T, StoreError> {
+    // What a panic leaves half done is the database in memory, and that is dropped with the error.
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| Err(damaged(path, "redb panicked over it")))
+}
+
+pub(super) fn damaged(path: &Path, detail: &str) -> StoreError {
+    StoreError::Damaged { path: path.to_owned(), detail: detail.to_owned() }
+}
+
+/// What an error of redb means for the file at `path`.
+pub(super) fn fault(path: &Path, error: impl Into<redb::Error>) -> StoreError {
+    use redb::Error as E;
+    match error.into() {
+        E::Corrupted(detail) => damaged(path, &detail),
+        E::UpgradeRequired(version) => damaged(path, &format!("its file format is version {version}")),
+        E::RepairAborted => damaged(path, "its repair was given up"),
+        E::DatabaseAlreadyOpen | E::LockProtocolMismatch => StoreError::InUse { path: path.to_owned() },
+        E::TableDoesNotExist(_)
+        | E::TableTypeMismatch { .. }
+        | E::TableIsMultimap(_)
+        | E::TableIsNotMultimap(_)
+        | E::TypeDefinitionChanged { .. } => StoreError::Foreign { path: path.to_owned() },
+        E::Io(e) => match e.kind() {
+            io::ErrorKind::UnexpectedEof => damaged(path, "it ends early"),
+            io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput => damaged(path, "its layout does not fit"),
+            _ => StoreError::from_io(path, e),
+        },
+        other => StoreError::Unavailable { path: path.to_owned(), source: io::Error::other(other.to_string()) },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_of_redb_become_the_fault_they_mean() {
+        let of = |error: redb::Error| fault(Path::new("p"), error);
+        let system = |code| of(redb::Error::Io(io::Error::from_raw_os_error(code)));
+        assert!(matches!(of(redb::Error::Corrupted("x".into())), StoreError::Damaged { .. }));
+        assert!(matches!(of(redb::Error::UpgradeRequired(2)), StoreError::Damaged { .. }));
+        assert!(matches!(of(redb::Error::DatabaseAlreadyOpen), StoreError::InUse { .. }));
+        assert!(matches!(of(redb::Error::TableDoesNotExist("t".into())), StoreError::Foreign { .. }));
+        assert!(matches!(of(redb::Error::PreviousIo), StoreError::Unavailable { .. }));
+        assert!(matches!(system(libc::ENOSPC), StoreError::Full { .. }));
+        assert!(matches!(system(libc::EDQUOT), StoreError::Full { .. }));
+        assert!(matches!(system(libc::EIO), StoreError::Unavailable { .. }));
+        assert!(matches!(system(libc::EACCES), StoreError::NotPermitted { .. }));
+        assert!(matches!(system(libc::EROFS), StoreError::NotPermitted { .. }));
+    }
+
+    #[test]
+    fn a_panic_becomes_damage() {
+        let answer: Result<(), _> = guarded(Path::new("p"), || panic!("planted"));
+        assert!(matches!(answer, Err(StoreError::Damaged { .. })));
+    }
+}
