@@ -11,7 +11,9 @@ use crate::custody::id::{Fingerprint, RootId, VersionId};
 use crate::custody::primitives::{self, with_clean_stack};
 use crate::custody::random::{Random, RandomUnavailable};
 use crate::custody::{labels, master_text};
-use crate::sys::locked::{LockedBuffer, LockedMemory, LockedMemoryError, Secret};
+use crate::sys::locked::{LockedBuffer, LockedMemoryError, Secret};
+
+pub use crate::sys::locked::LockedMemory;
 
 pub use crate::custody::master_text::Malformed;
 

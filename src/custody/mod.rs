@@ -3,7 +3,7 @@
 //! Called by `operations` alone; imports nothing of ours but `sys`.
 
 pub mod client_canary;
-mod committing;
+pub mod committing;
 pub mod context;
 pub mod envelope;
 #[cfg(test)]

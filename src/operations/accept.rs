@@ -4,7 +4,7 @@
 //! Called by `cli`, with the directory locked.
 
 use super::ledger::{Places, apply};
-use super::load::{self, Authentic};
+use super::load::Authentic;
 use super::mark_check;
 use super::restore::gap_batch;
 use super::start_failure::StartFailure;

@@ -35,7 +35,7 @@ pub fn adopt_legacy_key(
     if ledger.answered(&request)?.is_some() || engine.keyring().legacy.iter().any(|l| l.fingerprint == fingerprint) {
         return Ok(fingerprint);
     }
-    let legacy = key.as_legacy(&ledger.memory).map_err(Refusal::from)?;
+    let legacy = key.as_legacy(&ledger.memory)?;
     let now = (engine.clock)();
     let mut change = Change { touches_keyring: true, ..Change::default() };
     let (name, value) = seal(ledger, &legacy, now)?;
@@ -47,8 +47,7 @@ pub fn adopt_legacy_key(
 }
 
 fn seal(ledger: &Ledger, legacy: &LegacyKey, now: i64) -> Result<(String, Vec<u8>), Refusal> {
-    let seal = record_seal::seal_legacy(&ledger.root, legacy, &ledger.store_id, &*ledger.engine.random)
-        .map_err(|_| Refusal::Random)?;
+    let seal = record_seal::seal_legacy(&ledger.root, legacy, &ledger.store_id, &*ledger.engine.random)?;
     let value = record::Legacy { schema: record::SCHEMA, seal, adopted: now };
     Ok((record::legacy(legacy.fingerprint()), record::encode(&value)))
 }

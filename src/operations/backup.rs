@@ -7,6 +7,7 @@ use super::ledger::{Ledger, Places};
 use super::refusal::Refusal;
 use crate::custody::id::StoreId;
 use crate::store::backup_file::{self, Backup};
+use crate::store::backup_prune;
 use crate::store::port::Snapshot;
 use crate::telemetry::events;
 
@@ -35,7 +36,7 @@ pub fn of_snapshot(store_id: StoreId, snapshot: Snapshot, now: i64) -> Backup {
 /// Removes this store's backups that are neither among the newest nor young. A failure is only logged: too many
 /// backups hurt nobody.
 fn prune(places: &Places, store_id: StoreId, now: i64) {
-    let removed = backup_file::prune(&places.backups, store_id.as_bytes(), places.keep, places.keep_for, now);
+    let removed = backup_prune::prune(&places.backups, store_id.as_bytes(), places.keep, places.keep_for, now);
     if let Err(error) = removed {
         tracing::warn!(event = events::BACKUP_PRUNE_FAILED, error = %error, "old backups could not be removed");
     }

@@ -116,7 +116,7 @@ fn first_snapshot(creation: &Creation<'_>) -> Result<(StoreId, RootKey, Snapshot
     let identity = IdentityKey::generate(creation.memory, random).map_err(Refusal::from)?;
     let mut records = BTreeMap::new();
     records.extend(trust_records(creation, &store_id, &root)?);
-    let seal = record_seal::seal_identity(&root, &identity, &store_id, random).map_err(|_| Refusal::Random)?;
+    let seal = record_seal::seal_identity(&root, &identity, &store_id, random).map_err(Refusal::from)?;
     records.insert(record::IDENTITY.to_owned(), record::encode(&record::Identity { schema: record::SCHEMA, seal }));
     let maker = Maker { store_id: &store_id, root: &root, memory: creation.memory, random, now: creation.now };
     for name in FIRST_KEYS {
@@ -136,12 +136,11 @@ fn first_snapshot(creation: &Creation<'_>) -> Result<(StoreId, RootKey, Snapshot
 type Records = Vec<(String, Vec<u8>)>;
 
 fn trust_records(creation: &Creation<'_>, store_id: &StoreId, root: &RootKey) -> Result<Records, Refusal> {
-    let seal = |sealed: Result<Vec<u8>, _>| sealed.map_err(|_: crate::custody::random::RandomUnavailable| Refusal::Random);
     let master = record::Master {
         schema: record::SCHEMA,
         store_id: store_id.as_bytes().to_vec(),
         current: Some(record::MasterSeal {
-            root: seal(record_seal::seal_root(creation.master, root, store_id, creation.random))?,
+            root: record_seal::seal_root(creation.master, root, store_id, creation.random)?,
             since: creation.now,
             shared: creation.shared,
         }),
@@ -150,7 +149,7 @@ fn trust_records(creation: &Creation<'_>, store_id: &StoreId, root: &RootKey) ->
     };
     let canary = record::Canary {
         schema: record::SCHEMA,
-        seals: vec![seal(record_seal::seal_canary(creation.master, store_id, creation.random))?],
+        seals: vec![record_seal::seal_canary(creation.master, store_id, creation.random)?],
     };
     let meta =
         record::Meta { schema: record::SCHEMA, created: creation.now, keyring: 1, ..record::Meta::default() };
@@ -181,9 +180,8 @@ fn first_key(maker: &Maker<'_>, name: &str) -> Result<Records, StartFailure> {
 }
 
 fn legacy_record(creation: &Creation<'_>, store_id: &StoreId, root: &RootKey) -> Result<Records, Refusal> {
-    let legacy = creation.master.as_legacy(creation.memory).map_err(Refusal::from)?;
-    let seal =
-        record_seal::seal_legacy(root, &legacy, store_id, creation.random).map_err(|_| Refusal::Random)?;
+    let legacy = creation.master.as_legacy(creation.memory)?;
+    let seal = record_seal::seal_legacy(root, &legacy, store_id, creation.random)?;
     let value = record::Legacy { schema: record::SCHEMA, seal, adopted: creation.now };
     Ok(vec![(record::legacy(legacy.fingerprint()), record::encode(&value))])
 }

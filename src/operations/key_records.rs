@@ -58,10 +58,9 @@ impl Maker<'_> {
     /// # Errors
     /// [`Refusal::Random`], [`Refusal::Memory`].
     pub fn version(&self, key: &DataKey) -> Result<NewVersion, Refusal> {
-        let secret = VersionKey::generate(self.memory, self.random).map_err(Refusal::from)?;
+        let secret = VersionKey::generate(self.memory, self.random)?;
         let number = newest(key).saturating_add(1);
-        let seal = record_seal::seal_version(self.root, &secret, self.store_id, key.id, number, self.random)
-            .map_err(|_| Refusal::Random)?;
+        let seal = record_seal::seal_version(self.root, &secret, self.store_id, &key.id, number, self.random)?;
         let version = Version {
             id: secret.id(),
             key_id: key.id,

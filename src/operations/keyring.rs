@@ -81,7 +81,7 @@ impl Version {
         if !permit.covers(&self.key) {
             return Err(Refusal::NoSuchKey);
         }
-        let sealed = message::seal(&self.secret, context, plaintext, random).map_err(|_| Refusal::Random)?;
+        let sealed = message::seal(&self.secret, context, plaintext, random)?;
         self.usage.count(plaintext.len());
         Ok(sealed)
     }

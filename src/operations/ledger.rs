@@ -60,6 +60,16 @@ impl Change {
     }
 }
 
+/// What the ledger takes from a store that was loaded: all that the keyring does not hold.
+pub struct Secrets {
+    pub(super) master: MasterKey,
+    pub(super) root: RootKey,
+    pub(super) meta: record::Meta,
+    pub(super) requests: BTreeMap<String, record::Request>,
+    pub(super) digests: Digests,
+    pub(super) mac: Vec<u8>,
+}
+
 /// What the writer holds.
 pub struct Ledger {
     pub(super) store: Box<dyn Store>,
@@ -85,7 +95,7 @@ impl Ledger {
     pub fn new(
         mut store: Box<dyn Store>,
         places: Places,
-        loaded: LoadedSecrets,
+        loaded: Secrets,
         engine: Arc<Engine>,
         memory: LockedMemory,
     ) -> Result<Self, Refusal> {
@@ -219,7 +229,7 @@ impl Ledger {
         match mark::write(&self.places.mark, &mark) {
             Ok(()) => self.engine.progress.marked(self.generation),
             Err(error) => tracing::error!(
-                event = events::MARK_FAILED,
+                event = events::STORE_MARK_FAILED,
                 path = %self.places.mark.display(),
                 error = %error,
                 "the high-water mark could not be written; the next commit tries again"

@@ -4,7 +4,7 @@
 //! Called by `cli` at a start, and by `restore`, `accept` and `salvage`.
 
 use super::keyring::{DataKey, Gap, Keyring, Legacy, MasterKeyFacts, Usage, Version, VersionState};
-use super::ledger::Digests;
+use super::ledger::{Digests, Secrets};
 use super::start_failure::StartFailure;
 use crate::auth::key_name::KeyName;
 use crate::custody::id::{Fingerprint, KeyId, RootId, StoreId, VersionId};
@@ -31,11 +31,8 @@ pub struct Authentic {
 pub struct Loaded {
     /// What calls see.
     pub keyring: Keyring,
-    pub(super) master: MasterKey,
-    pub(super) root: RootKey,
-    pub(super) meta: record::Meta,
-    pub(super) requests: BTreeMap<String, record::Request>,
-    pub(super) digests: Digests,
+    /// What the writer needs beside it.
+    pub secrets: Secrets,
 }
 
 impl Authentic {
@@ -184,7 +181,8 @@ pub(super) fn open_records(
         identity: Arc::new(identity),
     };
     let requests = reader.records(&mut keyring);
-    Ok(Loaded { keyring, master, root, meta, requests, digests })
+    let mac = snapshot.records.get(record::MAC).cloned().unwrap_or_default();
+    Ok(Loaded { keyring, secrets: Secrets { master, root, meta, requests, digests, mac } })
 }
 
 struct Reader<'r> {
@@ -282,7 +280,7 @@ impl Reader<'_> {
         let key_id = KeyId::from_slice(&stored.key_id).ok_or_else(orphan)?;
         let key = keys.get_mut(&key_id).ok_or_else(orphan)?;
         let secret =
-            record_seal::open_version(self.root, &stored.seal, &self.store_id, key_id, id, stored.number, self.memory)
+            record_seal::open_version(self.root, &stored.seal, &self.store_id, &key_id, &id, stored.number, self.memory)
                 .map_err(|_| damaged(format!("record {name} does not open")))?;
         // A deleted key's versions are disabled from the commit that took its name, whatever their records say yet.
         let enabled = stored.state == i32::from(record::VersionState::Enabled) && !key.is_deleted();
@@ -304,7 +302,7 @@ impl Reader<'_> {
 
     fn legacy(&self, name: &str, value: &[u8], fingerprint: Fingerprint) -> Result<Legacy, StartFailure> {
         let stored: record::Legacy = decode(name, value)?;
-        let secret = record_seal::open_legacy(self.root, &stored.seal, &self.store_id, fingerprint, self.memory)
+        let secret = record_seal::open_legacy(self.root, &stored.seal, &self.store_id, &fingerprint, self.memory)
             .map_err(|_| damaged(format!("record {name} does not open")))?;
         Ok(Legacy { fingerprint, adopted: stored.adopted, secret: Arc::new(secret) })
     }

@@ -5,6 +5,8 @@
 
 use crate::auth::policy::Denied;
 use crate::custody::id::VersionId;
+use crate::custody::committing::SealError;
+use crate::custody::keys::KeyError;
 use crate::custody::random::RandomUnavailable;
 use crate::store::backup_file::BackupError;
 use crate::store::port::StoreError;
@@ -116,6 +118,25 @@ impl Refusal {
 impl From<StoreError> for Refusal {
     fn from(error: StoreError) -> Self {
         Self::Store(error)
+    }
+}
+
+impl From<KeyError> for Refusal {
+    fn from(error: KeyError) -> Self {
+        match error {
+            KeyError::Random(_) => Self::Random,
+            KeyError::Malformed(malformed) => Self::invalid("key", malformed.to_string()),
+            KeyError::Memory(_) | KeyError::NoRoom { .. } => Self::Memory(error.to_string()),
+        }
+    }
+}
+
+impl From<SealError> for Refusal {
+    fn from(error: SealError) -> Self {
+        match error {
+            SealError::Random(_) => Self::Random,
+            SealError::TooLong => Self::invalid("plaintext", error.to_string()),
+        }
     }
 }
 

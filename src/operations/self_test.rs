@@ -18,7 +18,7 @@ pub fn run(keyring: &Keyring, random: &Random) -> Result<(), Refusal> {
     let context = Context::empty();
     for (name, id) in &keyring.names {
         let Some(version) = keyring.keys.get(id).and_then(|key| key.versions.get(&key.primary)) else { continue };
-        let sealed = message::seal(&version.secret, &context, PROBE, random).map_err(|_| Refusal::Random)?;
+        let sealed = message::seal(&version.secret, &context, PROBE, random)?;
         let opened = message::open(&version.secret, &context, &sealed);
         if !opened.is_ok_and(|plaintext| plaintext.as_slice() == PROBE) {
             return Err(Refusal::Damaged(format!("the primary version of {name} does not open what it sealed")));

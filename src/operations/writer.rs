@@ -51,7 +51,7 @@ fn run(mut ledger: Ledger, queue: &Receiver<Job>) {
         if catch_unwind(AssertUnwindSafe(|| job(&mut ledger))).is_err() {
             ledger.suspended = true;
             tracing::error!(
-                event = events::WRITER_SUSPENDED,
+                event = events::STORE_SUSPENDED,
                 "a change broke off: no further change until the daemon is restarted; Encrypt and Decrypt go on"
             );
         }

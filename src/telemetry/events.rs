@@ -35,8 +35,16 @@ events! {
     STORE_COMMIT_FAILED = "store.commit_failed";
     /// The high-water mark could not be written behind a commit; the commit stands.
     STORE_MARK_FAILED = "store.mark_failed";
+    /// Changes are refused until a restart: one broke off half way in memory.
+    STORE_SUSPENDED = "store.suspended";
     /// A backup is durable: its file and generation.
     BACKUP_WRITTEN = "backup.written";
+    /// A backup that is due to go could not be removed.
+    BACKUP_PRUNE_FAILED = "backup.prune_failed";
+    /// What broke off before the start could not be finished yet.
+    RESUME_FAILED = "daemon.resume_failed";
+    /// A record that salvage could not open.
+    SALVAGE_UNOPENED = "salvage.unopened";
     /// The daemon serves.
     DAEMON_READY = "daemon.ready";
     /// The daemon was told to stop and drains.
