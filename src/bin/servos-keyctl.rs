@@ -1,2 +1,13 @@
-//! bin
-fn main() {}
+//! The operator's binary: an allocator that wipes what it frees, and the command line.
+//!
+//! Must never hold logic. Called by operators and scripts.
+
+use servos_keyd::sys::allocator::ZeroizingAllocator;
+use std::process::ExitCode;
+
+#[global_allocator]
+static ALLOCATOR: ZeroizingAllocator = ZeroizingAllocator;
+
+fn main() -> ExitCode {
+    ExitCode::from(servos_keyd::cli::keyctl::run(std::env::args_os()))
+}

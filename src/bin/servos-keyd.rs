@@ -1,2 +1,13 @@
-//! bin
-fn main() {}
+//! The daemon's binary: an allocator that wipes what it frees, and the command line.
+//!
+//! Must never hold logic. Called by systemd, containers and operators.
+
+use servos_keyd::sys::allocator::ZeroizingAllocator;
+use std::process::ExitCode;
+
+#[global_allocator]
+static ALLOCATOR: ZeroizingAllocator = ZeroizingAllocator;
+
+fn main() -> ExitCode {
+    ExitCode::from(servos_keyd::cli::keyd::run(std::env::args_os()))
+}

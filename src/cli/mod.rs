@@ -1,1 +1,9 @@
-//! cli
+//! The commands of both binaries, and the composition root: the only room that may name every other.
+//!
+//! Must never hold logic that another room could own: it reads arguments, joins parts, prints outcomes.
+//! Called by `src/bin`.
+
+pub mod exit;
+pub mod failure;
+pub mod keyctl;
+pub mod keyd;

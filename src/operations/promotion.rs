@@ -33,3 +33,10 @@ pub fn waiting(ledger: &Ledger) -> Vec<KeyId> {
     let keyring = ledger.engine().keyring();
     keyring.keys.values().filter(|key| key.promoting != 0 && !key.is_deleted()).map(|key| key.id).collect()
 }
+
+/// The keys whose names were taken away: their versions may still be to disable.
+#[must_use]
+pub fn deleted(ledger: &Ledger) -> Vec<KeyId> {
+    let keyring = ledger.engine().keyring();
+    keyring.keys.values().filter(|key| key.is_deleted()).map(|key| key.id).collect()
+}

@@ -31,7 +31,7 @@ pub struct Restored {
     pub contents: (usize, usize),
 }
 
-/// Restores a backup.
+/// Restores a backup. Takes the same key twice, as read twice: opening everything uses one up.
 ///
 /// # Errors
 /// [`StartFailure::Exists`] if a store is there, or the mark of another; [`StartFailure::Backup`] for a file that is no
@@ -39,7 +39,8 @@ pub struct Restored {
 pub fn restore(
     places: &Places,
     file: &Path,
-    key: &dyn Fn() -> Result<MasterKey, StartFailure>,
+    to_prove: MasterKey,
+    to_restore: MasterKey,
     memory: &LockedMemory,
 ) -> Result<Restored, StartFailure> {
     if places.store.symlink_metadata().is_ok() {
@@ -49,9 +50,9 @@ pub fn restore(
     let (backup_id, backup_generation) = (backup.store_id, backup.generation);
     let snapshot = Snapshot { generation: backup_generation, records: backup.records };
     // Every seal is opened before anything is written: a backup that only half opens is no place to go on from.
-    let whole = load::open(load::authenticate(snapshot.clone(), key()?, memory)?, memory)?;
+    let whole = load::open(load::authenticate(snapshot.clone(), to_prove, memory)?, memory)?;
     let contents = (whole.keyring.keys.len(), whole.keyring.versions.len());
-    let authentic = load::authenticate(snapshot, key()?, memory)?;
+    let authentic = load::authenticate(snapshot, to_restore, memory)?;
     if *authentic.store_id.as_bytes() != backup_id {
         return Err(load::damaged("the backup's header names another store than its records"));
     }

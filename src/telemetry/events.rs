@@ -49,6 +49,8 @@ events! {
     DAEMON_READY = "daemon.ready";
     /// The daemon was told to stop and drains.
     DAEMON_STOPPING = "daemon.stopping";
+    /// The daemon did not start: why, and its exit code.
+    DAEMON_FAILED = "daemon.failed";
     /// The daemon ends: its keys are wiped.
     DAEMON_STOPPED = "daemon.stopped";
     /// A connection was closed before it was served: over a limit, or without credentials.

@@ -1,0 +1,74 @@
+//! `servos-keyd accept --generation N`: the operator's word that the store is the right one.
+//!
+//! Must never take a store that does not open whole, nor without being told its generation.
+//! Called by `run`.
+
+use super::{ConfigArguments, harden, key, output, place};
+use crate::cli::exit;
+use crate::cli::failure::Failure;
+use crate::config::settings::Config;
+use crate::operations::accept::accept;
+use crate::operations::start_failure::StartFailure;
+use crate::operations::{load, rfc3339};
+use crate::store::redb_adapter::{RedbStore, view};
+use std::io::{BufRead, IsTerminal};
+
+#[derive(clap::Args)]
+pub struct Arguments {
+    #[command(flatten)]
+    config: ConfigArguments,
+    /// The generation of the store, as the refusal to start names it
+    #[arg(long, value_name = "N")]
+    generation: u64,
+    /// Do not ask
+    #[arg(long)]
+    yes: bool,
+}
+
+pub fn run(arguments: &Arguments) -> Result<(), Failure> {
+    harden()?;
+    let config = Config::load(arguments.config.config.as_deref())
+        .map_err(|error| Failure::new(exit::of_config(&error), &error))?;
+    let memory = key::memory()?;
+    let sources = key::sources(&config.master_key, &memory)?;
+    let places = place::places(&config);
+    let _lock = place::lock(&places)?;
+    let snapshot = view(&places.store).map_err(StartFailure::from)?;
+    let whole = load::authenticate(snapshot.clone(), key::choose(&sources, &memory)?.key, &memory)
+        .and_then(|authentic| load::open(authentic, &memory))?;
+    let keyring = whole.keyring;
+    if keyring.generation != arguments.generation {
+        let (found, told) = (keyring.generation, arguments.generation);
+        return Err(StartFailure::OtherGeneration { found, told }.into());
+    }
+    output::remark(&format!(
+        "{} holds {} keys and {} versions at generation {}, made {}.",
+        places.store.display(),
+        keyring.names.len(),
+        keyring.versions.len(),
+        keyring.generation,
+        rfc3339(keyring.created),
+    ));
+    output::remark("If a newer store existed, what was sealed under its newer versions will not open with this one.");
+    if !arguments.yes && !confirmed()? {
+        return Err(Failure::say(exit::NO, "nothing was changed"));
+    }
+    let authentic = load::authenticate(snapshot, key::choose(&sources, &memory)?.key, &memory)?;
+    let mut store = RedbStore::open(&places.store).map_err(StartFailure::from)?;
+    let next = accept(&places, authentic, &mut store, arguments.generation)?;
+    drop(store);
+    place::give_to_owner(&places)?;
+    output::line(&format!("accepted; the store goes on at generation {next}"));
+    Ok(())
+}
+
+fn confirmed() -> Result<bool, Failure> {
+    let stdin = std::io::stdin();
+    if !stdin.is_terminal() {
+        return Err(Failure::say(exit::USAGE, "accept asks before it takes a store: answer on a terminal, or give --yes"));
+    }
+    output::remark("Take it? Type yes:");
+    let mut answer = String::new();
+    stdin.lock().read_line(&mut answer).map_err(|error| Failure::new(exit::DAMAGED, &error))?;
+    Ok(answer.trim() == "yes")
+}

@@ -1,0 +1,121 @@
+//! `serve --dev`: a daemon of one's own, with key, store and socket under one directory.
+//!
+//! Must never make a key where a store or mark is, nor use a directory that others can reach.
+//! Called by `serve`.
+
+use super::{key, output};
+use crate::auth::key_name::KeyName;
+use crate::auth::operation::Encrypt;
+use crate::auth::peer::{Peer, PeerCredentials, Socket};
+use crate::auth::policy::Policy;
+use crate::cli::exit;
+use crate::cli::failure::Failure;
+use crate::config::settings::Config;
+use crate::custody::keys::MasterKey;
+use crate::operations::Context;
+use crate::operations::encrypt::{self, encrypt};
+use crate::operations::engine::Engine;
+use crate::store::port::StoreError;
+use crate::sys::locked::LockedMemory;
+use base64ct::Encoding as _;
+use std::fs::{DirBuilder, OpenOptions};
+use std::io::Write as _;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+/// The directory where none is given: under `$XDG_RUNTIME_DIR`, else under the temp dir.
+pub fn default_directory() -> PathBuf {
+    let base = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|base| base.is_dir());
+    base.unwrap_or_else(std::env::temp_dir).join("servos-keyd-dev")
+}
+
+/// Makes the directory with mode 0700, or checks the one that is there.
+///
+/// # Errors
+/// 77 for a directory that is not ours alone, 73 if it cannot be made.
+pub fn make_directory(directory: &Path) -> Result<(), Failure> {
+    let refused = |error| Failure::new(exit::CANNOT_CREATE, &StoreError::from_io(directory, error));
+    match DirBuilder::new().mode(0o700).create(directory) {
+        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => return Err(refused(error)),
+        _ => {}
+    }
+    let found = directory.symlink_metadata().map_err(refused)?;
+    let ours = found.is_dir() && found.uid() == nix::unistd::geteuid().as_raw();
+    if !ours || found.permissions().mode() & 0o077 != 0 {
+        return Err(Failure::say(
+            exit::NOT_PERMITTED,
+            format!("{path} must be a directory of yours with mode 0700: chmod 700 {path}, or name another", path = directory.display()),
+        ));
+    }
+    Ok(())
+}
+
+/// Makes `master.key` where neither it nor a store nor a mark is.
+///
+/// # Errors
+/// 73 or 74 with what the system says.
+pub fn make_key(config: &Config, memory: &LockedMemory) -> Result<(), Failure> {
+    let Some(path) = &config.master_key.file else { return Ok(()) };
+    let there = |path: &Path| path.symlink_metadata().is_ok();
+    if there(path) || there(&config.store.path) || there(&config.store.mark) {
+        return Ok(());
+    }
+    let master = MasterKey::generate(memory, &key::random).map_err(|error| Failure::new(exit::BUG, &error))?;
+    let mut text = memory.buffer(128).map_err(|error| Failure::new(exit::CONFIG, &error))?;
+    master.write_hex(&mut text).map_err(|error| Failure::new(exit::BUG, &error))?;
+    let refused = |error| Failure::new(exit::CANNOT_CREATE, &StoreError::from_io(path, error));
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(refused)?;
+    file.write_all(text.expose_bytes()).and_then(|()| file.write_all(b"\n")).map_err(refused)?;
+    file.sync_all().map_err(refused)
+}
+
+/// Prints what to paste: the tool's and grpcurl's commands that seal and open a secret here.
+pub fn print_examples(socket: &Path, engine: &Engine, policy: &Policy) {
+    let socket_text = quote(&socket.display().to_string());
+    let tool = tool();
+    let grpcurl = "grpcurl -plaintext -unix -authority localhost";
+    output::line(&format!("\nservos-keyd serves on {}\n", socket.display()));
+    output::line("Seal and open a secret with the tool:\n");
+    output::line(&format!(
+        "  echo -n 's3cret' | {tool} --socket {socket_text} encrypt --key default --context table=demo --base64 > sealed.txt\n  \
+         {tool} --socket {socket_text} decrypt --key default --context table=demo --base64 < sealed.txt\n"
+    ));
+    output::line("Or with grpcurl, in whose JSON bytes are base64:\n");
+    output::line(&format!(
+        "  {grpcurl} -d '{{\"key\":\"default\",\"plaintext\":\"czNjcmV0\",\"context\":{{\"table\":\"demo\"}}}}' {socket_text} \
+         servos.keyd.v1.KeyService/Encrypt"
+    ));
+    if let Some(sealed) = sample(engine, policy) {
+        output::line(&format!(
+            "  {grpcurl} -d '{{\"key\":\"default\",\"ciphertext\":\"{sealed}\",\"context\":{{\"table\":\"demo\"}}}}' {socket_text} \
+             servos.keyd.v1.KeyService/Decrypt"
+        ));
+    }
+    output::line(&format!("\nThe daemon's state:\n\n  {tool} --socket {socket_text} status\n\nStop it with Ctrl-C."));
+}
+
+/// A sample for the last command: an example text, sealed by this very daemon.
+fn sample(engine: &Engine, policy: &Policy) -> Option<String> {
+    let own = PeerCredentials { uid: nix::unistd::geteuid().as_raw(), gid: nix::unistd::getegid().as_raw(), pid: 0 };
+    let admission = policy.admit::<Encrypt>(Peer { credentials: own, socket: Socket::Dev }).ok()?;
+    let context = Context::new([("table", "demo")]).ok()?;
+    let key = KeyName::parse("default").ok()?;
+    let request = encrypt::Request { key: &key, plaintext: b"s3cret", context: &context, allow_nested: false };
+    let sealed = encrypt(&admission, engine, &request).ok()?;
+    Some(base64ct::Base64::encode_string(&sealed.ciphertext))
+}
+
+/// How the tool is called from here: its binary beside this one, or through cargo where it was not built yet.
+fn tool() -> String {
+    let beside = std::env::current_exe().ok().map(|daemon| daemon.with_file_name("servos-keyctl"));
+    match beside {
+        Some(path) if path.exists() => quote(&path.display().to_string()),
+        _ => "cargo run --release --quiet --bin servos-keyctl --".to_owned(),
+    }
+}
+
+/// A word as a shell takes it.
+fn quote(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '/' | '.' | '-' | '_' | '+' | ':' | '@');
+    if !word.is_empty() && word.chars().all(plain) { word.to_owned() } else { format!("'{}'", word.replace('\'', "'\\''")) }
+}

@@ -1,0 +1,113 @@
+//! `servos-keyd init`: makes the store of an installation, once and on purpose.
+//!
+//! Must never make one beside a mark or backup of another, nor with a key that a given legacy row refutes.
+//! Called by `run`.
+
+use super::{ConfigArguments, harden, key, output, place};
+use crate::cli::exit;
+use crate::cli::failure::Failure;
+use crate::config::settings::Config;
+use crate::custody::keys::MasterKey;
+use crate::operations::create::{Creation, FIRST_KEYS, create, vacancy};
+use crate::operations::legacy_proof::prove;
+use crate::operations::start_failure::StartFailure;
+use crate::store::port::StoreError;
+use crate::sys::locked::LockedMemory;
+use std::path::{Path, PathBuf};
+
+/// The largest file of rows, in bytes.
+const MAX_ROWS_BYTES: u64 = 16 * 1024 * 1024;
+
+#[derive(clap::Args)]
+pub struct Arguments {
+    #[command(flatten)]
+    config: ConfigArguments,
+    /// Keep the master key as a legacy key too, so that values sealed before servos-keyd open
+    #[arg(long)]
+    adopt_legacy: bool,
+    /// First prove the key on rows that ServOS sealed: a file with one base64 value a line
+    #[arg(long, value_name = "FILE")]
+    check_legacy: Option<PathBuf>,
+}
+
+pub fn run(arguments: &Arguments) -> Result<(), Failure> {
+    harden()?;
+    let config = Config::load(arguments.config.config.as_deref())
+        .map_err(|error| Failure::new(exit::of_config(&error), &error))?;
+    let memory = key::memory()?;
+    let sources = key::sources(&config.master_key, &memory)?;
+    let places = place::places(&config);
+    refuse_what_is_there(&places)?;
+    let chosen = key::choose(&sources, &memory)?;
+    for warning in &chosen.warnings {
+        output::remark(&format!("warning: {warning}"));
+    }
+    if let Some(file) = &arguments.check_legacy {
+        check_rows(file, &chosen.key, &memory)?;
+    }
+    place::make_directory(&places)?;
+    let _lock = place::lock(&places)?;
+    let adopt_legacy = arguments.adopt_legacy || config.legacy.adopt;
+    let store_id = create(&Creation {
+        places: &places,
+        master: &chosen.key,
+        shared: chosen.shared || adopt_legacy,
+        adopt_legacy,
+        memory: &memory,
+        random: &key::random,
+        now: key::now(),
+    })?;
+    place::give_to_owner(&places)?;
+    output::line(&format!("store     {} ({store_id})", places.store.display()));
+    output::line(&format!("key       {} from {}", chosen.key.fingerprint(), chosen.source));
+    output::line(&format!("keys      {}", FIRST_KEYS.join(", ")));
+    output::line(&format!("backup    {}", places.backups.display()));
+    if adopt_legacy {
+        output::line("legacy    values sealed under this key before servos-keyd open when a caller allows it");
+    }
+    output::line("next      keep the master key and the backup apart, on another machine; then: servos-keyd serve");
+    Ok(())
+}
+
+/// What is in the way is said before a key is asked for.
+fn refuse_what_is_there(places: &crate::operations::ledger::Places) -> Result<(), Failure> {
+    match vacancy(places) {
+        Ok(_) => Ok(()),
+        // For init, what tells of a lost store is something in the way.
+        Err(failure @ StartFailure::StoreLost { .. }) => Err(Failure::new(exit::CANNOT_CREATE, &failure)),
+        Err(failure) => Err(failure.into()),
+    }
+}
+
+fn check_rows(file: &Path, master: &MasterKey, memory: &LockedMemory) -> Result<(), Failure> {
+    let unreadable = |error| {
+        let error = StoreError::from_io(file, error);
+        Failure::new(exit::of_store(&error), &error)
+    };
+    if file.metadata().map_err(unreadable)?.len() > MAX_ROWS_BYTES {
+        return Err(Failure::say(exit::DATA, format!("{}: has more than 16 MiB", file.display())));
+    }
+    let rows = std::fs::read_to_string(file).map_err(|error| match error.kind() {
+        std::io::ErrorKind::NotFound => Failure::say(exit::MISSING, format!("{}: no such file", file.display())),
+        std::io::ErrorKind::InvalidData => {
+            Failure::say(exit::DATA, format!("{}: is not text; give one base64 value a line", file.display()))
+        }
+        _ => unreadable(error),
+    })?;
+    let (count, refused) = prove(master, &rows, memory)?;
+    match (count, refused.as_slice()) {
+        (0, _) => Err(Failure::say(exit::DATA, format!("{}: holds no value to check the key on", file.display()))),
+        (_, []) => {
+            output::line(&format!("checked   the key opens {count} of {count} values in {}", file.display()));
+            Ok(())
+        }
+        (_, lines) => {
+            let failure = StartFailure::LegacyRowRefused { file: file.to_owned(), given: master.fingerprint() };
+            let first: Vec<String> = lines.iter().take(5).map(ToString::to_string).collect();
+            Err(Failure::say(
+                exit::DATA,
+                format!("{failure} ({} of {count} refused; lines {})", lines.len(), first.join(", ")),
+            ))
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! `servos-keyd`: the daemon, and the commands that make, restore and accept its store.
+//!
+//! Must never make a store but on purpose, nor print a byte of a key.
+//! Called by `src/bin/servos-keyd.rs`.
+
+mod accept;
+mod dev;
+mod init;
+mod key;
+mod output;
+mod place;
+mod restore;
+mod runtime;
+mod serve;
+mod sockets;
+mod store;
+
+use super::exit;
+use super::failure::Failure;
+use clap::{Parser, Subcommand};
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+/// Alone holds the master key of a ServOS installation, and seals and opens its secrets over a Unix socket.
+#[derive(Parser)]
+#[command(name = "servos-keyd", version, after_help = EXITS)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Serve, on an existing store
+    Serve(serve::Arguments),
+    /// Make the store of a new installation, or adopt the key of an existing one
+    Init(init::Arguments),
+    /// Bring a backup back onto an empty place
+    Restore(restore::Arguments),
+    /// Take the store as it is, where its high-water mark is missing, damaged or ahead of it
+    Accept(accept::Arguments),
+}
+
+/// Where the configuration is read.
+#[derive(clap::Args, Clone)]
+struct ConfigArguments {
+    /// Configuration file [default: /etc/servos/keyd.toml, if it is there]
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+const EXITS: &str = "Exit codes: 0 success, 64 wrong arguments, 65 data rejected, 66 no store or no key, 70 a bug, \
+    73 something is in the way, 74 I/O failed or the store is damaged, 75 another daemon has it, 77 not permitted, \
+    78 configuration or wrong key";
+
+/// Runs the command line; returns the exit code.
+pub fn run(arguments: impl Iterator<Item = OsString>) -> u8 {
+    let arguments = match Arguments::try_parse_from(arguments) {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            // A closed pipe loses the text, not the exit code.
+            let _ = error.print();
+            return if error.use_stderr() { exit::USAGE.code } else { 0 };
+        }
+    };
+    let outcome = match arguments.command {
+        Command::Serve(arguments) => serve::run(&arguments),
+        Command::Init(arguments) => init::run(&arguments),
+        Command::Restore(arguments) => restore::run(&arguments),
+        Command::Accept(arguments) => accept::run(&arguments),
+    };
+    match outcome {
+        Ok(()) => 0,
+        Err(failure) => {
+            output::error(&failure);
+            failure.exit.code
+        }
+    }
+}
+
+/// What every command does before it touches a secret.
+fn harden() -> Result<(), Failure> {
+    crate::sys::allocator::limit_arenas();
+    crate::sys::harden::harden_process().map_err(|error| Failure::new(exit::NOT_PERMITTED, &error))
+}

@@ -1,0 +1,31 @@
+//! What the daemon's commands print, for people and for scripts.
+//!
+//! Must never print a secret; standard output holds results, standard error everything else.
+//! Called by the commands.
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "the one place of these commands that prints")]
+
+use crate::cli::failure::Failure;
+
+/// A line of a result.
+pub fn line(text: &str) {
+    println!("{text}");
+}
+
+/// A remark that is not the result.
+pub fn remark(text: &str) {
+    eprintln!("{text}");
+}
+
+/// Why a command failed. Under the log's own format where it is set up, plainly elsewhere.
+pub fn error(failure: &Failure) {
+    if tracing::dispatcher::has_been_set() {
+        tracing::error!(
+            event = crate::telemetry::events::DAEMON_FAILED,
+            exit = failure.exit.code,
+            "{}",
+            failure.message
+        );
+    } else {
+        eprintln!("servos-keyd: {}", failure.message);
+    }
+}

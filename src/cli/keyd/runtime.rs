@@ -1,0 +1,172 @@
+//! The running daemon: the writer's thread, the async runtime, the served sockets, and the way out.
+//!
+//! Must never touch a key: everything it runs was made ready before the first thread.
+//! Called by `serve`.
+
+use super::dev;
+use super::sockets::Listening;
+use crate::auth::peer::Socket;
+use crate::auth::policy::Policy;
+use crate::cli::exit;
+use crate::cli::failure::Failure;
+use crate::operations::delete_key::disable_versions;
+use crate::operations::engine::Engine;
+use crate::operations::ledger::Ledger;
+use crate::operations::promotion;
+use crate::operations::writer::Writer;
+use crate::rpc::connection::{Connection, Services};
+use crate::rpc::key_admin::KeyAdminHandler;
+use crate::rpc::key_service::KeyServiceHandler;
+use crate::server::limits::Limits;
+use crate::server::notify::{Notification, notify};
+use crate::server::serve::{Endpoint, serve};
+use crate::telemetry::events;
+use std::path::PathBuf;
+use std::sync::Arc;
+use tokio::signal::unix::{SignalKind, signal};
+use tonic_health::ServingStatus;
+use tonic_health::server::{HealthReporter, HealthService};
+
+/// The most threads that serve calls: sealing is microseconds, and each thread costs memory.
+const MAX_WORKERS: usize = 4;
+
+/// The services whose health is told, and the whole.
+const HEALTH_NAMES: [&str; 3] = ["", "servos.keyd.v1.KeyService", "servos.keyd.v1.KeyAdmin"];
+
+/// Everything that is made ready before the first thread.
+pub struct Daemon {
+    /// What calls need.
+    pub engine: Arc<Engine>,
+    /// What the writer needs; none under salvage.
+    pub ledger: Option<Ledger>,
+    /// Who may do what.
+    pub policy: Arc<Policy>,
+    /// The sockets.
+    pub sockets: Vec<Listening>,
+    /// The bounds of the server.
+    pub limits: Limits,
+    /// The one socket of `--dev`, whose examples are printed.
+    pub dev_socket: Option<PathBuf>,
+}
+
+/// Serves until a signal; returns how many calls were cut at the end.
+///
+/// # Errors
+/// 70 if the system gives no thread or the runtime does not start.
+pub fn run(daemon: Daemon) -> Result<usize, Failure> {
+    let (writer, thread) = match daemon.ledger {
+        None => (None, None),
+        Some(ledger) => {
+            let (writer, thread) = Writer::start(ledger).map_err(|error| Failure::new(exit::BUG, &error))?;
+            (Some(writer), Some(thread))
+        }
+    };
+    let workers = std::thread::available_parallelism().map_or(1, |cores| cores.get().min(MAX_WORKERS));
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(workers)
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::new(exit::BUG, &error))?;
+    let shell = Shell {
+        engine: daemon.engine,
+        policy: daemon.policy,
+        writer,
+        limits: daemon.limits,
+        dev_socket: daemon.dev_socket,
+    };
+    let cut = runtime.block_on(shell.serve(daemon.sockets));
+    drop(runtime);
+    // Every sender is gone with the runtime, so the writer ends after the change it is at.
+    if let Some(thread) = thread {
+        let _ = thread.join();
+    }
+    cut
+}
+
+struct Shell {
+    engine: Arc<Engine>,
+    policy: Arc<Policy>,
+    writer: Option<Writer>,
+    limits: Limits,
+    dev_socket: Option<PathBuf>,
+}
+
+impl Shell {
+    async fn serve(self, sockets: Vec<Listening>) -> Result<usize, Failure> {
+        let mut terminate = signal(SignalKind::terminate()).map_err(|error| Failure::new(exit::BUG, &error))?;
+        let mut interrupt = signal(SignalKind::interrupt()).map_err(|error| Failure::new(exit::BUG, &error))?;
+        let health = HealthReporter::new();
+        for name in HEALTH_NAMES {
+            health.set_service_status(name, ServingStatus::Serving).await;
+        }
+        // Socket files go before their listeners do: while those are open, no other file can have the same inode.
+        let mut files = Vec::new();
+        let mut endpoints = Vec::new();
+        for Listening { socket, listener, file } in sockets {
+            files.extend(file);
+            let services = Arc::new(self.services(socket, &health)?);
+            let connection = move |credentials| Connection::new(Arc::clone(&services), credentials);
+            endpoints.push(Endpoint { listener, connection });
+        }
+        self.resume();
+        self.announce();
+        let stop = async {
+            let name = tokio::select! {
+                _ = terminate.recv() => "SIGTERM",
+                _ = interrupt.recv() => "SIGINT",
+            };
+            tracing::info!(event = events::DAEMON_STOPPING, signal = name, "stopping");
+            for name in HEALTH_NAMES {
+                health.set_service_status(name, ServingStatus::NotServing).await;
+            }
+            tell_manager(&[Notification::Stopping]);
+            drop(files);
+        };
+        let drained =
+            serve(endpoints, self.limits, stop).await.map_err(|error| Failure::new(exit::BUG, &error))?;
+        Ok(drained.calls_cut)
+    }
+
+    fn services(&self, socket: Socket, health: &HealthReporter) -> Result<Services, Failure> {
+        let (policy, engine, writer) = (Arc::clone(&self.policy), Arc::clone(&self.engine), self.writer.clone());
+        let service = KeyServiceHandler { policy, engine, writer };
+        let (policy, engine, writer) = (Arc::clone(&self.policy), Arc::clone(&self.engine), self.writer.clone());
+        let admin = (socket != Socket::Component).then_some(KeyAdminHandler { policy, engine, writer });
+        Services::new(socket, service, admin, HealthService::from_health_reporter(health.clone()))
+            .map_err(|error| Failure::new(exit::BUG, &error))
+    }
+
+    /// Hands the writer what broke off before the start.
+    fn resume(&self) {
+        let Some(writer) = &self.writer else { return };
+        if let Err(refusal) = writer.submit(Box::new(finish_what_broke_off)) {
+            tracing::warn!(event = events::RESUME_FAILED, error = %refusal, "nothing was resumed");
+        }
+    }
+
+    fn announce(&self) {
+        tracing::info!(event = events::DAEMON_READY, version = env!("CARGO_PKG_VERSION"), "ready");
+        tell_manager(&[Notification::Ready, Notification::Status("serving")]);
+        if let Some(socket) = &self.dev_socket {
+            dev::print_examples(socket, &self.engine, &self.policy);
+        }
+    }
+}
+
+fn finish_what_broke_off(ledger: &mut Ledger) {
+    for key in promotion::waiting(ledger) {
+        if let Err(refusal) = promotion::promote(ledger, key) {
+            tracing::warn!(event = events::RESUME_FAILED, %key, error = %refusal, "a new version still waits");
+        }
+    }
+    for key in promotion::deleted(ledger) {
+        if let Err(refusal) = disable_versions(ledger, key) {
+            tracing::warn!(event = events::RESUME_FAILED, %key, error = %refusal, "a deletion is still to be finished");
+        }
+    }
+}
+
+fn tell_manager(words: &[Notification<'_>]) {
+    // Whoever supervises the daemon notices by itself if it does not hear from it.
+    let _ = notify(std::env::var_os("NOTIFY_SOCKET").as_deref(), words);
+}

@@ -1,0 +1,139 @@
+//! `servos-keyd serve`: from a hardened process to a served socket, step by numbered step.
+//!
+//! Must never read a secret before step 1, start a thread before step 9, or serve before the canary has opened.
+//! Called by `run`.
+
+use super::key::{self, ChosenKey};
+use super::sockets::{self, Listening};
+use super::store::{self, Opened};
+use super::{ConfigArguments, dev, harden, place};
+use crate::auth::policy::Policy;
+use crate::cli::exit;
+use crate::cli::failure::Failure;
+use crate::cli::keyd::runtime;
+use crate::config::settings::{Config, LogFormat};
+use crate::operations::self_test;
+use crate::sys::locked::{LockedMemory, Protection};
+use crate::telemetry::{events, log, panic};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+#[derive(clap::Args)]
+pub struct Arguments {
+    #[command(flatten)]
+    config: ConfigArguments,
+    /// Try it out: key, store and one socket for everything under DIR [default: servos-keyd-dev in the runtime or temp
+    /// directory]
+    #[arg(long, value_name = "DIR", num_args = 0..=1, conflicts_with = "config")]
+    dev: Option<Option<PathBuf>>,
+    /// With --dev: keep the master key as a legacy key too when the store is made
+    #[arg(long, requires = "dev")]
+    adopt_legacy: bool,
+    /// Open what opens of a damaged store, list what does not, and write nothing
+    #[arg(long)]
+    salvage: bool,
+}
+
+pub fn run(arguments: &Arguments) -> Result<(), Failure> {
+    // 1. Harden the process, while it has one thread and no secret.
+    harden()?;
+    panic::install_panic_hook();
+    // 2. Configuration, which says how to log.
+    let config = configuration(arguments)?;
+    // 3. Logging.
+    start_log(&config)?;
+    tracing::info!(event = events::CONFIG_LOADED, store = %config.store.path.display(), "configuration read");
+    let memory = key::memory()?;
+    report_memory(&memory);
+    let sources = key::sources(&config.master_key, &memory)?;
+    if arguments.dev.is_some() {
+        dev::make_key(&config, &memory)?;
+    }
+    // 4. The store's directory, for this process alone; then the sockets, inherited or bound.
+    let places = place::places(&config);
+    if config.store.create {
+        place::make_directory(&places)?;
+    }
+    let lock = place::lock(&places)?;
+    let sockets = sockets::open(&config.socket, arguments.dev.is_some())?;
+    // 5. and 6. The store, looked at without changing it, and the key from its source.
+    let seen = store::look(&config, &places, &sources, &memory)?;
+    // 7. Root, MAC, mark and canary; only then is the store opened for writing.
+    let Opened { engine, ledger } = if arguments.salvage {
+        store::salvage(seen, &places, &memory)?
+    } else {
+        store::open(seen, &places, &memory)?
+    };
+    // 8. Self-test with the live keys. The sandbox has its place behind it.
+    self_test::run(&engine.keyring(), &key::random)?;
+    crate::sys::allocator::release_free_memory();
+    // 9. Threads, serving, READY; then a signal, the drain, and the end.
+    let policy = Arc::new(Policy::new(nix::unistd::geteuid().as_raw()));
+    let dev_socket = arguments.dev.is_some().then(|| config.socket.path.clone());
+    let cut = runtime::run(runtime::Daemon { engine, ledger, policy, sockets, limits: limits(&config), dev_socket })?;
+    // 10. Wipe.
+    memory.wipe_all();
+    drop(lock);
+    tracing::info!(event = events::DAEMON_STOPPED, calls_cut = cut, "stopped; keys wiped");
+    Ok(())
+}
+
+fn configuration(arguments: &Arguments) -> Result<Config, Failure> {
+    let Some(directory) = &arguments.dev else {
+        return Config::load(arguments.config.config.as_deref())
+            .map_err(|error| Failure::new(exit::of_config(&error), &error));
+    };
+    let directory = directory.clone().unwrap_or_else(dev::default_directory);
+    let directory = std::path::absolute(&directory).map_err(|error| Failure::new(exit::USAGE, &error))?;
+    dev::make_directory(&directory)?;
+    let mut config = Config::dev(&directory);
+    config.legacy.adopt = arguments.adopt_legacy;
+    Ok(config)
+}
+
+fn start_log(config: &Config) -> Result<(), Failure> {
+    let format = match config.log.format {
+        LogFormat::Text => log::Format::Text,
+        LogFormat::Json => log::Format::Json,
+    };
+    log::init(config.log.level.as_str(), format).map_err(|fault| Failure::new(exit::CONFIG, &fault))
+}
+
+fn report_memory(memory: &LockedMemory) {
+    match memory.protection() {
+        Protection::MemfdSecret => {
+            tracing::info!(event = events::MEMORY_PROTECTED, by = "memfd_secret", "keys lie in memory that root cannot read");
+        }
+        Protection::Mlock => tracing::warn!(
+            event = events::MEMORY_PROTECTED,
+            by = "mlock",
+            reason = memory.fallback_reason().unwrap_or_default(),
+            "the kernel refuses memfd_secret: keys lie in locked pages that root can read"
+        ),
+    }
+}
+
+fn limits(config: &Config) -> crate::server::limits::Limits {
+    let connections = usize::try_from(config.limits.connections).unwrap_or(usize::MAX);
+    crate::server::limits::Limits {
+        connections,
+        // One user cannot take every place: another component still gets in.
+        connections_per_user: connections.div_ceil(2),
+        streams: config.limits.streams,
+        request_timeout: config.limits.request_timeout,
+        idle_connection: config.limits.idle_connection,
+        ..crate::server::limits::Limits::default()
+    }
+}
+
+/// Names a chosen key's faults in the log.
+pub(super) fn report_key(chosen: &ChosenKey) {
+    for warning in &chosen.warnings {
+        tracing::warn!(event = events::MASTER_KEY_SOURCE_WARNING, source = chosen.source, "{warning}");
+    }
+}
+
+/// Paths of the sockets this process bound, for messages.
+pub(super) fn bound_paths(sockets: &[Listening]) -> Vec<PathBuf> {
+    sockets.iter().filter_map(|one| one.file.as_ref()).map(|file| file.path().to_owned()).collect()
+}

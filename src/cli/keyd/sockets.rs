@@ -1,0 +1,102 @@
+//! The daemon's sockets: those it inherits, else those it binds, each with what it serves.
+//!
+//! Must never serve on a socket that it cannot tell the purpose of.
+//! Called by `serve`.
+
+use crate::auth::peer::Socket;
+use crate::cli::exit;
+use crate::cli::failure::Failure;
+use crate::config::settings;
+use crate::sys::sockets::bound::{SocketFile, SocketMode, bind};
+use crate::sys::sockets::inherited::{self, Inherited};
+use crate::telemetry::events;
+use std::os::unix::net::UnixListener;
+use std::path::Path;
+
+/// A listening socket with its purpose.
+pub struct Listening {
+    /// What it serves.
+    pub socket: Socket,
+    /// The socket.
+    pub listener: UnixListener,
+    /// Its file, if this process made it: removed when dropped.
+    pub file: Option<SocketFile>,
+}
+
+/// Takes inherited sockets, or binds those of the configuration.
+///
+/// # Errors
+/// 73, 75, 77 or 78, as `sys` says.
+pub fn open(configured: &settings::Socket, dev: bool) -> Result<Vec<Listening>, Failure> {
+    let handed_over = inherited::take().map_err(|error| Failure::new(exit::CONFIG, &error))?;
+    let sockets = if handed_over.is_empty() {
+        bind_all(configured, dev)?
+    } else {
+        handed_over.into_iter().map(|one| recognise(one, configured)).collect::<Result<Vec<_>, _>>()?
+    };
+    for one in &sockets {
+        let path = one.listener.local_addr().ok().and_then(|a| a.as_pathname().map(|p| p.display().to_string()));
+        tracing::info!(
+            event = events::SOCKET_LISTENING,
+            path = path.unwrap_or_default(),
+            serves = ?one.socket,
+            inherited = one.file.is_none(),
+            "listening"
+        );
+    }
+    Ok(sockets)
+}
+
+fn bind_all(configured: &settings::Socket, dev: bool) -> Result<Vec<Listening>, Failure> {
+    if dev {
+        return Ok(vec![bind_one(&configured.path, Socket::Dev, SocketMode::Owner, None)?]);
+    }
+    let group = configured.group.as_deref().and_then(group_id);
+    let mut sockets = vec![bind_one(&configured.path, Socket::Component, SocketMode::OwnerAndGroup, group)?];
+    if let Some(path) = &configured.admin_path {
+        sockets.push(bind_one(path, Socket::Admin, SocketMode::Owner, None)?);
+    }
+    Ok(sockets)
+}
+
+fn bind_one(path: &Path, socket: Socket, mode: SocketMode, group: Option<u32>) -> Result<Listening, Failure> {
+    let bound = bind(path, mode, group).map_err(|error| Failure::new(exit::of_bind(&error), &error))?;
+    Ok(Listening { socket, listener: bound.listener, file: Some(bound.file) })
+}
+
+/// The group that owns the component socket; without it the socket keeps the daemon's primary group.
+fn group_id(name: &str) -> Option<u32> {
+    match nix::unistd::Group::from_name(name) {
+        Ok(Some(group)) => Some(group.gid.as_raw()),
+        Ok(None) | Err(_) => {
+            tracing::warn!(
+                event = events::SOCKET_GROUP_MISSING,
+                group = name,
+                "no such group: the component socket keeps the daemon's primary group. Make it with: groupadd --system {name}"
+            );
+            None
+        }
+    }
+}
+
+/// An inherited socket is known by its path, else by its name.
+fn recognise(one: Inherited, configured: &settings::Socket) -> Result<Listening, Failure> {
+    let path = one.listener.local_addr().ok().and_then(|address| address.as_pathname().map(Path::to_owned));
+    let is_admin = path.is_some() && path == configured.admin_path || one.name == "admin";
+    let is_component = path.as_ref() == Some(&configured.path) || one.name == "component";
+    let socket = match (is_component, is_admin) {
+        (true, false) => Socket::Component,
+        (false, true) => Socket::Admin,
+        _ => {
+            return Err(Failure::say(
+                exit::CONFIG,
+                format!(
+                    "the inherited socket {:?} is neither [socket] path nor admin_path: set FileDescriptorName=component or \
+                     admin, or correct the paths",
+                    one.name
+                ),
+            ));
+        }
+    };
+    Ok(Listening { socket, listener: one.listener, file: None })
+}

@@ -1,0 +1,166 @@
+//! The store of a start: looked at first, believed in the order of trust, and only then opened for writing.
+//!
+//! Must never change a byte of a file that has not proved to be this daemon's, under this key.
+//! Called by `serve`.
+
+use super::key::{self, ChosenKey};
+use super::serve::report_key;
+use super::place;
+use crate::cli::failure::Failure;
+use crate::config::key_source::Sources;
+use crate::config::settings::Config;
+use crate::operations::create::{Creation, Vacancy, create, vacancy};
+use crate::operations::engine::{Engine, Facts};
+use crate::operations::keyring::Keyring;
+use crate::operations::ledger::{Ledger, Places};
+use crate::operations::start_failure::StartFailure;
+use crate::operations::{load, mark_check, salvage as salvaging};
+use crate::store::mark;
+use crate::store::port::Snapshot;
+use crate::store::redb_adapter::{self, RedbStore};
+use crate::sys::locked::{LockedMemory, Protection};
+use crate::telemetry::events;
+use std::sync::Arc;
+
+/// A store that was looked at, with the key to try on it.
+pub struct Seen {
+    snapshot: Result<Snapshot, StartFailure>,
+    chosen: ChosenKey,
+    facts: Facts,
+}
+
+/// A store that is believed.
+pub struct Opened {
+    /// What calls need.
+    pub engine: Arc<Engine>,
+    /// What the writer needs; none under salvage.
+    pub ledger: Option<Ledger>,
+}
+
+/// Looks at the store, without changing it, and reads the key. Makes a store first where the operator said so.
+///
+/// # Errors
+/// 66 without a store or key, 74 for a file that is none, 77 and 78 for keys.
+pub fn look(config: &Config, places: &Places, sources: &Sources, memory: &LockedMemory) -> Result<Seen, Failure> {
+    let vacant = match vacancy(places) {
+        Err(StartFailure::Exists { .. }) => false,
+        Err(failure) => return Err(failure.into()),
+        Ok(_) if config.store.create => true,
+        Ok(Vacancy::Empty) => return Err(StartFailure::NoStore { store: places.store.clone() }.into()),
+        Ok(Vacancy::Interrupted(_)) => {
+            return Err(StartFailure::CreationInterrupted { store: places.store.clone() }.into());
+        }
+    };
+    if vacant {
+        make(config, places, sources, memory)?;
+    } else {
+        redb_adapter::discard_unfinished(&places.store).map_err(StartFailure::from)?;
+    }
+    let snapshot = redb_adapter::view(&places.store).map_err(StartFailure::from);
+    let chosen = key::choose(sources, memory)?;
+    report_key(&chosen);
+    let facts = Facts {
+        started: key::now(),
+        store_path: places.store.display().to_string(),
+        backup_directory: places.backups.display().to_string(),
+        key_source: chosen.source.clone(),
+        memfd_secret: memory.protection() == Protection::MemfdSecret,
+        warnings: chosen.warnings.clone(),
+        ..Facts::default()
+    };
+    Ok(Seen { snapshot, chosen, facts })
+}
+
+fn make(config: &Config, places: &Places, sources: &Sources, memory: &LockedMemory) -> Result<(), Failure> {
+    let chosen = key::choose(sources, memory)?;
+    let store_id = create(&Creation {
+        places,
+        master: &chosen.key,
+        shared: chosen.shared || config.legacy.adopt,
+        adopt_legacy: config.legacy.adopt,
+        memory,
+        random: &key::random,
+        now: key::now(),
+    })?;
+    place::give_to_owner(places)?;
+    let fingerprint = chosen.key.fingerprint();
+    tracing::info!(event = events::STORE_CREATED, path = %places.store.display(), %store_id, %fingerprint, "store made");
+    Ok(())
+}
+
+/// Believes the store step by step, and opens it for writing.
+///
+/// # Errors
+/// 78 for another key, 74 for damage and for a mark that refuses it.
+pub fn open(seen: Seen, places: &Places, memory: &LockedMemory) -> Result<Opened, Failure> {
+    let Seen { snapshot, chosen, facts } = seen;
+    let authentic = load::authenticate(snapshot?, chosen.key, memory).inspect_err(report_wrong_key)?;
+    let (state, previous) = authentic.state();
+    let generation = state.generation;
+    let mark = mark::read(&places.mark).map_err(|source| match source {
+        mark::MarkError::Damaged { .. } => StartFailure::MarkUnusable { generation, source },
+        mark::MarkError::File(error) => StartFailure::Store(error),
+    })?;
+    mark_check::check(&places.mark, mark.as_ref(), &state, previous)?;
+    let loaded = load::open(authentic, memory)?;
+    report_opened(&loaded.keyring, &chosen.source);
+    let engine = Arc::new(Engine::new(loaded.keyring, Box::new(key::random), Box::new(key::now), facts));
+    let store = RedbStore::open(&places.store).map_err(StartFailure::from)?;
+    let ledger = Ledger::new(Box::new(store), places.clone(), loaded.secrets, Arc::clone(&engine), memory.clone())?;
+    Ok(Opened { engine, ledger: Some(ledger) })
+}
+
+/// Opens what opens, and changes nothing.
+///
+/// # Errors
+/// 78 for another key; 74 if root or identity are lost.
+pub fn salvage(seen: Seen, places: &Places, memory: &LockedMemory) -> Result<Opened, Failure> {
+    let Seen { snapshot, chosen, mut facts } = seen;
+    let snapshot = match snapshot {
+        Ok(snapshot) => snapshot,
+        Err(failure) => {
+            tracing::warn!(event = events::SALVAGE_UNOPENED, "the file is damaged: {failure}");
+            redb_adapter::danger_view_unchecked(&places.store).map_err(StartFailure::from)?
+        }
+    };
+    let salvaged = salvaging::salvage(snapshot, chosen.key, memory).inspect_err(report_wrong_key)?;
+    for (record, reason) in &salvaged.unopened {
+        tracing::warn!(event = events::SALVAGE_UNOPENED, record, reason, "this record does not open");
+    }
+    facts.salvage = true;
+    facts.unopened = salvaged.unopened.into_iter().map(|(record, _)| record).collect();
+    report_opened(&salvaged.keyring, &chosen.source);
+    let engine = Engine::new(salvaged.keyring, Box::new(key::random), Box::new(key::now), facts);
+    Ok(Opened { engine: Arc::new(engine), ledger: None })
+}
+
+/// The line that monitoring looks for.
+fn report_wrong_key(failure: &StartFailure) {
+    if let StartFailure::WrongKey { expected, since, given } = failure {
+        tracing::error!(
+            event = events::MASTER_KEY_INTEGRITY_FAILED,
+            expected_in_the_stores_word = expected,
+            since_in_the_stores_word = since,
+            %given,
+            "MASTER KEY INTEGRITY CHECK FAILED"
+        );
+    }
+}
+
+fn report_opened(keyring: &Keyring, source: &str) {
+    tracing::info!(
+        event = events::MASTER_KEY_VERIFIED,
+        fingerprint = %keyring.master.fingerprint,
+        source,
+        shared = keyring.master.shared,
+        "the master key opens the store"
+    );
+    tracing::info!(
+        event = events::STORE_OPENED,
+        store_id = %keyring.store_id,
+        generation = keyring.generation,
+        keys = keyring.names.len(),
+        versions = keyring.versions.len(),
+        "store opened"
+    );
+}
