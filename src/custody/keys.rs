@@ -4,7 +4,7 @@
 
 use std::fmt;
 
-use base64ct::Encoding as _;
+use base64ct::{Base64, Encoding as _};
 use subtle::ConstantTimeEq as _;
 
 use crate::custody::id::{Fingerprint, RootId, VersionId};
@@ -106,10 +106,11 @@ impl MasterKey {
     /// # Errors
     /// [`KeyError::Memory`].
     pub fn as_legacy(&self, memory: &LockedMemory) -> Result<LegacyKey, KeyError> {
-        let secret = memory.secret(|copy| {
+        let copy_to = |copy: &mut [u8; 32]| {
             copy.copy_from_slice(self.expose_key());
-            Ok::<(), KeyError>(())
-        })?;
+            Ok(())
+        };
+        let secret = with_clean_stack(|| memory.secret::<KeyError>(copy_to))?;
         Ok(LegacyKey { secret, fingerprint: self.fingerprint })
     }
 
@@ -119,7 +120,8 @@ impl MasterKey {
     /// [`KeyError::NoRoom`]; the buffer is then as it was.
     pub fn write_hex(&self, to: &mut LockedBuffer) -> Result<(), KeyError> {
         let room = room_for(HEX_CHARACTERS, to)?;
-        base16ct::lower::encode(self.expose_key(), room).map_err(|_| KeyError::NoRoom { needed: HEX_CHARACTERS })?;
+        with_clean_stack(|| base16ct::lower::encode(self.expose_key(), room).map(|_| ()))
+            .map_err(|_| KeyError::NoRoom { needed: HEX_CHARACTERS })?;
         to.advance(HEX_CHARACTERS);
         Ok(())
     }
@@ -130,7 +132,7 @@ impl MasterKey {
     /// [`KeyError::NoRoom`]; the buffer is then as it was.
     pub fn write_base64(&self, to: &mut LockedBuffer) -> Result<(), KeyError> {
         let room = room_for(BASE64_CHARACTERS, to)?;
-        base64ct::Base64::encode(self.expose_key(), room)
+        with_clean_stack(|| Base64::encode(self.expose_key(), room).map(|_| ()))
             .map_err(|_| KeyError::NoRoom { needed: BASE64_CHARACTERS })?;
         to.advance(BASE64_CHARACTERS);
         Ok(())
@@ -138,7 +140,7 @@ impl MasterKey {
 
     /// Whether both are the same key, in time that does not depend on where they differ.
     pub fn same_as(&self, other: &Self) -> bool {
-        self.expose_key().ct_eq(other.expose_key()).into()
+        with_clean_stack(|| self.expose_key().ct_eq(other.expose_key()).into())
     }
 
     pub(super) fn from_secret(secret: Secret) -> Self {
