@@ -72,12 +72,12 @@ pub struct VersionKey {
 impl MasterKey {
     /// Reads a master key as operators write it: 64 hex digits, or 44 characters of standard base64 with its padding.
     ///
-    /// The length alone decides which. The text is decoded into locked memory directly; the caller holds it in locked memory
-    /// too, and has taken off what its source adds (a line end, quotes).
+    /// The length alone decides which. The text is decoded into locked memory directly; the caller holds it in locked
+    /// memory too, and has taken off what its source adds (a line end, quotes).
     ///
     /// # Errors
-    /// [`KeyError::Malformed`] says what is wrong with the text, without showing any of it, and refuses 32 bytes that are all
-    /// printable ASCII or all equal; [`KeyError::Memory`].
+    /// [`KeyError::Malformed`] says what is wrong with the text, without showing any of it, and refuses 32 bytes that
+    /// are all printable ASCII or all equal; [`KeyError::Memory`].
     pub fn parse(text: &[u8], memory: &LockedMemory) -> Result<Self, KeyError> {
         with_clean_stack(|| {
             memory.secret(|key| master_text::decode(text, key).map_err(KeyError::from)).map(Self::from_secret)
@@ -87,7 +87,8 @@ impl MasterKey {
     /// A new random master key, such as [`MasterKey::parse`] would take.
     ///
     /// # Errors
-    /// [`KeyError::Random`], [`KeyError::Memory`]; [`KeyError::Malformed`] from a source whose bytes are plainly not random.
+    /// [`KeyError::Random`], [`KeyError::Memory`]; [`KeyError::Malformed`] from a source whose bytes are plainly not
+    /// random.
     pub fn generate(memory: &LockedMemory, random: &Random) -> Result<Self, KeyError> {
         let fill = |key: &mut [u8; 32]| {
             random(key)?;

@@ -1,5 +1,5 @@
 //! SKR1, a secret in a record of the store: one sealing and one opening function for each kind of secret.
-//! Must never open a seal in another place than it was made for: store, record, key, number and purpose are bound to it.
+//! Must never open a seal in another place than its own: store, record, key, number and purpose are bound to it.
 //! Called by operations when a store is made, loaded, rotated or given a new version.
 
 use crate::custody::committing::{Fields, SKR1};
@@ -99,7 +99,8 @@ pub fn seal_legacy(root: &RootKey, legacy: &LegacyKey, store: &StoreId, random: 
 /// Opens what [`seal_legacy`] made; `fingerprint` is the one that the record is named for.
 ///
 /// # Errors
-/// [`OpenError::Rejected`]; [`OpenError::Contradiction`] if the key in it has another fingerprint; [`OpenError::Memory`].
+/// [`OpenError::Rejected`]; [`OpenError::Contradiction`] if the key in it has another fingerprint;
+/// [`OpenError::Memory`].
 pub fn open_legacy(
     root: &RootKey,
     sealed: &[u8],
