@@ -13,12 +13,7 @@ use crate::custody::random::{Random, RandomUnavailable};
 use crate::custody::{labels, master_text};
 use crate::sys::locked::{LockedBuffer, LockedMemory, LockedMemoryError, Secret};
 
-pub use crate::custody::master_text::Malformed;
-
-/// Characters of a key in hex.
-pub const HEX_CHARACTERS: usize = 64;
-/// Characters of a key in base64, the padding included.
-pub const BASE64_CHARACTERS: usize = 44;
+pub use crate::custody::master_text::{BASE64_CHARACTERS, HEX_CHARACTERS, Malformed};
 
 /// Why there is no key. No variant holds a byte of one.
 #[derive(Debug, thiserror::Error)]
