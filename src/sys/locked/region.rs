@@ -15,6 +15,9 @@ use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit};
 use super::{LockedMemoryError, Protection, hold};
 use crate::sys::wipe;
 
+/// The one call that no limit on locked memory can refuse.
+const RESERVATION: &str = "mmap(reservation)";
+
 /// A mapping: guard page, `len` bytes of locked memory, guard page.
 pub(super) struct Region {
     memory: NonNull<u8>,
@@ -51,7 +54,7 @@ impl Refusal {
     /// The error for the caller, which names the limit if that was the cause.
     pub(super) fn into_error(self, wanted: usize) -> LockedMemoryError {
         match self.source.raw_os_error() {
-            Some(libc::EAGAIN | libc::ENOMEM | libc::EPERM) => {
+            Some(libc::EAGAIN | libc::ENOMEM | libc::EPERM) if self.call != RESERVATION => {
                 LockedMemoryError::LimitReached { wanted, limit: lock_limit() }
             }
             _ => LockedMemoryError::Refused { call: self.call, wanted, source: self.source },
@@ -189,9 +192,9 @@ fn reserve(bytes: usize) -> Result<NonNull<u8>, Refusal> {
     // SAFETY: a new mapping wherever the kernel likes; it replaces nothing.
     let start = unsafe { libc::mmap(std::ptr::null_mut(), bytes, libc::PROT_NONE, flags, -1, 0) };
     if start == libc::MAP_FAILED {
-        return Err(Refusal::last("mmap(reservation)"));
+        return Err(Refusal::last(RESERVATION));
     }
-    NonNull::new(start.cast()).ok_or_else(|| Refusal::last("mmap(reservation)"))
+    NonNull::new(start.cast()).ok_or_else(|| Refusal::last(RESERVATION))
 }
 
 fn lock_limit() -> String {

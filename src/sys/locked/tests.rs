@@ -6,6 +6,7 @@
 use std::{collections::BTreeSet, fs, io::Read};
 
 use super::*;
+use crate::sys::apart;
 
 fn filled(memory: &LockedMemory, byte: u8) -> Secret {
     memory
@@ -274,4 +275,109 @@ fn nothing_secret_is_shown() {
     let (secret, buffer) = (filled(&memory, b'S'), memory.buffer(4).unwrap());
     let shown = format!("{memory:?} {secret:?} {buffer:?}");
     assert!(!shown.contains("83") && !shown.contains("SS"), "{shown}");
+}
+
+#[test]
+fn no_descriptor_of_secret_memory_stays_open() {
+    apart::in_a_process_of_its_own(module_path!(), "no_descriptor_of_secret_memory_stays_open", || {
+        let memory = LockedMemory::new().unwrap();
+        let _held = (filled(&memory, 1), memory.buffer(1).unwrap());
+        assert_eq!(memory.protection(), Protection::MemfdSecret, "this test needs it: {:?}", memory.fallback_reason());
+        let open = fs::read_dir("/proc/self/fd").unwrap().filter_map(|entry| fs::read_link(entry.unwrap().path()).ok());
+        let names: Vec<_> = open.map(|target| target.to_string_lossy().into_owned()).collect();
+        assert!(!names.is_empty() && names.iter().all(|name| !name.contains("secretmem")), "{names:?}");
+    });
+}
+
+#[test]
+fn a_fork_that_reads_a_secret_is_stopped() {
+    apart::in_a_process_of_its_own(module_path!(), "a_fork_that_reads_a_secret_is_stopped", || {
+        for memory in both() {
+            let secret = filled(&memory, 1);
+            assert_eq!(apart::status_of_fork(|| ()), 0, "the control");
+            let status = apart::status_of_fork(|| assert_eq!(secret.expose_bytes()[0], 1));
+            assert!(libc::WIFSIGNALED(status) && libc::WTERMSIG(status) == libc::SIGSEGV, "{status:#x}");
+        }
+    });
+}
+
+#[test]
+fn a_read_after_the_wipe_of_all_is_stopped_and_never_sees_zeros() {
+    apart::in_a_process_of_its_own(
+        module_path!(),
+        "a_read_after_the_wipe_of_all_is_stopped_and_never_sees_zeros",
+        || {
+            let status = apart::status_of_fork(|| {
+                let memory = LockedMemory::new().unwrap();
+                let secret = filled(&memory, 1);
+                memory.wipe_all();
+                assert_eq!(secret.expose_bytes(), &[0; 32]);
+            });
+            assert!(libc::WIFSIGNALED(status) && libc::WTERMSIG(status) == libc::SIGSEGV, "{status:#x}");
+        },
+    );
+}
+
+#[test]
+fn without_descriptors_memory_is_locked_and_the_reason_told_but_what_was_promised_is_never_weakened() {
+    use nix::sys::resource::{Resource, setrlimit};
+    let name = "without_descriptors_memory_is_locked_and_the_reason_told_but_what_was_promised_is_never_weakened";
+    apart::in_a_fork_of_its_own(module_path!(), name, || {
+        let promised = LockedMemory::new().unwrap();
+        assert_eq!(
+            promised.protection(),
+            Protection::MemfdSecret,
+            "this test needs it: {:?}",
+            promised.fallback_reason()
+        );
+        setrlimit(Resource::RLIMIT_NOFILE, 0, 0).unwrap();
+        let memory = LockedMemory::new().unwrap();
+        assert_eq!(memory.protection(), Protection::Mlock);
+        assert!(memory.fallback_reason().unwrap().starts_with("memfd_secret: Too many open files"));
+        assert_eq!(filled(&memory, 5).expose_bytes(), &[5; 32]);
+        assert!(matches!(promised.buffer(1), Err(LockedMemoryError::Refused { call: "memfd_secret", .. })));
+    });
+}
+
+#[test]
+fn a_limit_of_nothing_is_an_error_that_names_limit_and_remedy() {
+    use nix::{
+        sys::resource::{Resource, setrlimit},
+        unistd::{Gid, Uid, setgid, setgroups, setuid},
+    };
+    apart::in_a_fork_of_its_own(module_path!(), "a_limit_of_nothing_is_an_error_that_names_limit_and_remedy", || {
+        setrlimit(Resource::RLIMIT_MEMLOCK, 0, 0).unwrap();
+        if Uid::effective().is_root() {
+            // Root is bound by no limit.
+            setgroups(&[]).unwrap();
+            setgid(Gid::from_raw(65_534)).unwrap();
+            setuid(Uid::from_raw(65_534)).unwrap();
+        }
+        let said = LockedMemory::new().unwrap_err().to_string();
+        assert!(said.contains("RLIMIT_MEMLOCK is 0 bytes") && said.contains("LimitMEMLOCK="), "{said}");
+    });
+}
+
+#[test]
+fn when_little_may_be_locked_memory_grows_page_by_page_and_then_says_so() {
+    use nix::{
+        sys::resource::{Resource, setrlimit},
+        unistd::{Gid, Uid, setgid, setgroups, setuid},
+    };
+    let name = "when_little_may_be_locked_memory_grows_page_by_page_and_then_says_so";
+    apart::in_a_fork_of_its_own(module_path!(), name, || {
+        let page = region::page_bytes();
+        setrlimit(Resource::RLIMIT_MEMLOCK, 3 * page as u64, 3 * page as u64).unwrap();
+        if Uid::effective().is_root() {
+            setgroups(&[]).unwrap();
+            setgid(Gid::from_raw(65_534)).unwrap();
+            setuid(Uid::from_raw(65_534)).unwrap();
+        }
+        let memory = LockedMemory::new().unwrap();
+        let mut held: Vec<_> = (0..3 * page / SECRET_BYTES).map(|_| filled(&memory, 1)).collect();
+        let refused = memory.secret::<LockedMemoryError>(|_| Ok(()));
+        assert!(matches!(refused, Err(LockedMemoryError::LimitReached { .. })), "{refused:?}");
+        held.pop();
+        held.push(filled(&memory, 2));
+    });
 }
