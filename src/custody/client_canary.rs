@@ -48,8 +48,8 @@ pub fn issue(identity: &IdentityKey, store: &StoreId, generation: u64, rotations
 /// What the canary says, if this store issued it.
 ///
 /// # Errors
-/// [`CanaryFault`]. A canary of this store whose store id alone was damaged is [`CanaryFault::Damaged`]: with the right id
-/// in its place its MAC matches.
+/// [`CanaryFault`]. A canary of this store whose store id alone was damaged is [`CanaryFault::Damaged`]: with the right
+/// id in its place its MAC matches.
 pub fn verify(identity: &IdentityKey, store: &StoreId, canary: &[u8; BYTES]) -> Result<Claim, CanaryFault> {
     let (magic, named, claim, given_mac) = decode(canary).ok_or(CanaryFault::Damaged)?;
     let expected = mac(identity, &encode(store, claim.generation, claim.rotations));

@@ -1,4 +1,4 @@
-//! The one construction behind SKD1 and SKR1: a key, nonce and commitment for each message, derived from owner, salt and context.
+//! The one construction behind SKD1 and SKR1: key, nonce and commitment derived for each message.
 //! Must never touch the AEAD before the commitment has matched, nor try a second key: a ciphertext has exactly one.
 //! Called by the message and the record seal, which say whose key it is and where the bytes lie.
 
@@ -139,7 +139,8 @@ pub(super) fn open_in_place(
         .map_err(|primitives::Refused| Rejected::Body)
 }
 
-/// okm = E(owner, label || owner id || salt || SHA-256(context), 76); key, nonce and commitment are its parts in that order.
+/// okm = E(owner, label || owner id || salt || SHA-256(context), 76); key, nonce and commitment are its parts in that
+/// order.
 fn derive(owner: &Owner<'_>, context: &Context, salt: &[u8; SALT_BYTES]) -> MessageKey {
     let context_hash = primitives::sha256(context.encoded());
     let mut okm = Zeroizing::new([0; 76]);

@@ -98,8 +98,8 @@ impl Context {
 
 /// A count or length as every format of this room writes it: `u32`, big endian.
 ///
-/// What is counted is limited far below 2^32 wherever it comes from; a number above it is written as the greatest `u32`, which
-/// matches no real length.
+/// What is counted is limited far below 2^32 wherever it comes from; a number above it is written as the greatest
+/// `u32`, which matches no real length.
 pub(super) fn length_prefix(count: usize) -> [u8; 4] {
     u32::try_from(count).unwrap_or(u32::MAX).to_be_bytes()
 }
@@ -157,7 +157,8 @@ mod tests {
         assert!(Context::new([("", "v".repeat(4096))]).is_ok());
         assert_eq!(Context::new([("", "v".repeat(4097))]), Err(ContextError::ValueTooLong));
 
-        // 4 for the count, 8 of lengths for each pair, one byte of key in the second: 8,192 with values of 4,096 and 4,075.
+        // 4 for the count, 8 of lengths for each pair, one byte of key in the second: 8,192 with values of 4,096 and
+        // 4,075.
         let two = |bytes: usize| Context::new([("", "v".repeat(4096)), ("k", "v".repeat(bytes))]);
         assert_eq!(two(4075).map(|context| context.encoded().len()), Ok(8192));
         assert_eq!(two(4076), Err(ContextError::TooLong));

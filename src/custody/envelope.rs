@@ -106,6 +106,7 @@ fn decode_base64<const CHARACTERS: usize, const BYTES: usize>(text: &[u8]) -> Op
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::custody::fixtures;
 
     const ID: VersionId = VersionId::from_bytes([0xd5, 0x9e, 0x9e, 0xf0, 0x42, 0x8d, 0xa8, 0x95]);
 
@@ -113,6 +114,26 @@ mod tests {
         let mut value = [magic.as_slice(), ID.as_bytes(), &[0x80; 100]].concat();
         value.truncate(length);
         value
+    }
+
+    #[test]
+    fn every_valid_vector_claims_what_it_is_or_happens_to_look_like() {
+        for row in fixtures::skd1().messages.into_iter().filter(|row| row.valid) {
+            let id = VersionId::from_bytes(row.version_id.0);
+            assert_eq!(classify(&row.ciphertext.0), Envelope::Message(id), "row {}", row.id);
+            let text = Base64::encode_string(&row.ciphertext.0);
+            assert_eq!(classify(text.as_bytes()), Envelope::Base64Text, "row {}", row.id);
+        }
+        for row in fixtures::legacy().rows.into_iter().filter(|row| row.valid) {
+            let claimed = classify(&Base64::decode_vec(&row.stored).unwrap());
+            match row.why.as_str() {
+                "a nonce that begins with the magic, too short for SKD1" => assert_eq!(claimed, Envelope::Truncated),
+                "a nonce that begins with the magic, long enough for SKD1, version id unknown" => {
+                    assert!(matches!(claimed, Envelope::Message(_)));
+                }
+                _ => assert_eq!(claimed, Envelope::Unmarked, "row {}", row.id),
+            }
+        }
     }
 
     #[test]

@@ -4,7 +4,7 @@
 
 use std::fmt;
 
-use base64ct::Encoding as _;
+use base64ct::{Base64, Encoding as _};
 use subtle::ConstantTimeEq as _;
 
 use crate::custody::id::{Fingerprint, RootId, VersionId};
@@ -15,12 +15,7 @@ use crate::sys::locked::{LockedBuffer, LockedMemoryError, Secret};
 
 pub use crate::sys::locked::LockedMemory;
 
-pub use crate::custody::master_text::Malformed;
-
-/// Characters of a key in hex.
-pub const HEX_CHARACTERS: usize = 64;
-/// Characters of a key in base64, the padding included.
-pub const BASE64_CHARACTERS: usize = 44;
+pub use crate::custody::master_text::{BASE64_CHARACTERS, HEX_CHARACTERS, Malformed};
 
 /// Why there is no key. No variant holds a byte of one.
 #[derive(Debug, thiserror::Error)]
@@ -74,12 +69,12 @@ pub struct VersionKey {
 impl MasterKey {
     /// Reads a master key as operators write it: 64 hex digits, or 44 characters of standard base64 with its padding.
     ///
-    /// The length alone decides which. The text is decoded into locked memory directly; the caller holds it in locked memory
-    /// too, and has taken off what its source adds (a line end, quotes).
+    /// The length alone decides which. The text is decoded into locked memory directly; the caller holds it in locked
+    /// memory too, and has taken off what its source adds (a line end, quotes).
     ///
     /// # Errors
-    /// [`KeyError::Malformed`] says what is wrong with the text, without showing any of it, and refuses 32 bytes that are all
-    /// printable ASCII or all equal; [`KeyError::Memory`].
+    /// [`KeyError::Malformed`] says what is wrong with the text, without showing any of it, and refuses 32 bytes that
+    /// are all printable ASCII or all equal; [`KeyError::Memory`].
     pub fn parse(text: &[u8], memory: &LockedMemory) -> Result<Self, KeyError> {
         with_clean_stack(|| {
             memory.secret(|key| master_text::decode(text, key).map_err(KeyError::from)).map(Self::from_secret)
@@ -89,7 +84,8 @@ impl MasterKey {
     /// A new random master key, such as [`MasterKey::parse`] would take.
     ///
     /// # Errors
-    /// [`KeyError::Random`], [`KeyError::Memory`]; [`KeyError::Malformed`] from a source whose bytes are plainly not random.
+    /// [`KeyError::Random`], [`KeyError::Memory`]; [`KeyError::Malformed`] from a source whose bytes are plainly not
+    /// random.
     pub fn generate(memory: &LockedMemory, random: &Random) -> Result<Self, KeyError> {
         let fill = |key: &mut [u8; 32]| {
             random(key)?;
@@ -108,10 +104,11 @@ impl MasterKey {
     /// # Errors
     /// [`KeyError::Memory`].
     pub fn as_legacy(&self, memory: &LockedMemory) -> Result<LegacyKey, KeyError> {
-        let secret = memory.secret(|copy| {
+        let copy_to = |copy: &mut [u8; 32]| {
             copy.copy_from_slice(self.expose_key());
-            Ok::<(), KeyError>(())
-        })?;
+            Ok(())
+        };
+        let secret = with_clean_stack(|| memory.secret::<KeyError>(copy_to))?;
         Ok(LegacyKey { secret, fingerprint: self.fingerprint })
     }
 
@@ -121,7 +118,8 @@ impl MasterKey {
     /// [`KeyError::NoRoom`]; the buffer is then as it was.
     pub fn write_hex(&self, to: &mut LockedBuffer) -> Result<(), KeyError> {
         let room = room_for(HEX_CHARACTERS, to)?;
-        base16ct::lower::encode(self.expose_key(), room).map_err(|_| KeyError::NoRoom { needed: HEX_CHARACTERS })?;
+        with_clean_stack(|| base16ct::lower::encode(self.expose_key(), room).map(|_| ()))
+            .map_err(|_| KeyError::NoRoom { needed: HEX_CHARACTERS })?;
         to.advance(HEX_CHARACTERS);
         Ok(())
     }
@@ -132,7 +130,7 @@ impl MasterKey {
     /// [`KeyError::NoRoom`]; the buffer is then as it was.
     pub fn write_base64(&self, to: &mut LockedBuffer) -> Result<(), KeyError> {
         let room = room_for(BASE64_CHARACTERS, to)?;
-        base64ct::Base64::encode(self.expose_key(), room)
+        with_clean_stack(|| Base64::encode(self.expose_key(), room).map(|_| ()))
             .map_err(|_| KeyError::NoRoom { needed: BASE64_CHARACTERS })?;
         to.advance(BASE64_CHARACTERS);
         Ok(())
@@ -140,7 +138,7 @@ impl MasterKey {
 
     /// Whether both are the same key, in time that does not depend on where they differ.
     pub fn same_as(&self, other: &Self) -> bool {
-        self.expose_key().ct_eq(other.expose_key()).into()
+        with_clean_stack(|| self.expose_key().ct_eq(other.expose_key()).into())
     }
 
     pub(super) fn from_secret(secret: Secret) -> Self {

@@ -1,4 +1,4 @@
-//! What ServOS sealed before it had a daemon: `nonce[12] || ciphertext || tag` under the raw master key, bound to nothing.
+//! What ServOS sealed before it had a daemon: `nonce[12] || ciphertext || tag` under the raw master key.
 //! Must never write this format, nor open it with anything but a key that is held as a legacy key on purpose.
 //! Called by operations, only where a request allows it and the store holds a legacy key.
 
@@ -18,11 +18,12 @@ pub const OVERHEAD: usize = NONCE_BYTES + TAG_BYTES;
 /// Opens a legacy value, given as bytes (databases hold it as base64 text).
 ///
 /// # Errors
-/// [`Rejected::Length`] under 28 bytes, [`Rejected::Body`] for a damaged value or another key's: they cannot be told apart.
+/// [`Rejected::Length`] under 28 bytes, [`Rejected::Body`] for a damaged value or another key's: they cannot be told
+/// apart.
 ///
 /// # Security
-/// A legacy value carries no context: whoever can write the database can have moved it, and whoever knows the old key can
-/// have made it.
+/// A legacy value carries no context: whoever can write the database can have moved it, and whoever knows the old key
+/// can have made it.
 pub fn open(key: &LegacyKey, value: &[u8]) -> Result<Zeroizing<Vec<u8>>, Rejected> {
     with_clean_stack(|| {
         let (nonce, rest) = value.split_first_chunk::<NONCE_BYTES>().ok_or(Rejected::Length)?;

@@ -4,7 +4,10 @@
 
 use base64ct::{Base64, Encoding as _};
 
-use crate::custody::keys::{BASE64_CHARACTERS, HEX_CHARACTERS};
+/// Characters of a key in hex.
+pub const HEX_CHARACTERS: usize = 64;
+/// Characters of a key in base64, the padding included.
+pub const BASE64_CHARACTERS: usize = 44;
 
 /// Why a text is not a master key, and what to do about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

@@ -18,8 +18,8 @@ pub(super) struct Refused;
 
 /// Runs `work` and then zeroes the stack it used, also when it panics.
 ///
-/// ring returns its key objects by value, and a move leaves the old bytes where they were: dropping the object wipes one
-/// copy, this wipes the others. `work` runs in a frame of its own so that all its locals lie in what is cleared.
+/// ring returns its key objects by value, and a move leaves the old bytes where they were: dropping the object wipes
+/// one copy, this wipes the others. `work` runs in a frame of its own so that all its locals lie in what is cleared.
 pub(super) fn with_clean_stack<R>(work: impl FnOnce() -> R) -> R {
     struct ScrubOnReturn;
     impl Drop for ScrubOnReturn {

@@ -1,36 +1,19 @@
 //! SKR1, a secret in a record of the store: one sealing and one opening function for each kind of secret.
-//! Must never open a seal in another place than it was made for: store, record, key, number and purpose are bound to it.
+//! Must never open a seal in another place than its own: store, record, key, number and purpose are bound to it.
 //! Called by operations when a store is made, loaded, rotated or given a new version.
 
-use zeroize::Zeroizing;
-
-use crate::custody::committing::{self, Fields, OVERHEAD, Owner, SALT_BYTES, SKR1};
-use crate::custody::context::Context;
+use crate::custody::committing::{Fields, SKR1};
 use crate::custody::id::{Fingerprint, KeyId, StoreId, VersionId};
 use crate::custody::keys::{IdentityKey, LegacyKey, MasterKey, RootKey, VersionKey};
-use crate::custody::labels;
-use crate::custody::primitives::{self, with_clean_stack};
 use crate::custody::random::Random;
-use crate::sys::locked::{LockedMemory, LockedMemoryError, Secret};
+use crate::custody::sealer::{Place, Sealer, open, open_secret, seal};
+use crate::sys::locked::LockedMemory;
 
 pub use crate::custody::committing::{Rejected, SealError};
+pub use crate::custody::sealer::OpenError;
 
 /// What the canary says.
 const CANARY: [u8; 18] = *b"servos-keyd canary";
-
-/// Why a seal gave no secret.
-#[derive(Debug, thiserror::Error)]
-pub enum OpenError {
-    /// It is damaged, of another key, or made for another place.
-    #[error("a seal in the store does not open")]
-    Rejected(#[from] Rejected),
-    /// It opened, and what was in it is not what its place says.
-    #[error("a seal in the store holds something else than its record says")]
-    Contradiction,
-    /// There is no locked memory to hold the secret.
-    #[error("a key needs locked memory")]
-    Memory(#[from] LockedMemoryError),
-}
 
 /// Who sealed this, by its header: the fingerprint of a master key, or the first 8 bytes of a root's id.
 ///
@@ -116,7 +99,8 @@ pub fn seal_legacy(root: &RootKey, legacy: &LegacyKey, store: &StoreId, random: 
 /// Opens what [`seal_legacy`] made; `fingerprint` is the one that the record is named for.
 ///
 /// # Errors
-/// [`OpenError::Rejected`]; [`OpenError::Contradiction`] if the key in it has another fingerprint; [`OpenError::Memory`].
+/// [`OpenError::Rejected`]; [`OpenError::Contradiction`] if the key in it has another fingerprint;
+/// [`OpenError::Memory`].
 pub fn open_legacy(
     root: &RootKey,
     sealed: &[u8],
@@ -187,136 +171,10 @@ pub fn open_previous_root(
     open_secret(Sealer::Root(root), &Place::previous_root(store), sealed, memory).map(RootKey::from_secret)
 }
 
-/// Which key seals, and in which of its uses.
-#[derive(Clone, Copy)]
-enum Sealer<'a> {
-    Master(&'a MasterKey),
-    Canary(&'a MasterKey),
-    Root(&'a RootKey),
-}
-
-impl Sealer<'_> {
-    fn owner_id(self) -> [u8; 8] {
-        match self {
-            Self::Master(master) | Self::Canary(master) => *master.fingerprint().as_bytes(),
-            Self::Root(root) => root.id().prefix(),
-        }
-    }
-
-    /// The sealing key, derived for one call.
-    fn expose_sealing_key(self) -> Zeroizing<[u8; 32]> {
-        let (secret, label) = match self {
-            Self::Master(master) => (master.expose_key(), labels::MASTER_SEAL),
-            Self::Canary(master) => (master.expose_key(), labels::MASTER_CANARY),
-            Self::Root(root) => (root.expose_key(), labels::ROOT_SEAL),
-        };
-        let mut key = Zeroizing::new([0; 32]);
-        primitives::expand(secret, &[label], &mut key);
-        key
-    }
-}
-
-/// The one place in one store that a seal is made for.
-struct Place<'a> {
-    store: &'a StoreId,
-    record: String,
-    key: String,
-    version: String,
-    purpose: &'static str,
-}
-
-impl<'a> Place<'a> {
-    fn new(store: &'a StoreId, record: impl Into<String>, purpose: &'static str) -> Self {
-        Self { store, record: record.into(), key: String::new(), version: String::new(), purpose }
-    }
-
-    fn root(store: &'a StoreId) -> Self {
-        Self::new(store, "master", "root")
-    }
-
-    fn previous_root(store: &'a StoreId) -> Self {
-        Self::new(store, "master", "previous-root")
-    }
-
-    fn canary(store: &'a StoreId) -> Self {
-        Self::new(store, "canary", "canary")
-    }
-
-    fn identity(store: &'a StoreId) -> Self {
-        Self::new(store, "identity", "identity")
-    }
-
-    fn legacy(store: &'a StoreId, fingerprint: Fingerprint) -> Self {
-        Self::new(store, format!("legacy/{fingerprint}"), "legacy")
-    }
-
-    fn version(store: &'a StoreId, key: &KeyId, id: &VersionId, number: u32) -> Self {
-        let place = Self::new(store, format!("version/{id}"), "version");
-        Self { key: key.to_string(), version: number.to_string(), ..place }
-    }
-
-    fn context(&self) -> Context {
-        let store = self.store.to_string();
-        let pairs: [(&str, &str); 5] = [
-            ("key", &self.key),
-            ("purpose", self.purpose),
-            ("record", &self.record),
-            ("store", &store),
-            ("version", &self.version),
-        ];
-        Context::from_sorted(pairs.into_iter())
-    }
-}
-
-fn seal<const N: usize>(
-    sealer: Sealer<'_>,
-    place: &Place<'_>,
-    secret: &[u8; N],
-    random: &Random,
-) -> Result<Vec<u8>, SealError> {
-    with_clean_stack(|| {
-        let mut salt = [0; SALT_BYTES];
-        random(&mut salt)?;
-        let key = sealer.expose_sealing_key();
-        let owner = Owner { format: SKR1, key: &key, id: sealer.owner_id() };
-        // On the stack until it is sealed: no heap ever holds a key in the clear.
-        let mut body = Zeroizing::new(*secret);
-        let (header, tag) = committing::seal_in_place(&owner, &place.context(), &salt, body.as_mut_slice())?;
-        Ok([header.as_slice(), body.as_slice(), &tag].concat())
-    })
-}
-
-/// Opens into `secret`, which is locked memory or, for the canary, no secret; on an error the caller wipes it.
-fn open<const N: usize>(
-    sealer: Sealer<'_>,
-    place: &Place<'_>,
-    sealed: &[u8],
-    secret: &mut [u8; N],
-) -> Result<(), OpenError> {
-    with_clean_stack(|| {
-        if sealed.len() != OVERHEAD + N {
-            return Err(Rejected::Length.into());
-        }
-        let fields = Fields::cut(sealed).ok_or(Rejected::Length)?;
-        let key = sealer.expose_sealing_key();
-        let owner = Owner { format: SKR1, key: &key, id: sealer.owner_id() };
-        secret.copy_from_slice(fields.body);
-        Ok(committing::open_in_place(&owner, &place.context(), &fields, secret)?)
-    })
-}
-
-fn open_secret(
-    sealer: Sealer<'_>,
-    place: &Place<'_>,
-    sealed: &[u8],
-    memory: &LockedMemory,
-) -> Result<Secret, OpenError> {
-    memory.secret(|secret| open(sealer, place, sealed, secret))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::custody::committing::OVERHEAD;
     use crate::custody::fixtures::{
         self, SealRow, failing, giving, identity_key, legacy_key, master_key, memory, random, root_key, version_key,
         with_each_bit_flipped,
@@ -400,22 +258,6 @@ mod tests {
             assert_eq!(resealed, row.sealed.0, "{}", row.name);
         }
         assert_eq!(vectors.seals.len(), 6);
-    }
-
-    #[test]
-    fn each_sealer_uses_the_label_that_the_vectors_name() {
-        let (master, root) = (master(), root());
-        for row in fixtures::store().seals {
-            let sealer = match row.context["purpose"].as_str() {
-                "root" => Sealer::Master(&master),
-                "canary" => Sealer::Canary(&master),
-                _ => Sealer::Root(&root),
-            };
-            let secret = if row.name.ends_with("under master") { master.expose_key() } else { root.expose_key() };
-            let mut expected = [0; 32];
-            primitives::expand(secret, &[row.label.as_bytes()], &mut expected);
-            assert_eq!(*sealer.expose_sealing_key(), expected, "{}", row.name);
-        }
     }
 
     #[test]

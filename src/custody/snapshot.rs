@@ -16,6 +16,9 @@ use crate::custody::primitives::{self, with_clean_stack};
 /// The record that holds the MAC, and is not under it.
 const MAC_RECORD: &str = "mac";
 
+/// [`digest`] of each record's value, by the record's name.
+pub type Digests = BTreeMap<String, [u8; 32]>;
+
 /// SHA-256 of a record's value as it is stored: what the MAC covers of it.
 pub fn digest(value: &[u8]) -> [u8; 32] {
     primitives::sha256(value)
@@ -24,8 +27,8 @@ pub fn digest(value: &[u8]) -> [u8; 32] {
 /// The MAC over every record but `mac`: HMAC-SHA-256 under a key of the root over
 /// `"servos-keyd/snapshot" || store id || u64 generation || u32 count`, then `u32 len, name, digest` in name order.
 ///
-/// `digests` holds [`digest`] of each record by its name, so a commit hashes no value that it does not change.
-pub fn mac(root: &RootKey, store: &StoreId, generation: u64, digests: &BTreeMap<String, [u8; 32]>) -> [u8; 32] {
+/// It covers digests, so a commit hashes no value that it does not change.
+pub fn mac(root: &RootKey, store: &StoreId, generation: u64, digests: &Digests) -> [u8; 32] {
     with_clean_stack(|| {
         let mut key = Zeroizing::new([0; 32]);
         primitives::expand(root.expose_key(), &[labels::ROOT_MAC], &mut key);
@@ -45,13 +48,7 @@ pub fn mac(root: &RootKey, store: &StoreId, generation: u64, digests: &BTreeMap<
 }
 
 /// Whether `expected` is the MAC of these records, in constant time.
-pub fn verify(
-    root: &RootKey,
-    store: &StoreId,
-    generation: u64,
-    digests: &BTreeMap<String, [u8; 32]>,
-    expected: &[u8],
-) -> bool {
+pub fn verify(root: &RootKey, store: &StoreId, generation: u64, digests: &Digests, expected: &[u8]) -> bool {
     mac(root, store, generation, digests).ct_eq(expected).into()
 }
 
@@ -60,7 +57,7 @@ mod tests {
     use super::*;
     use crate::custody::fixtures::{self, root_key, with_each_bit_flipped};
 
-    fn of_the_vectors() -> (RootKey, StoreId, u64, BTreeMap<String, [u8; 32]>, [u8; 32]) {
+    fn of_the_vectors() -> (RootKey, StoreId, u64, Digests, [u8; 32]) {
         let vectors = fixtures::store();
         let snapshot = vectors.snapshot;
         let digests = snapshot.records.iter().map(|(name, value)| (name.clone(), digest(&value.0))).collect();
@@ -89,14 +86,20 @@ mod tests {
     #[test]
     fn a_record_added_dropped_renamed_or_changed_does_not_verify() {
         let (root, store, generation, digests, expected) = of_the_vectors();
-        let fails = |change: &dyn Fn(&mut BTreeMap<String, [u8; 32]>)| {
+        let fails = |change: &dyn Fn(&mut Digests)| {
             let mut changed = digests.clone();
             change(&mut changed);
             !verify(&root, &store, generation, &changed, &expected)
         };
-        assert!(fails(&|records| drop(records.insert("key/0".to_owned(), digest(b"")))));
-        assert!(fails(&|records| drop(records.remove("meta"))));
-        assert!(fails(&|records| drop(records.insert("meta".to_owned(), digest(b"n")))));
+        assert!(fails(&|records| {
+            records.insert("key/0".to_owned(), digest(b""));
+        }));
+        assert!(fails(&|records| {
+            records.remove("meta");
+        }));
+        assert!(fails(&|records| {
+            records.insert("meta".to_owned(), digest(b"n"));
+        }));
         assert!(fails(&|records| {
             let meta = records.remove("meta").unwrap();
             records.insert("metb".to_owned(), meta);
