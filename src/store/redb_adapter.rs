@@ -14,6 +14,10 @@ use std::path::{Path, PathBuf};
 /// What the store at `path` holds, its integrity checked, and repaired in memory where it was not closed cleanly.
 /// Changes not a byte of the file, and takes no lock on it: the caller holds the directory's.
 ///
+/// # Security
+/// What is shown is whole, and was committed once; that it is the newest only the mark can tell. One bit of redb's
+/// header, under no checksum, says which of its last two commits is the current one.
+///
 /// # Errors
 /// [`StoreError::Missing`], [`StoreError::Empty`], [`StoreError::Foreign`], [`StoreError::Damaged`], or what kept the
 /// file from being read.
