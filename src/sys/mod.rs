@@ -1,1 +1,15 @@
-//! sys
+//! What only the operating system can give: locked memory, hardening, peers, sockets, and the wiping of memory.
+//! Never knows what a key means, never parses or logs one: it holds bytes.
+//! Called by `custody`, `auth`, `config` and `server` for what is theirs, and by `cli` at start and stop.
+
+pub mod allocator;
+#[cfg(test)]
+mod apart;
+pub mod environment;
+pub mod harden;
+pub mod locked;
+pub mod peer;
+pub mod random;
+pub mod sockets;
+pub mod stack;
+pub mod wipe;
