@@ -45,13 +45,15 @@ async fn a_client_that_sends_one_byte_at_a_time_is_closed() {
     let rig = Rig::start(hasty_idle());
     let (mut reader, mut writer) = rig.raw().await.into_split();
     let closed = tokio::spawn(async move { while reader.read(&mut [0; 64]).await.is_ok_and(|count| count > 0) {} });
-    let bytes = [PREFACE, EMPTY_SETTINGS, &[0, 255, 0, 1, 4, 0, 0, 0, 1]].concat();
+    let bytes = [PREFACE, EMPTY_SETTINGS, &[0, 63, 0, 1, 4, 0, 0, 0, 1]].concat();
     let mut endless = bytes.into_iter().chain(std::iter::repeat(0));
-    while !closed.is_finished() {
-        drop(writer.write_all(&[endless.next().unwrap()]).await);
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    soon(closed).await.unwrap();
+    soon(async {
+        while !closed.is_finished() {
+            drop(writer.write_all(&[endless.next().unwrap()]).await);
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    })
+    .await;
 }
 
 #[tokio::test]
