@@ -70,7 +70,7 @@ pub mod keyring;
 #[cfg(all(test, feature = "daemon"))]
 mod behaviour;
 #[cfg(all(test, feature = "daemon"))]
-mod fake_daemon;
+pub(crate) mod fake_daemon;
 
 /// Where components find the daemon.
 pub const COMPONENT_SOCKET: &str = "/run/servos/keyd.sock";
