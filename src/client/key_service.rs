@@ -4,7 +4,7 @@
 //! Called by applications, by `servos-keyctl` and by the tests.
 
 use super::canary::CanaryReport;
-use super::connection::{Connection, Settings};
+use super::connection::{Connection, LONGEST_DEADLINE, Settings};
 use super::context::Context;
 use super::error::Error;
 use super::key_name::{KeyName, RESERVED};
@@ -92,10 +92,10 @@ impl Client {
         Self { connection: Arc::new(Connection::new(socket.as_ref())) }
     }
 
-    /// Sets the deadline of each call, retries included; 10 s without. The daemon is told it.
+    /// Sets the deadline of each call, retries included; 10 s without, a day at most. The daemon is told it.
     #[must_use]
     pub fn with_deadline(self, deadline: Duration) -> Self {
-        self.with(|settings| settings.deadline = deadline)
+        self.with(|settings| settings.deadline = deadline.min(LONGEST_DEADLINE))
     }
 
     /// Sets how long a call waits for a daemon that is not there, at most its deadline; 10 s without.
@@ -205,9 +205,10 @@ impl Client {
         };
         let send = |channel, request| async move { KeyServiceClient::new(channel).decrypt(request).await };
         let answer = self.connection.unary(message, send).await?;
-        let format = checked_format(answer.format(), legacy)?;
+        let format = answer.format();
         // From here on the bytes are wiped whatever happens.
         let plaintext = Zeroizing::new(answer.plaintext);
+        let format = checked_format(format, legacy)?;
         let expected = if format == Format::Legacy { RESERVED } else { key.as_str() };
         if answer.key != expected {
             return Err(Error::against_contract("a value opened under another key than the call expects"));

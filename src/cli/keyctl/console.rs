@@ -103,10 +103,12 @@ impl Console {
     /// Reads a line of at most 256 bytes, one byte at a time: what follows it is not ours.
     fn line(&mut self) -> Result<String, Failure> {
         let mut line = Vec::new();
-        for byte in self.input.by_ref().bytes().take(256) {
-            match byte {
-                Ok(b'\n') => break,
-                Ok(byte) => line.push(byte),
+        let mut byte = [0];
+        while line.len() < 256 {
+            match self.input.read(&mut byte) {
+                Ok(0) => break,
+                Ok(_) if byte == *b"\n" => break,
+                Ok(_) => line.extend_from_slice(&byte),
                 Err(error) => return Err(Failure::new(Exit::Io, format!("cannot read the answer: {error}"))),
             }
         }

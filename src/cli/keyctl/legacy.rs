@@ -11,7 +11,7 @@ use super::socket::SocketArguments;
 use crate::client::key_admin::AdminClient;
 use clap::{Args, Subcommand};
 use serde_json::json;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
 
 const KEY_FILE_LIMIT: usize = 4 << 10;
@@ -56,6 +56,10 @@ pub(super) async fn run(
 }
 
 async fn adopt(console: &mut Console, admin: &AdminClient, arguments: &AdoptArguments) -> Result<(), Failure> {
+    if !arguments.file.exists() && looks_like_key(&arguments.file) {
+        let failure = Failure::new(Exit::Usage, "FILE is a file that holds the key, not the key itself");
+        return Err(failure.with_hint("what you typed stands in the shell's history now: delete it there"));
+    }
     let text = payload::read(console, Some(&arguments.file), KEY_FILE_LIMIT)?;
     let key = key_text(&text)?;
     let fingerprint = admin.adopt_legacy_key(&key).await?;
@@ -92,6 +96,14 @@ fn key_text(file: &[u8]) -> Result<Zeroizing<Vec<u8>>, Failure> {
     Err(match is_env_file {
         true => failure.with_hint("it looks like an env file: give only what stands behind MASTER_KEY="),
         false => failure,
+    })
+}
+
+/// Whether an argument is, by its form, a key that somebody typed in place of a file's name.
+fn looks_like_key(argument: &Path) -> bool {
+    argument.to_str().is_some_and(|text| {
+        let is_hex = text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+        is_hex || (text.len() == 44 && text.ends_with('='))
     })
 }
 

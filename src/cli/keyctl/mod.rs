@@ -26,6 +26,7 @@ use console::Console;
 use exit::{Exit, Failure};
 use socket::SocketArguments;
 use std::ffi::OsString;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// Ask and administer servos-keyd, the daemon that alone holds a ServOS installation's master key.
 #[derive(Parser)]
@@ -74,7 +75,9 @@ enum Command {
 ///
 /// Answers the exit code, one of sysexits.
 pub fn run(arguments: impl Iterator<Item = OsString>) -> u8 {
-    run_on(&mut Console::of_process(), arguments)
+    let outcome = catch_unwind(AssertUnwindSafe(|| run_on(&mut Console::of_process(), arguments)));
+    // The panic's own message is on standard error already.
+    outcome.unwrap_or(Exit::Bug.code())
 }
 
 fn run_on(console: &mut Console, arguments: impl Iterator<Item = OsString>) -> u8 {
