@@ -69,6 +69,7 @@ pub mod key_admin;
 pub mod key_name;
 pub mod key_service;
 pub mod keyring;
+pub mod value;
 
 #[cfg(test)]
 #[cfg(feature = "daemon")]

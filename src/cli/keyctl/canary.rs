@@ -10,7 +10,7 @@ use super::payload::{self, OutputArguments};
 use super::socket::SocketArguments;
 use crate::client::canary::{CanaryReport, CanaryResult};
 use crate::client::error::Error;
-use crate::client::key_service::from_base64;
+use crate::client::value::from_base64;
 use base64ct::{Base64, Encoding};
 use clap::{Args, Subcommand};
 use serde_json::json;

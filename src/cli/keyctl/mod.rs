@@ -13,6 +13,7 @@ mod keys;
 mod legacy;
 mod output;
 mod payload;
+mod reencrypt;
 mod seal;
 mod socket;
 mod status;
@@ -54,7 +55,7 @@ enum Command {
     /// Open a sealed secret
     Decrypt(seal::DecryptArguments),
     /// Move a sealed secret to the newest version of its key, or to another key or context
-    Reencrypt(seal::ReencryptArguments),
+    Reencrypt(reencrypt::ReencryptArguments),
     /// Check the daemon's own canary, or one that an application keeps
     VerifyCanary(canary::VerifyArguments),
     /// Canaries that applications keep in their databases
@@ -122,7 +123,7 @@ async fn dispatch(console: &mut Console, arguments: &Arguments) -> Result<(), Fa
         Command::Whoami => whoami::run(console, socket).await,
         Command::Encrypt(arguments) => seal::encrypt(console, socket, arguments).await,
         Command::Decrypt(arguments) => seal::decrypt(console, socket, arguments).await,
-        Command::Reencrypt(arguments) => seal::reencrypt(console, socket, arguments).await,
+        Command::Reencrypt(arguments) => reencrypt::run(console, socket, arguments).await,
         Command::VerifyCanary(arguments) => canary::verify(console, socket, arguments).await,
         Command::Canary(command) => canary::run(console, socket, command).await,
         Command::Keys(command) => keys::run(console, socket, command).await,

@@ -1,15 +1,15 @@
-//! `servos-keyctl encrypt`, `decrypt`, `reencrypt`.
+//! `servos-keyctl encrypt` and `decrypt`.
 //!
 //! Must never take a secret as an argument, guess at an encoding, or open a value without the key that is expected.
-//! Called by `keyctl::dispatch`.
+//! Called by `keyctl::dispatch`; `reencrypt` reads and writes ciphertexts through it.
 
 use super::console::Console;
-use super::context_arguments::{ContextArguments, context_of, pair};
+use super::context_arguments::ContextArguments;
 use super::exit::{Exit, Failure};
 use super::payload::{self, OutputArguments};
 use super::socket::SocketArguments;
 use crate::client::key_name::KeyName;
-use crate::client::key_service::{Decrypted, Format, ReSealed, Sealed, from_base64};
+use crate::client::value::{Decrypted, Format, Sealed, from_base64};
 use base64ct::{Base64, Encoding};
 use clap::Args;
 use serde_json::{Value, json};
@@ -72,39 +72,6 @@ pub(super) struct DecryptArguments {
     allow_legacy: bool,
 }
 
-#[derive(Args)]
-pub(super) struct ReencryptArguments {
-    /// Key that the value is expected to be under
-    #[arg(long, value_name = "NAME")]
-    key: KeyName,
-
-    #[command(flatten)]
-    context: ContextArguments,
-
-    /// Read the ciphertext from this file instead of standard input
-    #[arg(long = "in", value_name = "FILE")]
-    input: Option<PathBuf>,
-
-    #[command(flatten)]
-    output: OutputArguments,
-
-    /// The ciphertext is base64 text, and so is the new one
-    #[arg(long)]
-    base64: bool,
-
-    /// Move a value from before servos-keyd too; it comes under --key and --context unless others are given
-    #[arg(long)]
-    allow_legacy: bool,
-
-    /// Key to move it to
-    #[arg(long, value_name = "NAME")]
-    to_key: Option<KeyName>,
-
-    /// The whole new context
-    #[arg(long, value_name = "KEY=VALUE", value_parser = pair)]
-    to_context: Vec<(String, String)>,
-}
-
 /// Seals a secret.
 pub(super) async fn encrypt(
     console: &mut Console,
@@ -154,33 +121,8 @@ pub(super) async fn decrypt(
     Ok(())
 }
 
-/// Moves a sealed secret.
-pub(super) async fn reencrypt(
-    console: &mut Console,
-    socket: &SocketArguments,
-    arguments: &ReencryptArguments,
-) -> Result<(), Failure> {
-    arguments.output.check()?;
-    if !arguments.base64 {
-        arguments.output.check_binary(console)?;
-    }
-    let ciphertext = read_ciphertext(console, arguments.input.as_ref(), arguments.base64)?;
-    let (client, context) = (socket.client(), arguments.context.context());
-    let key = &arguments.key;
-    let to_key = arguments.to_key.as_ref().unwrap_or(key);
-    let to_context = if arguments.to_context.is_empty() { context.clone() } else { context_of(&arguments.to_context) };
-    let moved = if arguments.allow_legacy {
-        client.danger_reencrypt_legacy(key, &ciphertext, &context, to_key, &to_context).await?
-    } else if arguments.to_key.is_some() || !arguments.to_context.is_empty() {
-        client.relabel(key, &ciphertext, &context, to_key, &to_context).await?
-    } else {
-        client.reencrypt(key, &ciphertext, &context).await?
-    };
-    let fields = moved_fields(&moved);
-    write_ciphertext(console, &arguments.output, &moved.sealed, arguments.base64, fields)
-}
-
-fn read_ciphertext(
+/// Reads a ciphertext, decoded if it is text.
+pub(super) fn read_ciphertext(
     console: &mut Console,
     input: Option<&PathBuf>,
     is_text: bool,
@@ -195,7 +137,8 @@ fn read_ciphertext(
     Ok(Zeroizing::new(from_base64(text)?))
 }
 
-fn write_ciphertext(
+/// Writes a ciphertext, with `fields` where JSON is asked for.
+pub(super) fn write_ciphertext(
     console: &mut Console,
     output: &OutputArguments,
     sealed: &Sealed,
@@ -244,19 +187,13 @@ fn add_payload(
     Ok(())
 }
 
-fn sealed_fields(sealed: &Sealed) -> Value {
+/// What JSON says of a sealed value beside its bytes.
+pub(super) fn sealed_fields(sealed: &Sealed) -> Value {
     json!({"key": sealed.key, "version": sealed.version, "keyring": sealed.keyring})
 }
 
-fn moved_fields(moved: &ReSealed) -> Value {
-    let mut fields = sealed_fields(&moved.sealed);
-    if let Some(fields) = fields.as_object_mut() {
-        fields.insert("was".to_owned(), format_name(moved.format).into());
-    }
-    fields
-}
-
-fn format_name(format: Format) -> &'static str {
+/// The name of a format.
+pub(super) fn format_name(format: Format) -> &'static str {
     match format {
         Format::Skd1 => "SKD1",
         Format::Legacy => "LEGACY",
