@@ -8,7 +8,8 @@ use super::error::Error;
 use super::fake_daemon::{FakeDaemon, lock};
 use super::key_admin::{AdminClient, KeyFilter};
 use super::key_name::KeyName;
-use super::key_service::{Client, Format};
+use super::key_service::Client;
+use super::value::Format;
 use crate::proto::v1::ExportKeyringResponse;
 use std::path::Path;
 use std::sync::atomic::Ordering;
@@ -83,6 +84,30 @@ async fn calls_go_on_over_goaway_and_over_cut_connections() {
     }
     let connections = daemon.rules.connections.load(Ordering::SeqCst);
     assert!(connections >= 5, "{connections} connections: the orders did not arrive");
+}
+
+#[tokio::test]
+async fn no_call_of_many_at_once_is_lost_to_goaway() {
+    let (_dir, daemon, client) = start();
+    for _ in 0..10 {
+        let calls: Vec<_> = (0..50)
+            .map(|_| {
+                let client = client.clone();
+                tokio::spawn(async move { client.encrypt(&key(), b"1", &cell()).await })
+            })
+            .collect();
+        tokio::task::yield_now().await;
+        daemon.say_goaway();
+        for call in calls {
+            call.await.unwrap().unwrap();
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_absurd_deadline_is_cut_to_what_grpc_can_say() {
+    let (_dir, _daemon, client) = start();
+    client.with_deadline(Duration::MAX).encrypt(&key(), b"1", &cell()).await.unwrap();
 }
 
 #[tokio::test]

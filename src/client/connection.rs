@@ -17,6 +17,9 @@ use tonic::{Code, ConnectError, Request, Response, Status, TimeoutExpired};
 /// The deadline of a call for which none is set.
 pub const DEFAULT_DEADLINE: Duration = Duration::from_secs(10);
 
+/// The longest deadline: gRPC has no way to write much longer ones.
+pub(super) const LONGEST_DEADLINE: Duration = Duration::from_secs(24 * 60 * 60);
+
 const FIRST_PAUSE: Duration = Duration::from_millis(5);
 const LONGEST_PAUSE: Duration = Duration::from_millis(320);
 /// How often a call is sent whose connection breaks under it. One break is a restart or an idle connection closed at
@@ -221,4 +224,29 @@ fn in_chain<E: std::error::Error + 'static>(status: &Status) -> Option<&E> {
         next = error.source();
     }
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn judged(kind: io::ErrorKind) -> Fault {
+        let status = Status::from_error(Box::new(ConnectError(io::Error::from(kind).into())));
+        Connection::new(Path::new("/run/x.sock")).judge(status)
+    }
+
+    #[test]
+    fn a_socket_this_user_may_not_open_is_no_missing_daemon() {
+        match judged(io::ErrorKind::PermissionDenied) {
+            Fault::Final(Error::NotPermitted { reason }) => assert!(reason.contains("/run/x.sock")),
+            _ => panic!("not told apart"),
+        }
+    }
+
+    #[test]
+    fn only_an_absent_daemon_counts_as_refused() {
+        assert!(matches!(judged(io::ErrorKind::NotFound), Fault::Refused(_)));
+        assert!(matches!(judged(io::ErrorKind::ConnectionRefused), Fault::Refused(_)));
+        assert!(matches!(judged(io::ErrorKind::WouldBlock), Fault::Unconnected(_)), "a full queue");
+    }
 }

@@ -4,86 +4,23 @@
 //! Called by applications, by `servos-keyctl` and by the tests.
 
 use super::canary::CanaryReport;
-use super::connection::{Connection, Settings};
+use super::connection::{Connection, LONGEST_DEADLINE, Settings};
 use super::context::Context;
 use super::error::Error;
-use super::key_name::{KeyName, RESERVED};
+use super::key_name::KeyName;
+use super::value::{Decrypted, ReSealed, Sealed, checked_format, checked_seal, from_base64};
 use crate::proto::v1::key_service_client::KeyServiceClient;
 use crate::proto::v1::{
     self, EncryptRequest, IssueCanaryRequest, ReEncryptRequest, VerifyCanaryRequest, WhoAmIRequest,
 };
-use base64ct::{Base64, Encoding};
-use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
-use zeroize::Zeroizing;
 
 /// A client of `KeyService`. Cheap to clone; clones share one connection.
 #[derive(Clone)]
 pub struct Client {
     pub(super) connection: Arc<Connection>,
-}
-
-/// How a value that was opened had been sealed.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Format {
-    /// A message of the daemon.
-    Skd1,
-    /// A legacy value under a former master key, without a context. It should be re-encrypted.
-    Legacy,
-}
-
-/// A sealed value.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Sealed {
-    /// The message: what the application stores.
-    pub ciphertext: Vec<u8>,
-    /// Name of the key it is under.
-    pub key: String,
-    /// Number of the version it is under.
-    pub version: u32,
-    /// Generation of the keyring that opens it: keep an export at least that new beside the value.
-    pub keyring: u64,
-}
-
-impl Sealed {
-    /// The message as standard base64 with padding, for a TEXT column.
-    pub fn to_base64(&self) -> String {
-        Base64::encode_string(&self.ciphertext)
-    }
-}
-
-/// A value that was moved.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct ReSealed {
-    /// The new message.
-    pub sealed: Sealed,
-    /// How the old one had been sealed.
-    pub format: Format,
-}
-
-/// A secret that was opened. Its bytes are overwritten when it is dropped.
-pub struct Decrypted {
-    /// The secret; empty only if an empty secret was sealed.
-    pub plaintext: Zeroizing<Vec<u8>>,
-    /// Number of the version that opened it; 0 for a legacy value.
-    pub version: u32,
-    /// Whether that is the primary version. If not, the value should be re-encrypted.
-    pub primary: bool,
-    /// How it had been sealed.
-    pub format: Format,
-}
-
-impl fmt::Debug for Decrypted {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter
-            .debug_struct("Decrypted")
-            .field("version", &self.version)
-            .field("primary", &self.primary)
-            .field("format", &self.format)
-            .finish_non_exhaustive()
-    }
 }
 
 impl Client {
@@ -92,10 +29,10 @@ impl Client {
         Self { connection: Arc::new(Connection::new(socket.as_ref())) }
     }
 
-    /// Sets the deadline of each call, retries included; 10 s without. The daemon is told it.
+    /// Sets the deadline of each call, retries included; 10 s without, a day at most. The daemon is told it.
     #[must_use]
     pub fn with_deadline(self, deadline: Duration) -> Self {
-        self.with(|settings| settings.deadline = deadline)
+        self.with(|settings| settings.deadline = deadline.min(LONGEST_DEADLINE))
     }
 
     /// Sets how long a call waits for a daemon that is not there, at most its deadline; 10 s without.
@@ -205,14 +142,7 @@ impl Client {
         };
         let send = |channel, request| async move { KeyServiceClient::new(channel).decrypt(request).await };
         let answer = self.connection.unary(message, send).await?;
-        let format = checked_format(answer.format(), legacy)?;
-        // From here on the bytes are wiped whatever happens.
-        let plaintext = Zeroizing::new(answer.plaintext);
-        let expected = if format == Format::Legacy { RESERVED } else { key.as_str() };
-        if answer.key != expected {
-            return Err(Error::against_contract("a value opened under another key than the call expects"));
-        }
-        Ok(Decrypted { plaintext, version: answer.version, primary: answer.primary, format })
+        Decrypted::checked(key, answer, legacy)
     }
 
     /// Moves a message to the primary version of its key; the plaintext does not leave the daemon.
@@ -328,32 +258,5 @@ impl Client {
     pub async fn who_am_i(&self) -> Result<v1::WhoAmIResponse, Error> {
         let send = |channel, request| async move { KeyServiceClient::new(channel).who_am_i(request).await };
         self.connection.unary(WhoAmIRequest::default, send).await
-    }
-}
-
-/// The bytes of standard base64 with padding.
-///
-/// # Errors
-/// [`Error::NotBase64`].
-pub fn from_base64(text: &str) -> Result<Vec<u8>, Error> {
-    Base64::decode_vec(text.trim_ascii()).map_err(|_| Error::NotBase64)
-}
-
-fn checked_seal(key: &KeyName, sealed: Sealed) -> Result<Sealed, Error> {
-    if sealed.key != key.as_str() {
-        return Err(Error::against_contract("a value sealed under another key than the call names"));
-    }
-    if sealed.ciphertext.is_empty() {
-        return Err(Error::against_contract("an empty ciphertext"));
-    }
-    Ok(sealed)
-}
-
-fn checked_format(format: v1::Format, legacy_allowed: bool) -> Result<Format, Error> {
-    match format {
-        v1::Format::Skd1 => Ok(Format::Skd1),
-        v1::Format::Legacy if legacy_allowed => Ok(Format::Legacy),
-        v1::Format::Legacy => Err(Error::against_contract("a legacy value opened though the call does not allow it")),
-        v1::Format::Unspecified => Err(Error::against_contract("a value opened without its format")),
     }
 }

@@ -6,7 +6,8 @@
 use super::context::Context;
 use super::error::{BoxedSource, Error};
 use super::key_name::KeyName;
-use super::key_service::{Client, Sealed};
+use super::key_service::Client;
+use super::value::Sealed;
 use crate::proto::v1::ExportKeyringRequest;
 use crate::proto::v1::key_service_client::KeyServiceClient;
 use tonic::Status;

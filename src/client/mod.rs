@@ -8,6 +8,9 @@
 //! is no secret". A client is cheap to clone, connects when it is first used, and connects anew by itself when the daemon
 //! was restarted or has closed an idle connection. It belongs to the tokio runtime of its first call.
 //!
+//! What is opened is wiped when it is dropped. What passes through the transport's buffers on its way is not: a process
+//! that holds many secrets should use an allocator that zeroizes what is freed.
+//!
 //! ```no_run
 //! use servos_keyd::client::context::Context;
 //! use servos_keyd::client::error::Error;
@@ -66,11 +69,14 @@ pub mod key_admin;
 pub mod key_name;
 pub mod key_service;
 pub mod keyring;
+pub mod value;
 
-#[cfg(all(test, feature = "daemon"))]
+#[cfg(test)]
+#[cfg(feature = "daemon")]
 mod behaviour;
-#[cfg(all(test, feature = "daemon"))]
-mod fake_daemon;
+#[cfg(test)]
+#[cfg(feature = "daemon")]
+pub(crate) mod fake_daemon;
 
 /// Where components find the daemon.
 pub const COMPONENT_SOCKET: &str = "/run/servos/keyd.sock";

@@ -1,0 +1,137 @@
+//! A file that is there whole or not at all, readable by its owner only.
+//!
+//! Must never leave half a file under the name that was asked for, nor replace one unasked.
+//! Called by the commands that write keys, secrets, ciphertexts and keyrings.
+
+use super::exit::{Exit, Failure};
+use std::ffi::OsString;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, ErrorKind, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use uuid::Uuid;
+
+/// Whether a file that exists may be replaced.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Replace {
+    /// Never.
+    Never,
+    /// It was asked for.
+    Asked,
+}
+
+impl Replace {
+    /// From `--force`.
+    pub(super) fn from_force(force: bool) -> Self {
+        if force { Self::Asked } else { Self::Never }
+    }
+}
+
+/// Refuses early what [`write`] would refuse: before a person is asked or the daemon does work in vain.
+pub(super) fn check_absent(path: &Path, replace: Replace) -> Result<(), Failure> {
+    if replace == Replace::Never && fs::symlink_metadata(path).is_ok() {
+        return Err(exists(path));
+    }
+    Ok(())
+}
+
+/// Writes a file of mode 0600: into a temporary one beside it, synced, then under its name, then the directory synced.
+pub(super) fn write(path: &Path, bytes: &[u8], replace: Replace) -> Result<(), Failure> {
+    let directory = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    let Some(name) = path.file_name() else {
+        return Err(Failure::new(Exit::CannotCreate, format!("{} is no name for a file", path.display())));
+    };
+    let temporary = temporary_beside(directory, name);
+    let written = write_synced(&temporary, bytes).and_then(|()| put_in_place(&temporary, path, replace));
+    if written.is_err() {
+        let _ = fs::remove_file(&temporary);
+    }
+    match written.and_then(|()| File::open(directory)?.sync_all()) {
+        Ok(()) => Ok(()),
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Err(exists(path)),
+        Err(error) => Err(Failure::writing(path, &error)),
+    }
+}
+
+fn temporary_beside(directory: &Path, name: &std::ffi::OsStr) -> PathBuf {
+    let mut hidden = OsString::from(".");
+    hidden.push(name);
+    hidden.push(format!(".{}", Uuid::new_v4()));
+    directory.join(hidden)
+}
+
+fn write_synced(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()
+}
+
+fn put_in_place(temporary: &Path, path: &Path, replace: Replace) -> io::Result<()> {
+    if replace == Replace::Asked {
+        return fs::rename(temporary, path);
+    }
+    match fs::hard_link(temporary, path) {
+        Ok(()) => fs::remove_file(temporary),
+        // File systems without hard links, as on USB sticks: claim the name with an empty file, then replace that.
+        Err(error) if matches!(error.kind(), ErrorKind::Unsupported | ErrorKind::PermissionDenied) => {
+            OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+            fs::rename(temporary, path)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+fn exists(path: &Path) -> Failure {
+    let failure = Failure::new(Exit::CannotCreate, format!("{} exists already", path.display()));
+    failure.with_hint("choose another name, or add --force where the command has it")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn a_new_file_is_whole_and_its_owners_alone_with_nothing_left_beside_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("export");
+        write(&path, b"bytes", Replace::Never).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"bytes");
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn what_exists_is_kept_unless_replacing_was_asked_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("export");
+        fs::write(&path, b"old").unwrap();
+        assert_eq!(check_absent(&path, Replace::Never).unwrap_err().exit, Exit::CannotCreate);
+        assert_eq!(write(&path, b"new", Replace::Never).unwrap_err().exit, Exit::CannotCreate);
+        assert_eq!(fs::read(&path).unwrap(), b"old");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "a temporary file was left");
+        write(&path, b"new", Replace::Asked).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"new");
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    }
+
+    #[test]
+    fn a_dangling_link_is_not_followed() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("link");
+        std::os::unix::fs::symlink(dir.path().join("target"), &path).unwrap();
+        assert_eq!(write(&path, b"x", Replace::Never).unwrap_err().exit, Exit::CannotCreate);
+        assert!(!dir.path().join("target").exists());
+    }
+
+    #[test]
+    fn a_missing_directory_and_a_missing_name_are_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let missing = dir.path().join("none").join("export");
+        assert_eq!(write(&missing, b"x", Replace::Never).unwrap_err().exit, Exit::CannotCreate);
+        assert_eq!(write(Path::new("/"), b"x", Replace::Asked).unwrap_err().exit, Exit::CannotCreate);
+    }
+}

@@ -1,0 +1,148 @@
+//! `servos-keyctl status`: the state of the daemon, and what to mend.
+//!
+//! Must never hide a warning: they come last, where a person looks first.
+//! Called by `keyctl::dispatch`.
+
+use super::console::Console;
+use super::exit::Failure;
+use super::output::{count, fields, time, time_value};
+use super::socket::SocketArguments;
+use crate::proto::v1::{GetStatusResponse, MemoryProtection};
+use serde_json::{Value, json};
+
+/// Shows the answer of GetStatus.
+pub(super) async fn run(console: &mut Console, socket: &SocketArguments) -> Result<(), Failure> {
+    let status = socket.admin().status().await?;
+    console.result(&value(&status), &text(&status))
+}
+
+fn memory(status: &GetStatusResponse) -> (&'static str, &'static str) {
+    match status.memory_protection() {
+        MemoryProtection::MemfdSecret => ("memfd_secret", "memfd_secret: not even root reads the keys"),
+        MemoryProtection::Mlock => ("mlock", "mlock: locked and absent from cores, but root can read the keys"),
+        MemoryProtection::Unspecified => ("unknown", "unknown"),
+    }
+}
+
+fn value(status: &GetStatusResponse) -> Value {
+    let store = status.store.clone().unwrap_or_default();
+    let master = status.master_key.clone().unwrap_or_default();
+    let backup = status.backup.clone().unwrap_or_default();
+    let legacy = |key: &crate::proto::v1::LegacyKeyStatus| json!({"fingerprint": key.fingerprint, "adopted": time_value(key.adopted)});
+    json!({
+        "daemon_version": status.daemon_version,
+        "started": time_value(status.started),
+        "store": {
+            "path": store.path,
+            "store_id": store.store_id,
+            "generation": store.generation,
+            "keyring": store.keyring,
+            "created": time_value(store.created),
+            "records": store.records,
+            "mark_generation": store.mark_generation,
+        },
+        "master_key": {
+            "fingerprint": master.fingerprint,
+            "since": time_value(master.since),
+            "source": master.source,
+            "shared": master.shared,
+        },
+        "legacy_keys": status.legacy_keys.iter().map(legacy).collect::<Vec<_>>(),
+        "memory_protection": memory(status).0,
+        "backup": {
+            "directory": backup.directory,
+            "generation": backup.generation,
+            "written": time_value(backup.written),
+        },
+        "keys": status.keys,
+        "versions": status.versions,
+        "salvage": status.salvage,
+        "warnings": status.warnings,
+        "unopened_records": status.unopened_records,
+    })
+}
+
+fn text(status: &GetStatusResponse) -> String {
+    let mut rows = vec![("servos-keyd", format!("{}, up since {}", status.daemon_version, time(status.started)))];
+    if status.salvage {
+        rows.push(("", "SALVAGE: opens what opens, seals and changes nothing".to_owned()));
+    }
+    if let Some(master) = &status.master_key {
+        let shared = if master.shared { ", shared with what had it before" } else { "" };
+        rows.push(("master key", format!("{}, in use since {}{shared}", master.fingerprint, time(master.since))));
+        rows.push(("  read from", master.source.clone()));
+    }
+    rows.push(("memory", memory(status).1.to_owned()));
+    if let Some(store) = &status.store {
+        rows.push(("store", store.path.clone()));
+        rows.push(("  id", format!("{}, made {}", store.store_id, time(store.created))));
+        let generations = format!("{}, keyring {}, mark {}", store.generation, store.keyring, store.mark_generation);
+        rows.push(("  generation", generations));
+        rows.push(("  records", store.records.to_string()));
+    }
+    rows.push(("keys", format!("{} with {}", count(status.keys, "key"), count(status.versions, "version"))));
+    for key in &status.legacy_keys {
+        rows.push(("legacy key", format!("{}, held since {}", key.fingerprint, time(key.adopted))));
+    }
+    if let Some(backup) = &status.backup {
+        rows.push(("backups", backup.directory.clone()));
+        let newest = match backup.generation {
+            0 => "none since the start".to_owned(),
+            generation => format!("generation {generation}, written {}", time(backup.written)),
+        };
+        rows.push(("  newest", newest));
+    }
+    let mut text = fields(&rows);
+    push_list(&mut text, "Not opened:", &status.unopened_records);
+    push_list(&mut text, "To mend:", &status.warnings);
+    if status.warnings.is_empty() && status.unopened_records.is_empty() {
+        text.push_str("\nNothing to mend.\n");
+    }
+    text
+}
+
+fn push_list(text: &mut String, title: &str, lines: &[String]) {
+    if lines.is_empty() {
+        return;
+    }
+    text.push_str(&format!("\n{title}\n"));
+    for line in lines {
+        text.push_str(&format!("  - {line}\n"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proto::v1::{BackupStatus, MasterKeyStatus, StoreStatus};
+
+    fn status() -> GetStatusResponse {
+        GetStatusResponse {
+            daemon_version: "0.1.0".into(),
+            started: 1_795_446_000,
+            store: Some(StoreStatus { path: "/var/lib/servos-keyd/keyd.redb".into(), ..Default::default() }),
+            master_key: Some(MasterKeyStatus { fingerprint: "0011".into(), shared: true, ..Default::default() }),
+            memory_protection: MemoryProtection::Mlock.into(),
+            backup: Some(BackupStatus::default()),
+            keys: 1,
+            versions: 2,
+            ..Default::default()
+        }
+    }
+
+    #[test]
+    fn warnings_come_last_and_their_absence_is_said() {
+        let mut status = status();
+        assert!(text(&status).ends_with("\nNothing to mend.\n"));
+        status.warnings = vec!["Rotate the master key.".into()];
+        assert!(text(&status).ends_with("\nTo mend:\n  - Rotate the master key.\n"));
+        assert_eq!(value(&status)["warnings"][0], "Rotate the master key.");
+    }
+
+    #[test]
+    fn an_unknown_protection_is_never_shown_as_a_good_one() {
+        let mut status = status();
+        status.memory_protection = 77;
+        assert_eq!(value(&status)["memory_protection"], "unknown");
+    }
+}
