@@ -4,7 +4,7 @@
 //! Called by `run`.
 
 use super::key::{self, ChosenKey};
-use super::sockets::{self, Listening};
+use super::sockets;
 use super::store::{self, Opened};
 use super::{ConfigArguments, dev, harden, place};
 use crate::auth::policy::Policy;
@@ -131,9 +131,4 @@ pub(super) fn report_key(chosen: &ChosenKey) {
     for warning in &chosen.warnings {
         tracing::warn!(event = events::MASTER_KEY_SOURCE_WARNING, source = chosen.source, "{warning}");
     }
-}
-
-/// Paths of the sockets this process bound, for messages.
-pub(super) fn bound_paths(sockets: &[Listening]) -> Vec<PathBuf> {
-    sockets.iter().filter_map(|one| one.file.as_ref()).map(|file| file.path().to_owned()).collect()
 }
