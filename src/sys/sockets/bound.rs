@@ -162,9 +162,10 @@ pub fn bind(path: &Path, mode: SocketMode, group: Option<u32>) -> Result<BoundSo
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     };
+    let own = Uid::effective();
     make_directory(directory, group)?;
-    judge_directory(directory)?;
-    clear_stale(path)?;
+    judge_directory(directory, own)?;
+    clear_stale(path, own)?;
     let listener = {
         let _masked = Masked::to_allow(mode.bits());
         UnixListener::bind(path).map_err(|source| match source.kind() {
@@ -202,18 +203,17 @@ fn make_directory(directory: &Path, group: Option<u32>) -> Result<(), BindError>
 }
 
 /// Refuses a directory in which others could replace the socket by their own.
-fn judge_directory(directory: &Path) -> Result<(), BindError> {
+fn judge_directory(directory: &Path, own: Uid) -> Result<(), BindError> {
     let found = fs::metadata(directory).map_err(refused("looking at", directory))?;
     let unsafe_for = |danger: String, command: &str| BindError::PathNotSafe {
         directory: directory.to_owned(),
         danger,
         remedy: format!("{command} {}", quoted(directory)),
     };
-    let own = Uid::effective().as_raw();
     if !found.is_dir() {
         return Err(refused("entering", directory)(Errno::ENOTDIR.into()));
     }
-    if found.uid() != 0 && found.uid() != own {
+    if found.uid() != 0 && found.uid() != own.as_raw() {
         let danger = format!("belongs to uid {}, who could replace the socket", found.uid());
         return Err(unsafe_for(danger, &format!("chown {own}")));
     }
@@ -226,7 +226,7 @@ fn judge_directory(directory: &Path) -> Result<(), BindError> {
 }
 
 /// Removes a socket that nobody answers on; refuses whatever else is at the path.
-fn clear_stale(path: &Path) -> Result<(), BindError> {
+fn clear_stale(path: &Path, own: Uid) -> Result<(), BindError> {
     let found = match fs::symlink_metadata(path) {
         Err(absent) if absent.kind() == io::ErrorKind::NotFound => return Ok(()),
         other => other.map_err(refused("looking at", path))?,
@@ -250,7 +250,6 @@ fn clear_stale(path: &Path) -> Result<(), BindError> {
         Answer::Refused => {}
         Answer::Gone => return Ok(()),
     }
-    let own = Uid::effective();
     if !own.is_root() && found.uid() != own.as_raw() {
         return Err(BindError::NotOurs { path: path.to_owned(), owner: found.uid() });
     }

@@ -7,13 +7,11 @@ use std::os::unix::{
     net::{UnixDatagram, UnixStream},
 };
 
-use nix::unistd::{Gid, setgid, setgroups, setuid};
+use nix::unistd::Gid;
 use tempfile::TempDir;
 
 use super::*;
 use crate::sys::apart::in_a_fork_of_its_own;
-
-const NOBODY: u32 = 65_534;
 
 fn place() -> (TempDir, PathBuf) {
     let directory = tempfile::tempdir().unwrap();
@@ -180,23 +178,25 @@ fn a_directory_in_which_others_could_replace_the_socket_is_refused_with_the_reme
 }
 
 #[test]
-fn what_belongs_to_another_user_is_refused() {
-    in_a_fork_of_its_own(module_path!(), "what_belongs_to_another_user_is_refused", || {
-        assert!(Uid::effective().is_root(), "this test needs root, to make files of two users");
+fn what_belongs_to_another_user_is_refused_except_by_root() {
+    in_a_fork_of_its_own(module_path!(), "what_belongs_to_another_user_is_refused_except_by_root", || {
         let (directory, path) = place();
+        let other = Uid::from_raw(Uid::effective().as_raw() + 1);
         leave_stale(&path);
-        set_mode(directory.path(), 0o1777);
-        setgroups(&[]).unwrap();
-        setgid(Gid::from_raw(NOBODY)).unwrap();
-        let theirs = tempfile::tempdir().unwrap();
-        lchown(theirs.path(), Some(1_234), None).unwrap();
-        assert!(matches!(bound(&theirs.path().join("s")), Err(BindError::PathNotSafe { .. })));
-        set_mode(&path, 0o777);
-        setuid(Uid::from_raw(NOBODY)).unwrap();
-        let refused = bound(&path).unwrap_err();
-        assert!(matches!(refused, BindError::NotOurs { owner: 0, .. }), "{refused}");
+        let refused = clear_stale(&path, other).unwrap_err();
+        assert!(matches!(refused, BindError::NotOurs { .. }), "{refused}");
         assert!(path.exists());
-        bound(&directory.path().join("ours.sock")).unwrap();
+        clear_stale(&path, Uid::from_raw(0)).unwrap();
+        assert!(!path.exists());
+
+        if Uid::effective().is_root() {
+            // Root's own directories are safe for everybody.
+            lchown(directory.path(), Some(4_321), None).unwrap();
+        }
+        let refused = judge_directory(directory.path(), other).unwrap_err();
+        assert!(matches!(refused, BindError::PathNotSafe { .. }), "{refused}");
+        assert!(refused.to_string().contains(&format!("run: chown {other} '/")), "{refused}");
+        judge_directory(Path::new("/"), other).unwrap();
     });
 }
 
