@@ -30,13 +30,13 @@ pub enum Error {
         reason: String,
     },
     /// The daemon's policy, or the mode of its socket, does not allow this.
-    #[error("not permitted: {reason}")]
+    #[error("{reason}")]
     NotPermitted {
         /// What is not permitted.
         reason: String,
     },
     /// The daemon could not learn from the kernel who is calling.
-    #[error("the daemon cannot tell who is calling: {reason}")]
+    #[error("{reason}")]
     Unauthenticated {
         /// The daemon's words.
         reason: String,
@@ -69,25 +69,25 @@ pub enum Error {
     #[error("not standard base64")]
     NotBase64,
     /// The store changed under the call, again and again.
-    #[error("the store changed under the call: {reason}")]
+    #[error("{reason}")]
     Conflict {
         /// The daemon's words.
         reason: String,
     },
     /// Too many calls or connections.
-    #[error("the daemon is busy: {reason}")]
+    #[error("{reason}")]
     Busy {
         /// What there is too much of.
         reason: String,
     },
     /// The daemon runs, but cannot use its store or the disk under it now.
-    #[error("the daemon cannot use its store now: {reason}")]
+    #[error("{reason}")]
     StoreUnavailable {
         /// The daemon's words.
         reason: String,
     },
     /// The store is damaged.
-    #[error("the store is damaged: {reason}")]
+    #[error("{reason}")]
     DataLoss {
         /// What is damaged.
         reason: String,

@@ -135,12 +135,12 @@ fn hint_for(error: &Error) -> Option<String> {
         Error::NotServed { .. } => "the daemon is older than this tool",
         Error::Rejected => "give the --key and every --context that it was sealed with",
         Error::NotBase64 => "leave --base64 away if the input is binary",
-        Error::UnknownKey { .. } => "`servos-keyctl keys list` shows the keys, `servos-keyctl keys create` makes one",
+        Error::UnknownKey { .. } => "`servos-keyctl keys list` shows the keys, `servos-keyctl status` the legacy keys",
         Error::Canary(_) => {
             "a component must not start on this keyring: compare `servos-keyctl status` with the notes of the backup that \
              was restored"
         }
-        Error::StoreUnavailable { .. } => "`servos-keyctl status` and the daemon's log say what is wrong with the disk",
+        Error::StoreUnavailable { .. } => "`servos-keyctl status` and the daemon's log say more",
         Error::DataLoss { .. } => "the daemon's log names the record; `servos-keyd restore` brings back a backup",
         Error::Bug { .. } => "please report it with the lines of the daemon's log that hold the id",
         Error::Conflict { .. } | Error::Busy { .. } | Error::DeadlineExceeded { .. } => "try again",
