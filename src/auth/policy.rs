@@ -71,9 +71,7 @@ impl Policy {
 
     /// The second step: every key is open to whoever was admitted; policy by key has its place here.
     pub(super) fn check_key<Op: Keyed>(&self, peer: Peer, _key: &KeyName) -> Result<(), Denied> {
-        self.allows(peer, Op::CLASS)
-            .then_some(())
-            .ok_or(Denied { operation: Op::NAME, uid: peer.credentials.uid })
+        self.allows(peer, Op::CLASS).then_some(()).ok_or(Denied { operation: Op::NAME, uid: peer.credentials.uid })
     }
 }
 

@@ -3,8 +3,8 @@
 //! Must never make anything where a store, a mark or a backup tells that there was one.
 //! Called by `cli` for `init`, `[store] create = true` and `--dev`, with the directory locked.
 
-use super::keyring::DataKey;
 use super::key_records::{self, Maker};
+use super::keyring::DataKey;
 use super::ledger::{Places, apply};
 use super::refusal::Refusal;
 use super::start_failure::StartFailure;
@@ -151,8 +151,7 @@ fn trust_records(creation: &Creation<'_>, store_id: &StoreId, root: &RootKey) ->
         schema: record::SCHEMA,
         seals: vec![record_seal::seal_canary(creation.master, store_id, creation.random)?],
     };
-    let meta =
-        record::Meta { schema: record::SCHEMA, created: creation.now, keyring: 1, ..record::Meta::default() };
+    let meta = record::Meta { schema: record::SCHEMA, created: creation.now, keyring: 1, ..record::Meta::default() };
     let history = record::History {
         schema: record::SCHEMA,
         entries: vec![record::HistoryEntry {

@@ -238,11 +238,7 @@ impl Keyring {
     ///
     /// # Errors
     /// [`Refusal::Rejected`] if none opens it, [`Refusal::Denied`].
-    pub fn open_legacy(
-        &self,
-        value: &[u8],
-        admission: &Admission<'_, Decrypt>,
-    ) -> Result<Zeroizing<Vec<u8>>, Refusal> {
+    pub fn open_legacy(&self, value: &[u8], admission: &Admission<'_, Decrypt>) -> Result<Zeroizing<Vec<u8>>, Refusal> {
         admission.for_key(&KeyName::legacy())?;
         self.legacy
             .iter()

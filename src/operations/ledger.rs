@@ -152,12 +152,7 @@ impl Ledger {
         self.commit_at(next, change, publish)
     }
 
-    fn commit_at(
-        &mut self,
-        next: u64,
-        mut change: Change,
-        publish: impl FnOnce(&mut Keyring),
-    ) -> Result<(), Refusal> {
+    fn commit_at(&mut self, next: u64, mut change: Change, publish: impl FnOnce(&mut Keyring)) -> Result<(), Refusal> {
         let mut meta = self.meta.clone();
         if change.touches_keyring {
             meta.keyring = next;
@@ -177,12 +172,11 @@ impl Ledger {
         } else {
             self.store.commit(self.generation, next, &change.batch)
         };
-        if let Err(error) = done {
-            if !self.is_durable(next, &mac) {
-                revert(&mut self.digests, undo);
-                self.engine.progress.failed();
-                return Err(error.into());
-            }
+        if let Err(error) = done
+            && !self.is_durable(next, &mac)
+        {
+            revert(&mut self.digests, undo);
+            return Err(self.not_committed(error));
         }
         self.generation = next;
         self.meta = meta;
@@ -194,6 +188,22 @@ impl Ledger {
         self.publish(publish);
         self.write_mark();
         Ok(())
+    }
+
+    fn not_committed(&mut self, error: StoreError) -> Refusal {
+        self.engine.progress.failed();
+        if matches!(error, StoreError::Conflict { .. }) {
+            // Only this thread commits, so the store has a commit that this ledger does not know.
+            self.suspended = true;
+            tracing::error!(
+                event = events::STORE_SUSPENDED,
+                error = %error,
+                "the store is not at the generation that was last committed: no further change until a restart"
+            );
+        } else {
+            tracing::error!(event = events::STORE_COMMIT_FAILED, error = %error, "a change was not written");
+        }
+        error.into()
     }
 
     /// Whether a commit that reported a failure is in the store all the same: a failing sync leaves that open.
@@ -239,11 +249,7 @@ impl Ledger {
 
     /// The state that a mark names.
     pub(super) fn state(&self) -> State {
-        State {
-            store_id: *self.store_id.as_bytes(),
-            generation: self.generation,
-            root_id: *self.root.id().as_bytes(),
-        }
+        State { store_id: *self.store_id.as_bytes(), generation: self.generation, root_id: *self.root.id().as_bytes() }
     }
 }
 

@@ -71,7 +71,8 @@ fn page(keys: &[&Arc<DataKey>], request: &Request) -> (Vec<Row>, Option<Position
             return end(rows);
         }
         // A key counts as one, and each of its versions but the first as one more.
-        let versions: Vec<Arc<Version>> = key.versions.range(..below).rev().take(room).map(|(_, v)| v.clone()).collect();
+        let versions: Vec<Arc<Version>> =
+            key.versions.range(..below).rev().take(room).map(|(_, v)| v.clone()).collect();
         let whole = versions.len() == key.versions.range(..below).count();
         room = room.saturating_sub(versions.len().max(1));
         rows.push(Row { key: Arc::clone(key), versions });

@@ -63,11 +63,7 @@ impl Authentic {
 ///
 /// # Errors
 /// [`StartFailure::WrongKey`], [`StartFailure::Damaged`], [`StartFailure::NewerSchema`].
-pub fn authenticate(
-    snapshot: Snapshot,
-    master: MasterKey,
-    memory: &LockedMemory,
-) -> Result<Authentic, StartFailure> {
+pub fn authenticate(snapshot: Snapshot, master: MasterKey, memory: &LockedMemory) -> Result<Authentic, StartFailure> {
     let (store_id, root, facts, previous_root) = open_root(&snapshot, &master, memory)?;
     let digests = digests(&snapshot);
     let authentic = Authentic { snapshot, master, root, store_id, digests, facts, previous_root };
@@ -100,8 +96,8 @@ pub(super) fn open_root(
     let Some(seal) = seals.iter().zip(&expected).find(|(_, owner)| **owner == given).map(|(seal, _)| *seal) else {
         return Err(wrong_key(&seals, &expected, given));
     };
-    let root = record_seal::open_root(master, &seal.root, &store_id, memory)
-        .map_err(|_| damaged("the root does not open"))?;
+    let root =
+        record_seal::open_root(master, &seal.root, &store_id, memory).map_err(|_| damaged("the root does not open"))?;
     let previous = match sealed.previous_root.as_slice() {
         [] => None,
         bytes => Some(
@@ -232,9 +228,9 @@ impl Reader<'_> {
                     keys.insert(key.id, key);
                 }),
                 Some(RecordName::Version(id)) => self.version(name, value, VersionId::from_bytes(id), &mut keys),
-                Some(RecordName::Legacy(id)) => self
-                    .legacy(name, value, Fingerprint::from_bytes(id))
-                    .map(|legacy| keyring.legacy.push(legacy)),
+                Some(RecordName::Legacy(id)) => {
+                    self.legacy(name, value, Fingerprint::from_bytes(id)).map(|legacy| keyring.legacy.push(legacy))
+                }
                 Some(RecordName::Request(_)) => decode(name, value).map(|request| {
                     requests.insert(name.trim_start_matches("request/").to_owned(), request);
                 }),
@@ -279,9 +275,16 @@ impl Reader<'_> {
         let orphan = || damaged(format!("record {name} belongs to no key"));
         let key_id = KeyId::from_slice(&stored.key_id).ok_or_else(orphan)?;
         let key = keys.get_mut(&key_id).ok_or_else(orphan)?;
-        let secret =
-            record_seal::open_version(self.root, &stored.seal, &self.store_id, &key_id, &id, stored.number, self.memory)
-                .map_err(|_| damaged(format!("record {name} does not open")))?;
+        let secret = record_seal::open_version(
+            self.root,
+            &stored.seal,
+            &self.store_id,
+            &key_id,
+            &id,
+            stored.number,
+            self.memory,
+        )
+        .map_err(|_| damaged(format!("record {name} does not open")))?;
         // A deleted key's versions are disabled from the commit that took its name, whatever their records say yet.
         let enabled = stored.state == i32::from(record::VersionState::Enabled) && !key.is_deleted();
         let version = Version {

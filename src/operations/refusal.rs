@@ -4,8 +4,8 @@
 //! Called by every operation; `rpc::status` alone turns it into an answer.
 
 use crate::auth::policy::Denied;
-use crate::custody::id::VersionId;
 use crate::custody::committing::SealError;
+use crate::custody::id::VersionId;
 use crate::custody::keys::KeyError;
 use crate::custody::random::RandomUnavailable;
 use crate::store::backup_file::BackupError;
@@ -177,12 +177,7 @@ impl Refusal {
     pub fn is_fault(&self) -> bool {
         matches!(
             self,
-            Self::Store(_)
-                | Self::Backup(_)
-                | Self::Damaged(_)
-                | Self::Suspended
-                | Self::Random
-                | Self::Memory(_)
+            Self::Store(_) | Self::Backup(_) | Self::Damaged(_) | Self::Suspended | Self::Random | Self::Memory(_)
         )
     }
 }

@@ -52,7 +52,8 @@ impl Ledger {
     pub(super) fn remember(&self, change: &mut Change, request: RequestId, answer: Vec<u8>) {
         let RequestId { id, digest } = request;
         let at = (self.engine.clock)();
-        change.request = id.map(|id| (id, record::Request { schema: record::SCHEMA, digest: digest.to_vec(), answer, at }));
+        change.request =
+            id.map(|id| (id, record::Request { schema: record::SCHEMA, digest: digest.to_vec(), answer, at }));
     }
 
     /// Adds to a change that requests older than a day go; returns their ids.

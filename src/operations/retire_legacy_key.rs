@@ -26,9 +26,8 @@ pub fn retire_legacy_key(
     engine.changes_allowed()?;
     let request = RequestId::new(request_id, "RetireLegacyKey", &[fingerprint.as_bytes()]);
     if let Some(answer) = ledger.answered(&request)? {
-        let remaining: [u8; 4] = answer
-            .try_into()
-            .map_err(|_| Refusal::Damaged("the answer of a request is no number".to_owned()))?;
+        let remaining: [u8; 4] =
+            answer.try_into().map_err(|_| Refusal::Damaged("the answer of a request is no number".to_owned()))?;
         return Ok(u32::from_be_bytes(remaining));
     }
     let held = engine.keyring().legacy.len();

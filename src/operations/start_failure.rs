@@ -43,9 +43,11 @@ pub enum StartFailure {
         path: PathBuf,
     },
     /// The key is not the one that the store was sealed with. The store's own word is marked as such.
-    #[error("MASTER KEY INTEGRITY CHECK FAILED: the store says it was sealed under master key {expected} (in use since \
+    #[error(
+        "MASTER KEY INTEGRITY CHECK FAILED: the store says it was sealed under master key {expected} (in use since \
              {since}), the key given is {given}. Nothing was written. Bring back the right key, or find which key a file \
-             holds with `servos-keyctl check-key`")]
+             holds with `servos-keyctl check-key`"
+    )]
     WrongKey {
         /// What the store says, one or two fingerprints.
         expected: String,
@@ -55,8 +57,10 @@ pub enum StartFailure {
         given: Fingerprint,
     },
     /// Two sources hold different keys.
-    #[error("two sources hold different master keys: {first} has {first_fingerprint}, {second} has \
-             {second_fingerprint}. Remove the wrong one")]
+    #[error(
+        "two sources hold different master keys: {first} has {first_fingerprint}, {second} has \
+             {second_fingerprint}. Remove the wrong one"
+    )]
     SourcesDisagree {
         /// The first source.
         first: String,
@@ -76,7 +80,9 @@ pub enum StartFailure {
         problem: String,
     },
     /// The legacy row that was to prove the key does not open.
-    #[error("the master key {given} does not open the value in {file}: it is not the key that sealed it. Nothing was made")]
+    #[error(
+        "the master key {given} does not open the value in {file}: it is not the key that sealed it. Nothing was made"
+    )]
     LegacyRowRefused {
         /// The file with the row.
         file: PathBuf,
@@ -84,8 +90,10 @@ pub enum StartFailure {
         given: Fingerprint,
     },
     /// The content is not what a daemon wrote.
-    #[error("the store is damaged: {0}. Restore a backup with `servos-keyd restore FILE`, or open what still opens with \
-             `servos-keyd serve --salvage`")]
+    #[error(
+        "the store is damaged: {0}. Restore a backup with `servos-keyd restore FILE`, or open what still opens with \
+             `servos-keyd serve --salvage`"
+    )]
     Damaged(String),
     /// Written by a newer daemon.
     #[error("the store was written by a newer servos-keyd ({0}): install that version")]
@@ -101,8 +109,10 @@ pub enum StartFailure {
         generation: u64,
     },
     /// The mark is no mark.
-    #[error("the high-water mark cannot be used; if the store is complete at generation {generation}, take it with \
-             `servos-keyd accept --generation {generation}`")]
+    #[error(
+        "the high-water mark cannot be used; if the store is complete at generation {generation}, take it with \
+             `servos-keyd accept --generation {generation}`"
+    )]
     MarkUnusable {
         /// The store's generation.
         generation: u64,

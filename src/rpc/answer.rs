@@ -27,7 +27,11 @@ pub fn peer<T>(request: &Request<T>) -> Result<Peer, Status> {
 ///
 /// # Errors
 /// What the table says of a refusal; INTERNAL for a panic.
-pub fn answer<T>(rpc: &'static str, peer: Peer, work: impl FnOnce() -> Result<T, Refusal>) -> Result<Response<T>, Status> {
+pub fn answer<T>(
+    rpc: &'static str,
+    peer: Peer,
+    work: impl FnOnce() -> Result<T, Refusal>,
+) -> Result<Response<T>, Status> {
     // The keyring that a call sees is immutable, so a panic leaves nothing half done that others could meet.
     match catch_unwind(AssertUnwindSafe(work)) {
         Ok(Ok(message)) => Ok(Response::new(message)),
@@ -77,7 +81,8 @@ pub fn refused(rpc: &'static str, peer: Peer, refusal: &Refusal) -> Status {
 /// A panic, or a job that was lost with one: the id joins the answer to the log.
 fn broken(rpc: &'static str, peer: Peer) -> Status {
     let id = uuid::Uuid::new_v4().simple().to_string();
-    let place = last_panic_location().map_or_else(|| "on the writer's thread".to_owned(), |at| format!("{}:{}", at.file, at.line));
+    let place = last_panic_location()
+        .map_or_else(|| "on the writer's thread".to_owned(), |at| format!("{}:{}", at.file, at.line));
     let (uid, pid) = (peer.credentials.uid, peer.credentials.pid);
     tracing::error!(event = events::CALL_FAILED, rpc, id, place, uid, pid, "a call broke off: this is a bug");
     Status::internal(format!("internal error {id}: see the daemon's log"))

@@ -137,8 +137,7 @@ fn version(key: &DataKey, version: &Version) -> v1::KeyVersion {
 
 pub(super) fn status(status: Status) -> v1::GetStatusResponse {
     let (keyring, facts) = (&status.keyring, status.facts);
-    let protection =
-        if facts.memfd_secret { v1::MemoryProtection::MemfdSecret } else { v1::MemoryProtection::Mlock };
+    let protection = if facts.memfd_secret { v1::MemoryProtection::MemfdSecret } else { v1::MemoryProtection::Mlock };
     v1::GetStatusResponse {
         daemon_version: env!("CARGO_PKG_VERSION").to_owned(),
         started: facts.started,

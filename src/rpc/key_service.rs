@@ -141,10 +141,7 @@ impl KeyService for KeyServiceHandler {
 
     type ExportKeyringStream = ExportStream;
 
-    async fn export_keyring(
-        &self,
-        request: Request<ExportKeyringRequest>,
-    ) -> Result<Response<ExportStream>, Status> {
+    async fn export_keyring(&self, request: Request<ExportKeyringRequest>) -> Result<Response<ExportStream>, Status> {
         const RPC: &str = "ExportKeyring";
         let peer = peer(&request)?;
         let admitted = self.policy.admit(peer).map_err(|denied| refused(RPC, peer, &denied.into()))?;

@@ -12,16 +12,11 @@ use std::path::Path;
 ///
 /// # Errors
 /// [`StoreError`] with what the system says; what was removed so far is gone.
-pub fn prune(
-    directory: &Path,
-    store_id: &[u8; 16],
-    keep: usize,
-    keep_for: u64,
-    now: i64,
-) -> Result<usize, StoreError> {
+pub fn prune(directory: &Path, store_id: &[u8; 16], keep: usize, keep_for: u64, now: i64) -> Result<usize, StoreError> {
     let now = u64::try_from(now).unwrap_or(0);
     let prefix = format!("keyd-{}-", base16ct::lower::encode_string(store_id));
-    let named_so = |path: &Path| path.file_name().and_then(|name| name.to_str()).is_some_and(|n| n.starts_with(&prefix));
+    let named_so =
+        |path: &Path| path.file_name().and_then(|name| name.to_str()).is_some_and(|n| n.starts_with(&prefix));
     // Names sort by generation, so the newest come first here and are never even read.
     let own = backup_file::list(directory)?.into_iter().filter(|path| named_so(path)).rev();
     let mut removed = 0;

@@ -9,8 +9,8 @@ use nix::sys::socket::{getsockopt, sockopt};
 /// What Linux shows for users and groups that this process's user namespace does not hold.
 const DEFAULT_OVERFLOW_ID: u32 = 65_534;
 
-/// The user and group that this kernel shows instead, read once.
-static OVERFLOW_IDS: OnceLock<(u32, u32)> = OnceLock::new();
+/// The user that this kernel shows instead, read once.
+static OVERFLOW_UID: OnceLock<u32> = OnceLock::new();
 
 /// The user, group and process that connected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,7 +33,7 @@ pub enum PeerUnknown {
     /// The socket has no peer: not connected, or not a Unix socket.
     #[error("the socket has no peer with credentials (SO_PEERCRED)")]
     NoPeer,
-    /// The peer's user or group is not mapped here.
+    /// The peer's user is not mapped here.
     #[error(
         "the peer arrives as uid {uid}, gid {gid}, of which {overflow} stands for everybody this user namespace does not map: \
          run the daemon without PrivateUsers=yes, in the peers' user namespace"
@@ -56,24 +56,20 @@ pub fn of(socket: impl AsFd) -> Result<PeerCredentials, PeerUnknown> {
     let named =
         getsockopt(&socket, sockopt::PeerCredentials).map_err(|refused| PeerUnknown::Unanswered(refused.into()))?;
     let seen = PeerCredentials { uid: named.uid(), gid: named.gid(), pid: named.pid() };
-    let (overflow_uid, overflow_gid) = *OVERFLOW_IDS
-        .get_or_init(|| (overflow_id("/proc/sys/kernel/overflowuid"), overflow_id("/proc/sys/kernel/overflowgid")));
-    judge(seen, overflow_uid, overflow_gid)
+    let overflow_uid = *OVERFLOW_UID.get_or_init(|| overflow_id("/proc/sys/kernel/overflowuid"));
+    judge(seen, overflow_uid)
 }
 
-fn judge(seen: PeerCredentials, overflow_uid: u32, overflow_gid: u32) -> Result<PeerCredentials, PeerUnknown> {
+/// The group is not judged: rights follow the user, and real users have the group `nogroup`.
+fn judge(seen: PeerCredentials, overflow_uid: u32) -> Result<PeerCredentials, PeerUnknown> {
     let PeerCredentials { uid, gid, pid } = seen;
     if uid == u32::MAX || gid == u32::MAX || pid < 0 {
         return Err(PeerUnknown::NoPeer);
     }
-    for (id, overflow) in
-        [(uid, overflow_uid), (uid, DEFAULT_OVERFLOW_ID), (gid, overflow_gid), (gid, DEFAULT_OVERFLOW_ID)]
-    {
-        if id == overflow {
-            return Err(PeerUnknown::Unmapped { uid, gid, overflow });
-        }
+    match [overflow_uid, DEFAULT_OVERFLOW_ID].into_iter().find(|overflow| uid == *overflow) {
+        Some(overflow) => Err(PeerUnknown::Unmapped { uid, gid, overflow }),
+        None => Ok(seen),
     }
-    Ok(seen)
 }
 
 /// The number the kernel was told to show; the usual one if that cannot be read (a sandbox hides /proc/sys).
@@ -104,15 +100,15 @@ mod tests {
     }
 
     #[test]
-    fn unmapped_users_and_groups_are_unknown_and_a_process_out_of_sight_is_not() {
-        let judged = |uid, gid, pid| judge(PeerCredentials { uid, gid, pid }, 4_000, 5_000);
-        for (uid, gid) in [(65_534, 1), (1, 65_534), (4_000, 1), (1, 5_000), (65_534, 65_534)] {
+    fn unmapped_users_are_unknown_and_a_process_out_of_sight_is_not() {
+        let judged = |uid, gid, pid| judge(PeerCredentials { uid, gid, pid }, 4_000);
+        for (uid, gid) in [(65_534, 1), (4_000, 1), (65_534, 65_534)] {
             assert!(matches!(judged(uid, gid, 1), Err(PeerUnknown::Unmapped { .. })), "{uid} {gid}");
         }
         for (uid, gid, pid) in [(u32::MAX, 1, 1), (1, u32::MAX, 1), (1, 1, -1)] {
             assert!(matches!(judged(uid, gid, pid), Err(PeerUnknown::NoPeer)), "{uid} {gid} {pid}");
         }
-        for (uid, gid, pid) in [(0, 0, 1), (5_000, 4_000, 7), (1_000, 1_000, 0)] {
+        for (uid, gid, pid) in [(0, 0, 1), (5_000, 4_000, 7), (1_000, 65_534, 7), (1_000, 1_000, 0)] {
             assert_eq!(judged(uid, gid, pid).unwrap(), PeerCredentials { uid, gid, pid });
         }
     }

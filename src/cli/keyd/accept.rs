@@ -65,7 +65,10 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
 fn confirmed() -> Result<bool, Failure> {
     let stdin = std::io::stdin();
     if !stdin.is_terminal() {
-        return Err(Failure::say(exit::USAGE, "accept asks before it takes a store: answer on a terminal, or give --yes"));
+        return Err(Failure::say(
+            exit::USAGE,
+            "accept asks before it takes a store: answer on a terminal, or give --yes",
+        ));
     }
     output::remark("Take it? Type yes:");
     let mut answer = String::new();

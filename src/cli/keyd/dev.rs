@@ -44,7 +44,10 @@ pub fn make_directory(directory: &Path) -> Result<(), Failure> {
     if !ours || found.permissions().mode() & 0o077 != 0 {
         return Err(Failure::say(
             exit::NOT_PERMITTED,
-            format!("{path} must be a directory of yours with mode 0700: chmod 700 {path}, or name another", path = directory.display()),
+            format!(
+                "{path} must be a directory of yours with mode 0700: chmod 700 {path}, or name another",
+                path = directory.display()
+            ),
         ));
     }
     Ok(())
@@ -117,5 +120,9 @@ fn tool() -> String {
 /// A word as a shell takes it.
 fn quote(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '/' | '.' | '-' | '_' | '+' | ':' | '@');
-    if !word.is_empty() && word.chars().all(plain) { word.to_owned() } else { format!("'{}'", word.replace('\'', "'\\''")) }
+    if !word.is_empty() && word.chars().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', "'\\''"))
+    }
 }

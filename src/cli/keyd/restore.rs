@@ -33,7 +33,10 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     place::give_to_owner(&places)?;
     let (keys, versions) = restored.contents;
     output::line(&format!("store       {} ({})", places.store.display(), restored.store_id));
-    output::line(&format!("restored    {keys} keys, {versions} versions, as of generation {}", restored.backup_generation));
+    output::line(&format!(
+        "restored    {keys} keys, {versions} versions, as of generation {}",
+        restored.backup_generation
+    ));
     output::line(&format!("generation  {}", restored.generation));
     if let Some(seen) = restored.mark_generation.filter(|seen| *seen > restored.backup_generation) {
         output::remark(&format!(
@@ -42,6 +45,8 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
             restored.backup_generation
         ));
     }
-    output::line("next        servos-keyd serve; then verify the canaries of your databases: servos-keyctl verify-canary");
+    output::line(
+        "next        servos-keyd serve; then verify the canaries of your databases: servos-keyctl verify-canary",
+    );
     Ok(())
 }

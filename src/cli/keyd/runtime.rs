@@ -122,8 +122,7 @@ impl Shell {
             tell_manager(&[Notification::Stopping]);
             drop(files);
         };
-        let drained =
-            serve(endpoints, self.limits, stop).await.map_err(|error| Failure::new(exit::BUG, &error))?;
+        let drained = serve(endpoints, self.limits, stop).await.map_err(|error| Failure::new(exit::BUG, &error))?;
         Ok(drained.calls_cut)
     }
 

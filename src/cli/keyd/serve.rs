@@ -38,6 +38,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     // 1. Harden the process, while it has one thread and no secret.
     harden()?;
     panic::install_panic_hook();
+    let handed_over = sockets::take_inherited()?;
     // 2. Configuration, which says how to log.
     let config = configuration(arguments)?;
     // 3. Logging.
@@ -55,15 +56,12 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         place::make_directory(&places)?;
     }
     let lock = place::lock(&places)?;
-    let sockets = sockets::open(&config.socket, arguments.dev.is_some())?;
+    let sockets = sockets::open(handed_over, &config.socket, arguments.dev.is_some())?;
     // 5. and 6. The store, looked at without changing it, and the key from its source.
     let seen = store::look(&config, &places, &sources, &memory)?;
     // 7. Root, MAC, mark and canary; only then is the store opened for writing.
-    let Opened { engine, ledger } = if arguments.salvage {
-        store::salvage(seen, &places, &memory)?
-    } else {
-        store::open(seen, &places, &memory)?
-    };
+    let Opened { engine, ledger } =
+        if arguments.salvage { store::salvage(seen, &places, &memory)? } else { store::open(seen, &places, &memory)? };
     // 8. Self-test with the live keys. The sandbox has its place behind it.
     self_test::run(&engine.keyring(), &key::random)?;
     crate::sys::allocator::release_free_memory();
@@ -102,7 +100,11 @@ fn start_log(config: &Config) -> Result<(), Failure> {
 fn report_memory(memory: &LockedMemory) {
     match memory.protection() {
         Protection::MemfdSecret => {
-            tracing::info!(event = events::MEMORY_PROTECTED, by = "memfd_secret", "keys lie in memory that root cannot read");
+            tracing::info!(
+                event = events::MEMORY_PROTECTED,
+                by = "memfd_secret",
+                "keys lie in memory that root cannot read"
+            );
         }
         Protection::Mlock => tracing::warn!(
             event = events::MEMORY_PROTECTED,

@@ -23,12 +23,19 @@ pub struct Listening {
     pub file: Option<SocketFile>,
 }
 
-/// Takes inherited sockets, or binds those of the configuration.
+/// Takes what the service manager hands over. To be called before anything else opens a descriptor.
+///
+/// # Errors
+/// 78, naming the variable at fault.
+pub fn take_inherited() -> Result<Vec<Inherited>, Failure> {
+    inherited::take().map_err(|error| Failure::new(exit::CONFIG, &error))
+}
+
+/// Uses inherited sockets, or binds those of the configuration.
 ///
 /// # Errors
 /// 73, 75, 77 or 78, as `sys` says.
-pub fn open(configured: &settings::Socket, dev: bool) -> Result<Vec<Listening>, Failure> {
-    let handed_over = inherited::take().map_err(|error| Failure::new(exit::CONFIG, &error))?;
+pub fn open(handed_over: Vec<Inherited>, configured: &settings::Socket, dev: bool) -> Result<Vec<Listening>, Failure> {
     let sockets = if handed_over.is_empty() {
         bind_all(configured, dev)?
     } else {

@@ -4,8 +4,8 @@
 //! Called by `serve`.
 
 use super::key::{self, ChosenKey};
-use super::serve::report_key;
 use super::place;
+use super::serve::report_key;
 use crate::cli::failure::Failure;
 use crate::config::key_source::Sources;
 use crate::config::settings::Config;
