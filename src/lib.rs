@@ -84,7 +84,7 @@
 //! written into a new file, so that no freed page keeps the seal.
 //!
 //! In memory, every key that outlives a call is in `sys::locked`; one that does not is on a stack that is cleared. When
-//! the daemon ends, all are wiped. How keys are used and wiped is told in [`custody`].
+//! the daemon ends, all are wiped. How keys are used and wiped is told on the page of `custody`.
 //!
 //! # The formats
 //!
@@ -163,6 +163,3 @@ pub mod store;
 pub mod sys;
 #[cfg(feature = "daemon")]
 pub mod telemetry;
-
-#[cfg(all(test, feature = "daemon"))]
-mod documents;

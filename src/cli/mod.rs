@@ -7,3 +7,6 @@ pub mod exit;
 pub mod failure;
 pub mod keyctl;
 pub mod keyd;
+
+#[cfg(test)]
+mod document_tests;

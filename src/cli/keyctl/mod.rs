@@ -21,6 +21,8 @@ mod whoami;
 
 #[cfg(test)]
 mod commands_test;
+#[cfg(test)]
+mod exit_document_tests;
 
 use clap::{Parser, Subcommand};
 use console::Console;
