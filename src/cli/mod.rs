@@ -5,5 +5,7 @@
 
 pub mod exit;
 pub mod failure;
+pub mod hardening;
+pub mod key;
 pub mod keyctl;
 pub mod keyd;
