@@ -5,6 +5,8 @@
 
 pub mod exit;
 pub mod failure;
+pub mod hardening;
+pub mod key;
 pub mod keyctl;
 pub mod keyd;
 

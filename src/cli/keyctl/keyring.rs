@@ -5,7 +5,7 @@
 
 use super::console::Console;
 use super::durable_file::{self, Replace};
-use super::exit::Failure;
+use crate::cli::failure::Failure;
 use super::output::fields;
 use super::socket::SocketArguments;
 use clap::{Args, Subcommand};

@@ -4,7 +4,8 @@
 //! Called by `keyctl::dispatch`.
 
 use super::console::Console;
-use super::exit::{Exit, Failure};
+use crate::cli::exit;
+use crate::cli::failure::Failure;
 use super::output::{count, fields, table, time, time_value};
 use super::socket::SocketArguments;
 use crate::client::key_admin::{AdminClient, KeyFilter};
@@ -92,7 +93,7 @@ async fn delete(console: &mut Console, admin: &AdminClient, arguments: &DeleteAr
     let name = &arguments.name;
     let filter = KeyFilter { key: Some(name.clone()), include_deleted: false };
     let Some(key) = admin.list_keys(&filter).await?.into_iter().next() else {
-        return Err(Failure::new(Exit::NoInput, format!("no key is called {name}")));
+        return Err(Failure::say(exit::MISSING, format!("no key is called {name}")));
     };
     let sealed: u64 = key.versions.iter().map(|version| version.messages_sealed).sum();
     let versions = count(u64::try_from(key.versions.len()).unwrap_or(u64::MAX), "version");

@@ -6,8 +6,8 @@
 mod canary;
 mod console;
 mod context_arguments;
+mod daemon_failure;
 mod durable_file;
-mod exit;
 mod keyring;
 mod keys;
 mod legacy;
@@ -24,16 +24,17 @@ mod commands_test;
 #[cfg(test)]
 mod exit_document_tests;
 
+use crate::cli::exit;
+use crate::cli::failure::Failure;
 use clap::{Parser, Subcommand};
 use console::Console;
-use exit::{Exit, Failure};
 use socket::SocketArguments;
 use std::ffi::OsString;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// Ask and administer servos-keyd, the daemon that alone holds a ServOS installation's master key.
 #[derive(Parser)]
-#[command(name = "servos-keyctl", version, disable_help_subcommand = true)]
+#[command(name = "servos-keyctl", version, disable_help_subcommand = true, after_help = exit::help())]
 struct Arguments {
     /// Print JSON for programs; failures too, on standard error
     #[arg(long, global = true)]
@@ -80,7 +81,7 @@ enum Command {
 pub fn run(arguments: impl Iterator<Item = OsString>) -> u8 {
     let outcome = catch_unwind(AssertUnwindSafe(|| run_on(&mut Console::of_process(), arguments)));
     // The panic's own message is on standard error already.
-    outcome.unwrap_or(Exit::Bug.code())
+    outcome.unwrap_or(exit::BUG.code)
 }
 
 fn run_on(console: &mut Console, arguments: impl Iterator<Item = OsString>) -> u8 {
@@ -90,9 +91,9 @@ fn run_on(console: &mut Console, arguments: impl Iterator<Item = OsString>) -> u
     };
     console.json = arguments.json;
     match execute(console, &arguments) {
-        Ok(()) => Exit::Ok.code(),
+        Ok(()) => 0,
         Err(failure) => {
-            let code = failure.exit.code();
+            let code = failure.exit.code;
             console.failure(&failure);
             code
         }
@@ -104,17 +105,17 @@ fn explain(console: &mut Console, error: &clap::Error) -> u8 {
     let text = error.to_string();
     if error.use_stderr() {
         console.note(text.trim_end());
-        return Exit::Usage.code();
+        return exit::USAGE.code;
     }
     match console.write(text.as_bytes()) {
-        Ok(()) => Exit::Ok.code(),
-        Err(failure) => failure.exit.code(),
+        Ok(()) => 0,
+        Err(failure) => failure.exit.code,
     }
 }
 
 fn execute(console: &mut Console, arguments: &Arguments) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build();
-    let runtime = runtime.map_err(|error| Failure::new(Exit::Io, format!("no runtime: {error}")))?;
+    let runtime = runtime.map_err(|error| Failure::say(exit::DAMAGED, format!("no runtime: {error}")))?;
     runtime.block_on(dispatch(console, arguments))
 }
 

@@ -5,7 +5,7 @@
 
 use super::console::Console;
 use super::context_arguments::{ContextArguments, context_of, pair};
-use super::exit::Failure;
+use crate::cli::failure::Failure;
 use super::payload::OutputArguments;
 use super::seal::{format_name, read_ciphertext, sealed_fields, write_ciphertext};
 use super::socket::SocketArguments;

@@ -4,7 +4,7 @@
 //! Called by `keyctl::dispatch`.
 
 use super::console::Console;
-use super::exit::Failure;
+use crate::cli::failure::Failure;
 use super::output::{count, fields, time, time_value};
 use super::socket::SocketArguments;
 use crate::proto::v1::{GetStatusResponse, MemoryProtection};
