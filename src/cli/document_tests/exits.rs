@@ -5,8 +5,11 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
+use std::time::Duration;
 
 use crate::cli::exit::{self, Exit};
+use crate::client::canary::{CanaryReport, CanaryResult};
+use crate::client::error::Error;
 use crate::config::error::ConfigError;
 use crate::config::key_source_error::KeySourceError;
 use crate::custody::id::Fingerprint;
@@ -150,5 +153,47 @@ fn the_page_gives_the_daemon_s_code_for_each_cause() {
     assert_eq!(in_code.len(), codes.len(), "each cause is named once");
     let on_page: BTreeMap<&str, String> =
         rows(PAGE, " `servos-keyd`, cause").into_iter().map(|(cause, code)| (cause, code.to_owned())).collect();
+    assert_eq!(on_page, in_code);
+}
+
+fn client_errors() -> Vec<(&'static str, Error)> {
+    let reason = || "x".to_owned();
+    let report = CanaryReport {
+        result: CanaryResult::Stale,
+        fingerprint: String::new(),
+        since_unix_seconds: 0,
+        store_id: String::new(),
+        generation: 0,
+        keyring: 0,
+    };
+    vec![
+        ("a canary that does not open", Error::Canary(Box::new(report))),
+        ("ciphertext rejected", Error::Rejected),
+        ("FAILED_PRECONDITION", Error::Precondition { reason: reason() }),
+        ("INVALID_ARGUMENT", Error::Invalid { reason: reason() }),
+        ("over the limit of a message", Error::TooLarge { reason: reason() }),
+        ("input that is not base64", Error::NotBase64),
+        ("NOT_FOUND", Error::UnknownKey { reason: reason() }),
+        ("no daemon on the socket", Error::Unavailable { socket: "s".into(), source: "x".into() }),
+        ("a call that this socket does not serve", Error::NotServed { socket: "s".into() }),
+        ("INTERNAL", Error::Bug { reason: reason() }),
+        ("ALREADY_EXISTS", Error::AlreadyExists { reason: reason() }),
+        ("DATA_LOSS", Error::DataLoss { reason: reason() }),
+        ("an export that ended early", Error::IncompleteExport { reason: reason() }),
+        ("ABORTED", Error::Conflict { reason: reason() }),
+        ("RESOURCE_EXHAUSTED", Error::Busy { reason: reason() }),
+        ("UNAVAILABLE from the daemon", Error::StoreUnavailable { reason: reason() }),
+        ("DEADLINE_EXCEEDED", Error::DeadlineExceeded { deadline: Duration::ZERO }),
+        ("PERMISSION_DENIED", Error::NotPermitted { reason: reason() }),
+        ("UNAUTHENTICATED", Error::Unauthenticated { reason: reason() }),
+    ]
+}
+
+#[test]
+fn the_page_gives_the_tool_s_code_for_each_cause() {
+    let in_code: BTreeMap<&str, String> =
+        client_errors().into_iter().map(|(cause, error)| (cause, exit::of_client(&error).code.to_string())).collect();
+    let on_page: BTreeMap<&str, String> =
+        rows(PAGE, " `servos-keyctl`, cause").into_iter().map(|(cause, code)| (cause, code.to_owned())).collect();
     assert_eq!(on_page, in_code);
 }

@@ -21,8 +21,6 @@ mod whoami;
 
 #[cfg(test)]
 mod commands_test;
-#[cfg(test)]
-mod exit_document_tests;
 
 use crate::cli::exit;
 use crate::cli::failure::Failure;
