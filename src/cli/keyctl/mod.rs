@@ -29,6 +29,7 @@ mod commands_test;
 use crate::cli::exit;
 use crate::cli::failure::Failure;
 use crate::cli::hardening::harden;
+use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
 use console::Console;
 use socket::SocketArguments;
@@ -138,6 +139,10 @@ fn explain(console: &mut Console, error: &clap::Error) -> Result<(), Failure> {
         return console.write(text.as_bytes());
     }
     let text = text.trim_end();
+    if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        console.hint(text);
+        return Err(Failure::say(exit::USAGE, "no command was given"));
+    }
     Err(Failure::say(exit::USAGE, text.strip_prefix("error: ").unwrap_or(text)))
 }
 
