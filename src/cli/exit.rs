@@ -6,6 +6,7 @@
 use crate::client::error::Error as ClientError;
 use crate::config::error::ConfigError;
 use crate::config::key_source_error::{FaultClass, KeySourceError};
+use crate::custody::keys::KeyError;
 use crate::operations::refusal::{Refusal, StoreTrouble};
 use crate::operations::start_failure::StartFailure;
 use crate::store::backup_file::BackupError;
@@ -130,6 +131,16 @@ fn of_refusal(refusal: &Refusal) -> Exit {
         StoreTrouble::Damaged => DAMAGED,
         StoreTrouble::Conflict => TRY_AGAIN,
         StoreTrouble::Full | StoreTrouble::Unavailable => DAMAGED,
+    }
+}
+
+/// The code of a key that is no key, or cannot be made or held.
+#[must_use]
+pub fn of_key(error: &KeyError) -> Exit {
+    match error {
+        KeyError::Malformed(_) | KeyError::Memory(_) => CONFIG,
+        KeyError::Random(_) => DAMAGED,
+        KeyError::NoRoom { .. } => BUG,
     }
 }
 

@@ -70,13 +70,7 @@ fn every_start_that_fails_has_the_code_of_the_table() {
         (StartFailure::OtherGeneration { found: 1, told: 2 }, 65),
         (StartFailure::Damaged("x".into()), 74),
         (StartFailure::MarkMissing { mark: path(), generation: 1 }, 74),
-        (
-            StartFailure::MarkUnusable {
-                generation: 1,
-                source: MarkError::Damaged { path: path(), detail: "x" },
-            },
-            74,
-        ),
+        (StartFailure::MarkUnusable { generation: 1, source: MarkError::Damaged { path: path(), detail: "x" } }, 74),
         (StartFailure::MarkRefuses { mark: path(), problem: "x".into(), generation: 1 }, 74),
         (StartFailure::Mark(MarkError::Damaged { path: path(), detail: "x" }), 74),
         (StartFailure::Mark(MarkError::File(StoreError::Full { path: path() })), 74),
@@ -169,4 +163,11 @@ fn every_answer_of_the_daemon_has_the_code_of_the_table() {
 #[test]
 fn a_configuration_that_is_not_valid_is_78() {
     assert_eq!(of_config(&ConfigError::NotFound { path: path() }).code, 78);
+}
+
+#[test]
+fn a_key_that_cannot_be_made_has_the_code_of_its_cause() {
+    assert_eq!(of_key(&KeyError::Random(crate::custody::random::RandomUnavailable)).code, 74);
+    assert_eq!(of_key(&KeyError::NoRoom { needed: 64 }).code, 70);
+    assert_eq!(of_key(&KeyError::Malformed(crate::custody::keys::Malformed::AllEqual)).code, 78);
 }

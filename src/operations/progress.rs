@@ -1,7 +1,7 @@
 //! What the writer did last, readable by anyone without waiting for it.
 //!
 //! Must never be what a decision stands on: it is for status and health.
-//! Called by `ledger`, `backup` and `cli` at the start, which write it, and by `status` and `rpc`, which read it.
+//! Called by `ledger` and `backup`, which write it, and by `status` and `rpc`, which read it.
 
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering};
 
@@ -16,8 +16,7 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// The mark names this generation now: it was read at the start, or written behind a commit.
-    pub fn marked(&self, generation: u64) {
+    pub(super) fn marked(&self, generation: u64) {
         self.mark_generation.store(generation, Ordering::Relaxed);
     }
 
@@ -35,7 +34,7 @@ impl Progress {
         self.store_failing.store(true, Ordering::Relaxed);
     }
 
-    /// Generation of the mark; 0 under salvage, which reads none.
+    /// Generation of the mark; 0 if it was not written since the start.
     #[must_use]
     pub fn mark_generation(&self) -> u64 {
         self.mark_generation.load(Ordering::Relaxed)

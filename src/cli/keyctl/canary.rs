@@ -4,11 +4,11 @@
 //! Called by `keyctl::dispatch`.
 
 use super::console::Console;
-use crate::cli::exit;
-use crate::cli::failure::Failure;
 use super::output::{fields, time, time_value};
 use super::payload::{self, OutputArguments};
 use super::socket::SocketArguments;
+use crate::cli::exit;
+use crate::cli::failure::Failure;
 use crate::client::canary::{CanaryReport, CanaryResult};
 use crate::client::error::Error;
 use crate::client::value::from_base64;

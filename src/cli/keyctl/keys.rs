@@ -4,10 +4,10 @@
 //! Called by `keyctl::dispatch`.
 
 use super::console::Console;
-use crate::cli::exit;
-use crate::cli::failure::Failure;
 use super::output::{count, fields, table, time, time_value};
 use super::socket::SocketArguments;
+use crate::cli::exit;
+use crate::cli::failure::Failure;
 use crate::client::key_admin::{AdminClient, KeyFilter};
 use crate::client::key_name::KeyName;
 use crate::proto::v1::{Key, KeyPurpose, KeyState, KeyVersion, VersionState};

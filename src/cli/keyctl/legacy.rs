@@ -4,11 +4,11 @@
 //! Called by `keyctl::dispatch`.
 
 use super::console::Console;
-use crate::cli::exit;
-use crate::cli::failure::Failure;
 use super::output::{count, fields};
 use super::payload;
 use super::socket::SocketArguments;
+use crate::cli::exit;
+use crate::cli::failure::Failure;
 use crate::client::key_admin::AdminClient;
 use clap::{Args, Subcommand};
 use serde_json::json;

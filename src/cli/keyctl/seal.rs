@@ -5,10 +5,10 @@
 
 use super::console::Console;
 use super::context_arguments::ContextArguments;
-use crate::cli::exit;
-use crate::cli::failure::Failure;
 use super::payload::{self, OutputArguments};
 use super::socket::SocketArguments;
+use crate::cli::exit;
+use crate::cli::failure::Failure;
 use crate::client::key_name::KeyName;
 use crate::client::value::{Decrypted, Format, Sealed, from_base64};
 use base64ct::{Base64, Encoding};

@@ -101,11 +101,10 @@ pub fn open(seen: Seen, places: &Places, memory: &LockedMemory) -> Result<Opened
         mark::MarkError::Damaged { .. } => StartFailure::MarkUnusable { generation, source },
         mark::MarkError::File(error) => StartFailure::Store(error),
     })?;
-    let marked = mark_check::check(&places.mark, mark.as_ref(), &state, previous)?;
+    mark_check::check(&places.mark, mark.as_ref(), &state, previous)?;
     let loaded = load::open(authentic, memory)?;
     report_opened(&loaded.keyring, &chosen.source);
     let engine = Arc::new(Engine::new(loaded.keyring, Box::new(key::random), Box::new(key::now), facts));
-    engine.progress.marked(marked);
     let store = RedbStore::open(&places.store).map_err(StartFailure::from)?;
     let ledger = Ledger::new(Box::new(store), places.clone(), loaded.secrets, Arc::clone(&engine), memory.clone())?;
     Ok(Opened { engine, ledger: Some(ledger) })
