@@ -40,6 +40,7 @@ pub fn adopt_legacy_key(
     let mut change = Change { touches_keyring: true, ..Change::default() };
     let (name, value) = seal(ledger, &legacy, now)?;
     change.put(name, value);
+    ledger.note_in_history(&mut change, fingerprint, record::HistoryKind::Legacy)?;
     ledger.remember(&mut change, request, fingerprint.as_bytes().to_vec());
     let held = Legacy { fingerprint, adopted: now, secret: Arc::new(legacy) };
     ledger.commit(change, |keyring| keyring.legacy.insert(0, held))?;

@@ -13,6 +13,7 @@ pub mod delete_key;
 pub mod encrypt;
 pub mod engine;
 pub mod export_keyring;
+pub mod history;
 pub mod install;
 pub mod issue_canary;
 pub mod key_choice;

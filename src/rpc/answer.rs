@@ -80,12 +80,12 @@ pub fn refused(rpc: &'static str, peer: Peer, refusal: &Refusal) -> Status {
 
 /// A panic, or a job that was lost with one: the id joins the answer to the log.
 fn broken(rpc: &'static str, peer: Peer) -> Status {
-    let id = uuid::Uuid::new_v4().simple().to_string();
+    let (id, status) = status::broken();
     let place = last_panic_location()
         .map_or_else(|| "on the writer's thread".to_owned(), |at| format!("{}:{}", at.file, at.line));
     let (uid, pid) = (peer.credentials.uid, peer.credentials.pid);
     tracing::error!(event = events::CALL_FAILED, rpc, id, place, uid, pid, "a call broke off: this is a bug");
-    Status::internal(format!("internal error {id}: see the daemon's log"))
+    status
 }
 
 fn chain(error: &dyn Error) -> String {

@@ -4,13 +4,21 @@
 //! Called by `answer`.
 
 use crate::operations::refusal::{Refusal, StoreTrouble};
-use tonic::Code;
+use tonic::{Code, Status};
 
 /// The text for every value that did not open, whatever the cause.
 pub const REJECTED: &str = "ciphertext rejected";
 
 /// The text for a peer that the kernel did not name.
 pub const UNAUTHENTICATED: &str = "the kernel did not tell who is calling";
+
+/// The status of a call that a panic ended, with the id that joins it to the log.
+#[must_use]
+pub fn broken() -> (String, Status) {
+    let id = uuid::Uuid::new_v4().simple().to_string();
+    let status = Status::internal(format!("internal error {id}: see the daemon's log"));
+    (id, status)
+}
 
 /// The code and text that a caller gets.
 #[must_use]
