@@ -13,5 +13,6 @@
     reason = "a test that meets what it does not expect ends there"
 )]
 
+mod creation;
 mod harness;
 mod smoke;

@@ -32,6 +32,8 @@ pub struct Installation {
     pub allow_readable: bool,
     /// `[store] create`
     pub create: bool,
+    /// `[store] path`
+    pub store_path: Option<PathBuf>,
     /// `[store] mark`
     pub mark_path: Option<PathBuf>,
     /// `[legacy] adopt`
@@ -60,6 +62,7 @@ impl Installation {
             key_file: KeyFile::Own,
             allow_readable: false,
             create: false,
+            store_path: None,
             mark_path: None,
             adopt: false,
             level: "info",
@@ -89,12 +92,12 @@ impl Installation {
 
     /// The store.
     pub fn store(&self) -> PathBuf {
-        self.path("keyd.redb")
+        self.store_path.clone().unwrap_or_else(|| self.path("keyd.redb"))
     }
 
     /// The mark.
     pub fn mark(&self) -> PathBuf {
-        self.mark_path.clone().unwrap_or_else(|| self.path("keyd.redb.mark"))
+        self.mark_path.clone().unwrap_or_else(|| beside(&self.store(), ".mark"))
     }
 
     /// Every backup, the oldest first.
@@ -211,4 +214,11 @@ impl Installation {
     pub fn serve_refused(&self) -> Outcome {
         Daemon::refused(&self.command("serve", &[]))
     }
+}
+
+/// A path with more behind it.
+pub fn beside(path: &Path, more: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(more);
+    name.into()
 }

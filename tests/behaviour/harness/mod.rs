@@ -6,11 +6,13 @@
 mod daemon;
 mod files;
 mod installation;
+mod records;
 mod run;
 
 pub use daemon::{Daemon, eventually, is_there};
 pub use files::{Files, snapshot_of_files};
-pub use installation::{Installation, KeyFile};
+pub use installation::{Installation, KeyFile, beside};
+pub use records::fingerprint;
 pub use run::{Invocation, KEYD, Outcome};
 
 use servos_keyd::client::context::Context;
