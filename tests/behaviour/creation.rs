@@ -71,7 +71,6 @@ fn a_plain_start_without_a_store_names_the_path_and_both_remedies_and_makes_noth
     let mut installation = Installation::new();
     for (place, directory_is_there) in [("keyd.redb", true), ("state/keyd.redb", false)] {
         installation.store_path = Some(installation.path(place));
-        installation.write_configuration();
         let before = installation.files();
         let store = installation.store();
         let said = installation.serve_refused().expect(66);
@@ -95,7 +94,6 @@ fn what_tells_of_a_lost_store_is_named_and_nothing_is_made() {
         lose(&installation);
         for create in [false, true] {
             installation.create = create;
-            installation.write_configuration();
             let before = installation.files();
             let words = ["restore", "move", witness];
             installation.serve_refused().expect(66).saying(&words);
@@ -202,7 +200,6 @@ fn nothing_is_made_without_a_key() {
     let mut installation = Installation::new();
     installation.create = true;
     std::fs::remove_file(installation.path("master.key")).unwrap();
-    installation.write_configuration();
     let before = installation.files();
     installation.serve_refused().expect(66).saying(&["master.key"]);
     installation.init(&[]).expect(66).saying(&["master.key"]);
@@ -242,7 +239,6 @@ fn init_proves_the_key_on_real_rows_first() {
     for (case, rows, code, words) in cases {
         let installation = Installation::with_key(key);
         let file = installation.write_private("rows.txt", &rows);
-        installation.write_configuration();
         let before = installation.files();
         let said = installation.init(&["--adopt-legacy", "--check-legacy", file.to_str().unwrap()]).expect(code);
         said.saying(&[words]);
@@ -260,7 +256,6 @@ fn another_key_is_refuted_by_a_real_row_and_nothing_is_made() {
     let (_, good, _) = legacy_rows();
     let installation = Installation::new();
     let file = installation.write_private("rows.txt", good[1].0.as_bytes());
-    installation.write_configuration();
     let before = installation.files();
     installation.init(&["--check-legacy", file.to_str().unwrap()]).expect(65).saying(&["Nothing was made"]);
     assert_eq!(installation.files(), before);

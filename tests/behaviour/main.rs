@@ -15,4 +15,6 @@
 
 mod creation;
 mod harness;
+mod key_files;
+mod keys;
 mod smoke;

@@ -121,13 +121,15 @@ impl Installation {
         path
     }
 
-    /// Everything below its directory.
+    /// Everything below its directory but the configuration, which each run writes anew.
     pub fn files(&self) -> Files {
-        snapshot_of_files(self.directory())
+        let mut files = snapshot_of_files(self.directory());
+        files.remove(Path::new("keyd.toml"));
+        files
     }
 
     /// Writes the configuration and returns its path.
-    pub fn write_configuration(&self) -> PathBuf {
+    fn write_configuration(&self) -> PathBuf {
         let text = |path: PathBuf| format!("{:?}", path.to_str().unwrap());
         let file = match &self.key_file {
             KeyFile::Own => format!("file = {}\n", text(self.path("master.key"))),
@@ -152,10 +154,7 @@ impl Installation {
             self.more,
         );
         let path = self.path("keyd.toml");
-        // Written only where it differs, so that a run on an unchanged installation changes no file.
-        if std::fs::read_to_string(&path).ok().as_deref() != Some(configuration.as_str()) {
-            std::fs::write(&path, configuration).unwrap();
-        }
+        std::fs::write(&path, configuration).unwrap();
         path
     }
 
