@@ -13,6 +13,7 @@
     reason = "a test that meets what it does not expect ends there"
 )]
 
+mod canary;
 mod creation;
 mod harness;
 mod key_files;

@@ -4,6 +4,7 @@
 //! Used through `Installation`.
 
 use super::DEADLINE;
+use super::installation::Installation;
 use super::run::{Invocation, KEYD, Outcome, wait};
 use servos_keyd::client::key_admin::AdminClient;
 use servos_keyd::client::key_service::Client;
@@ -33,6 +34,15 @@ impl Daemon {
         match launch(invocation) {
             (child, words, Ok(())) => Self { child, words, component_socket, admin_socket },
             (_, words, Err(status)) => panic!("no daemon: {:#?}", Outcome::read(status, words.path())),
+        }
+    }
+
+    /// Starts it and waits until it is ready, or has ended.
+    pub fn try_start(invocation: &Invocation, installation: &Installation) -> Result<Self, Outcome> {
+        let (component_socket, admin_socket) = (installation.path("keyd.sock"), installation.path("keyd-admin.sock"));
+        match launch(invocation) {
+            (child, words, Ok(())) => Ok(Self { child, words, component_socket, admin_socket }),
+            (_, words, Err(status)) => Err(Outcome::read(status, words.path())),
         }
     }
 

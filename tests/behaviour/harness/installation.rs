@@ -121,11 +121,18 @@ impl Installation {
         path
     }
 
-    /// Everything below its directory but the configuration, which each run writes anew.
+    /// Everything that an operator keeps below its directory: not the configuration, which each run writes anew, and not
+    /// the sockets, which a run may clear away.
     pub fn files(&self) -> Files {
         let mut files = snapshot_of_files(self.directory());
-        files.remove(Path::new("keyd.toml"));
+        files.retain(|path, found| path != Path::new("keyd.toml") && found.kind != "socket");
         files
+    }
+
+    /// Socket files that nobody removed.
+    pub fn sockets(&self) -> Vec<PathBuf> {
+        let found = snapshot_of_files(self.directory());
+        found.into_iter().filter(|(_, found)| found.kind == "socket").map(|(path, _)| path).collect()
     }
 
     /// Writes the configuration and returns its path.
