@@ -18,4 +18,5 @@ mod creation;
 mod harness;
 mod key_files;
 mod keys;
+mod mark;
 mod smoke;
