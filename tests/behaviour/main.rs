@@ -19,4 +19,5 @@ mod harness;
 mod key_files;
 mod keys;
 mod mark;
+mod restore;
 mod smoke;
