@@ -14,10 +14,12 @@
 )]
 
 mod canary;
+mod crash;
 mod creation;
 mod harness;
 mod key_files;
 mod keys;
 mod mark;
 mod restore;
+mod salvage;
 mod smoke;
