@@ -9,3 +9,6 @@ pub mod hardening;
 pub mod key;
 pub mod keyctl;
 pub mod keyd;
+
+#[cfg(test)]
+mod document_tests;
