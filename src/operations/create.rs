@@ -34,6 +34,9 @@ pub const FIRST_KEYS: [&str; 8] = [
     "backups",
 ];
 
+/// The generation that a new store has.
+const FIRST_GENERATION: u64 = 1;
+
 /// What a creation is made with.
 pub struct Creation<'c> {
     /// Where the files go.
@@ -71,7 +74,8 @@ pub fn vacancy(places: &Places) -> Result<Vacancy, StartFailure> {
     let mark = crate::store::mark::read(&places.mark)?;
     let announced = match &mark {
         None => None,
-        Some(Mark { now: None, to_come: Some(state) }) => Some(*state),
+        // Only a creation begins at the first generation; an acceptance without a mark announces a later one.
+        Some(Mark { now: None, to_come: Some(state) }) if state.generation == FIRST_GENERATION => Some(*state),
         Some(_) => return Err(lost(places, places.mark.clone())),
     };
     let ours = announced.map(|state| own_backup(places, &state));
@@ -103,7 +107,7 @@ pub fn create(creation: &Creation<'_>) -> Result<StoreId, StartFailure> {
         install::remove_if_there(&own_backup(places, &state))?;
     }
     let (store_id, root, snapshot) = first_snapshot(creation)?;
-    let state = State { store_id: *store_id.as_bytes(), generation: 1, root_id: *root.id().as_bytes() };
+    let state = State { store_id: *store_id.as_bytes(), generation: FIRST_GENERATION, root_id: *root.id().as_bytes() };
     let backup = backup::of_snapshot(store_id, snapshot.clone(), creation.now);
     install::install(places, &snapshot, Mark { now: None, to_come: Some(state) }, Some(&backup))?;
     Ok(store_id)
@@ -128,9 +132,9 @@ fn first_snapshot(creation: &Creation<'_>) -> Result<(StoreId, RootKey, Snapshot
     let batch = Batch { puts: records.clone(), ..Batch::default() };
     let mut digests = BTreeMap::new();
     apply(&mut digests, &batch);
-    let mac = snapshot::mac(&root, &store_id, 1, &digests);
+    let mac = snapshot::mac(&root, &store_id, FIRST_GENERATION, &digests);
     records.insert(record::MAC.to_owned(), mac.to_vec());
-    Ok((store_id, root, Snapshot { generation: 1, records }))
+    Ok((store_id, root, Snapshot { generation: FIRST_GENERATION, records }))
 }
 
 type Records = Vec<(String, Vec<u8>)>;
@@ -151,7 +155,7 @@ fn trust_records(creation: &Creation<'_>, store_id: &StoreId, root: &RootKey) ->
         schema: record::SCHEMA,
         seals: vec![record_seal::seal_canary(creation.master, store_id, creation.random)?],
     };
-    let meta = record::Meta { schema: record::SCHEMA, created: creation.now, keyring: 1, ..record::Meta::default() };
+    let meta = record::Meta { schema: record::SCHEMA, created: creation.now, keyring: FIRST_GENERATION, ..record::Meta::default() };
     let history = record::History {
         schema: record::SCHEMA,
         entries: vec![record::HistoryEntry {
