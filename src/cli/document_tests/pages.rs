@@ -62,7 +62,9 @@ fn every_proof_that_the_threat_model_names_is_a_test() {
         .map(|path| fs::read_to_string(path).unwrap())
         .collect();
     let model = SECURITY.split("\n## ").find(|section| section.starts_with("Threat model")).unwrap();
-    let is_sentence = |word: &&str| word.matches('_').count() >= 3 && word.chars().all(|c| c.is_ascii_lowercase() || c == '_' || c.is_ascii_digit());
+    let is_sentence = |word: &&str| {
+        word.matches('_').count() >= 3 && word.chars().all(|c| c.is_ascii_lowercase() || c == '_' || c.is_ascii_digit())
+    };
     let named: BTreeSet<&str> = model.split('`').skip(1).step_by(2).filter(is_sentence).collect();
     assert!(named.len() > 20, "{named:?}");
     for test in named {

@@ -99,11 +99,10 @@ pub fn open(seen: Seen, places: &Places, memory: &LockedMemory) -> Result<Opened
         mark::MarkError::Damaged { .. } => StartFailure::MarkUnusable { generation, source },
         mark::MarkError::File(error) => StartFailure::Store(error),
     })?;
-    let marked = mark_check::check(&places.mark, mark.as_ref(), &state, previous)?;
+    mark_check::check(&places.mark, mark.as_ref(), &state, previous)?;
     let loaded = load::open(authentic, memory)?;
     report_opened(&loaded.keyring, &chosen.source);
     let engine = Arc::new(Engine::new(loaded.keyring, Box::new(key::random), Box::new(key::now), facts));
-    engine.progress.marked(marked);
     // What an interrupted rewrite left goes only now: under another key, or beside a damaged store, it may be all there is.
     redb_adapter::discard_unfinished(&places.store).map_err(StartFailure::from)?;
     let store = RedbStore::open(&places.store).map_err(StartFailure::from)?;
