@@ -292,7 +292,9 @@ fn a_running_daemon_is_asked_and_no_file_is_needed() {
     let other_store = other.path("keyd.redb").display().to_string();
     let told = place.keyctl(&[store.as_slice(), &[&other_store]].concat()).expect(0);
     assert!(told.output.contains("the store's file"), "{}", told.output);
-    place.keyctl(&["check-key", "--socket", "keyd.sock", "--store", "keyd.redb", "--key-file", "master.key"]).expect(75);
+    place
+        .keyctl(&["check-key", "--socket", "keyd.sock", "--store", "keyd.redb", "--key-file", "master.key"])
+        .expect(75);
 
     drop(served);
     let gone = place.keyctl(&["check-key", "--socket", "admin.sock", "--key-file", "master.key"]).expect(69);
