@@ -18,6 +18,7 @@ use super::call::CallService;
 use super::connection::{self, Rules, Stop};
 use super::limits::Limits;
 use crate::sys::peer::{self, PeerCredentials};
+use crate::telemetry::events;
 
 const FIRST_BACKOFF: Duration = Duration::from_millis(50);
 const LONGEST_BACKOFF: Duration = Duration::from_secs(1);
@@ -175,8 +176,14 @@ where
         }
         let uid = peer.map(|peer| peer.uid);
         match full {
-            Full::Endpoint => warn!("connections are refused: the socket has as many as it may have"),
-            Full::User => warn!(uid, "connections are refused: this user has as many as one may have"),
+            Full::Endpoint => warn!(
+                event = events::CONNECTION_REFUSED,
+                "connections are refused: the socket has as many as it may have"
+            ),
+            Full::User => warn!(
+                event = events::CONNECTION_REFUSED,
+                uid, "connections are refused: this user has as many as one may have"
+            ),
         }
     }
 }

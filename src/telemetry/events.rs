@@ -53,7 +53,7 @@ events! {
     DAEMON_FAILED = "daemon.failed";
     /// The daemon ends: its keys are wiped.
     DAEMON_STOPPED = "daemon.stopped";
-    /// A connection was closed before it was served: over a limit, or without credentials.
+    /// A connection was closed before it was served: the socket, or its user, has as many as it may have.
     CONNECTION_REFUSED = "connection.refused";
     /// A call was answered with a refusal: its RPC, code and reason.
     CALL_REFUSED = "call.refused";

@@ -7,7 +7,20 @@
     clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    clippy::cast_sign_loss,
     reason = "a test that meets what it does not expect ends there"
 )]
 
+mod canary;
+mod crash;
+mod creation;
+mod harness;
+mod key_files;
 mod keyctl_offline;
+mod keys;
+mod mark;
+mod restore;
+mod salvage;
+mod smoke;

@@ -47,7 +47,7 @@ fn stores() -> Vec<(&'static str, Exit)> {
             start(StartFailure::StoreLost { store: path(), witness: path() }),
         ),
         ("a creation that was interrupted", start(StartFailure::CreationInterrupted { store: path() })),
-        ("a backup or file of rows that is missing", store(io(io::ErrorKind::NotFound))),
+        ("a backup or file of rows that is missing", store(StoreError::Missing { path: path() })),
         ("`init` or `restore` over a store that exists", start(StartFailure::Exists { path: path() })),
         (
             "a backup of the same generation holds other records",
@@ -94,10 +94,7 @@ fn keys() -> Vec<(&'static str, Exit)> {
             key(KeySourceError::Denied { place: place(), daemon_uid: 1, mend: String::new() }),
         ),
         ("a key file that holds no key", key(KeySourceError::NoKeyInside { place: place() })),
-        (
-            "a malformed master key",
-            start(StartFailure::MalformedKey { source_name: place(), problem: String::new() }),
-        ),
+        ("a malformed master key", start(StartFailure::MalformedKey { source_name: place(), problem: String::new() })),
         ("sources that hold different keys", start(disagree)),
         (
             "another master key than the store's",
