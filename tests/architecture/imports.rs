@@ -57,7 +57,9 @@ fn circles(edges: &BTreeMap<String, BTreeSet<String>>) -> Vec<Violation> {
         false
     };
     let rooms = edges.keys().filter(|room| reaches(room, room));
-    rooms.map(|room| Violation { path: format!("src/{room}"), line: 1, what: format!("{room} is in a circle of rooms") }).collect()
+    rooms
+        .map(|room| Violation { path: format!("src/{room}"), line: 1, what: format!("{room} is in a circle of rooms") })
+        .collect()
 }
 
 /// Every path of a file that begins at the crate, a parent or itself, from the crate's root on.
@@ -82,7 +84,7 @@ fn paths(source: &Source) -> Vec<(usize, Vec<String>)> {
                 }
                 depth -= 1;
             }
-            Some(Kind::Ident(name)) if at == 0 || source.kind(at - 1) != Some(&Kind::PathSep) => {
+            Some(Kind::Ident(name)) if source.begins_path(at) => {
                 let line = source.tokens[at].line;
                 let base = match name.as_str() {
                     "crate" | "servos_keyd" => Vec::new(),

@@ -70,8 +70,12 @@ fn at_each<'s>(source: &'s Source, holds: impl Fn(usize) -> bool + 's) -> impl I
 
 /// Three lines: what the file is, what it must never do, who calls it.
 fn header(source: &Source) -> Option<Violation> {
-    let lines: Vec<String> =
-        source.text.lines().map_while(|line| line.strip_prefix("//!")).map(|line| format!(" {} ", line.to_lowercase())).collect();
+    let lines: Vec<String> = source
+        .text
+        .lines()
+        .map_while(|line| line.strip_prefix("//!"))
+        .map(|line| format!(" {} ", line.to_lowercase()))
+        .collect();
     let words = lines.concat();
     let has = |ends: &[&str]| ends.iter().any(|word| words.contains(&format!(" {word} ")));
     let missing = if lines.iter().filter(|line| !line.trim().is_empty()).count() < 3 {
@@ -113,8 +117,12 @@ fn reasons_of_unsafe(source: &Source) -> Vec<Violation> {
     for (_, line) in blocks {
         let mut above = lines[..line - 1].iter().rev().peekable();
         // The statement that the block is part of may begin some lines above it.
-        while above.next_if(|line| !line.starts_with("//") && !line.ends_with([';', '{', '}']) && !line.is_empty()).is_some() {}
-        let reasons: Vec<&str> = above.take_while(|line| line.starts_with("//") || line.starts_with("#[")).copied().collect();
+        while above
+            .next_if(|line| !line.starts_with("//") && !line.ends_with([';', '{', '}']) && !line.is_empty())
+            .is_some()
+        {}
+        let reasons: Vec<&str> =
+            above.take_while(|line| line.starts_with("//") || line.starts_with("#[")).copied().collect();
         for word in ["JUSTIFICATION:", "SAFETY:"] {
             if !reasons.iter().any(|reason| reason.starts_with(&format!("// {word}"))) {
                 found.push(violation(source, line, format!("unsafe without `// {word}` above it")));
@@ -134,11 +142,16 @@ fn place_of_async(source: &Source, table: &Table) -> Vec<Violation> {
 
 fn names(source: &Source) -> Vec<Violation> {
     let is_empty = |name: &str| EMPTY_NAMES.contains(&name);
-    let mut found: Vec<Violation> = at_each(source, |at| {
-        source.ident(at) == Some("mod") && source.ident(at + 1).is_some_and(is_empty)
-    })
-    .map(|(at, line)| violation(source, line, format!("{} says nothing of what a module is", source.ident(at + 1).unwrap_or_default())))
-    .collect();
+    let mut found: Vec<Violation> =
+        at_each(source, |at| source.ident(at) == Some("mod") && source.ident(at + 1).is_some_and(is_empty))
+            .map(|(at, line)| {
+                violation(
+                    source,
+                    line,
+                    format!("{} says nothing of what a module is", source.ident(at + 1).unwrap_or_default()),
+                )
+            })
+            .collect();
     if let Some(name) = source.module.iter().find(|name| is_empty(name)) {
         found.push(violation(source, 1, format!("{name} says nothing of what a file is")));
     }
@@ -149,14 +162,17 @@ fn names(source: &Source) -> Vec<Violation> {
 fn getters(source: &Source) -> Vec<Violation> {
     let mut excused = BTreeSet::new();
     for (at, _) in at_each(source, |at| source.ident(at) == Some("impl")) {
-        let open = (at..source.tokens.len()).find(|at| matches!(source.kind(*at), Some(Kind::Open('{') | Kind::Mark(';'))));
+        let open =
+            (at..source.tokens.len()).find(|at| matches!(source.kind(*at), Some(Kind::Open('{') | Kind::Mark(';'))));
         let Some(open) = open.filter(|open| source.kind(*open) == Some(&Kind::Open('{'))) else { continue };
-        let of_a_trait = (at..open).any(|at| source.ident(at) == Some("for") && source.kind(at + 1) != Some(&Kind::Mark('<')));
+        let of_a_trait =
+            (at..open).any(|at| source.ident(at) == Some("for") && source.kind(at + 1) != Some(&Kind::Mark('<')));
         if of_a_trait {
             excused.extend(open..source.behind(open));
         }
     }
-    let is_getter = |at| source.ident(at) == Some("fn") && source.ident(at + 1).is_some_and(|name| name.starts_with("get_"));
+    let is_getter =
+        |at| source.ident(at) == Some("fn") && source.ident(at + 1).is_some_and(|name| name.starts_with("get_"));
     let found = at_each(source, is_getter).filter(|(at, _)| !excused.contains(at));
     found.map(|(_, line)| violation(source, line, "a function whose name begins with get_")).collect()
 }
@@ -168,18 +184,23 @@ fn place_of_redb(source: &Source) -> Vec<Violation> {
     }
     let is_crate = |at: usize| {
         source.ident(at) == Some("redb")
-            && (source.kind(at + 1) == Some(&Kind::PathSep) || at > 0 && matches!(source.ident(at - 1), Some("use" | "crate")))
-            && (at == 0 || source.kind(at - 1) != Some(&Kind::PathSep))
+            && (source.kind(at + 1) == Some(&Kind::PathSep)
+                || at > 0 && matches!(source.ident(at - 1), Some("use" | "crate")))
+            && source.begins_path(at)
     };
-    at_each(source, is_crate).map(|(_, line)| violation(source, line, "redb is named in store's adapter files alone")).collect()
+    at_each(source, is_crate)
+        .map(|(_, line)| violation(source, line, "redb is named in store's adapter files alone"))
+        .collect()
 }
 
 fn secrets(source: &Source) -> Vec<Violation> {
-    let names: Vec<&str> = SECRET_TYPES.iter().filter(|(path, _)| *path == source.path).map(|(_, name)| *name).collect();
+    let names: Vec<&str> =
+        SECRET_TYPES.iter().filter(|(path, _)| *path == source.path).map(|(_, name)| *name).collect();
     let mut found = Vec::new();
     for (at, line) in at_each(source, |at| source.ident(at) == Some("derive")) {
         let end = source.behind(at + 1);
-        let derived = (at + 1..end).find_map(|at| source.ident(at).filter(|name| matches!(*name, "Clone" | "Copy" | "Debug")));
+        let derived =
+            (at + 1..end).find_map(|at| source.ident(at).filter(|name| matches!(*name, "Clone" | "Copy" | "Debug")));
         // The item lies behind this attribute, others and its visibility.
         let item = (end..source.tokens.len()).find(|at| matches!(source.ident(*at), Some("struct" | "enum" | "union")));
         let name = item.and_then(|at| source.ident(at + 1)).unwrap_or_default();
@@ -187,7 +208,9 @@ fn secrets(source: &Source) -> Vec<Violation> {
             found.push(violation(source, line, format!("{name} holds a secret and derives {derived}")));
         }
     }
-    for (at, line) in at_each(source, |at| matches!(source.ident(at), Some("Clone" | "Copy")) && source.ident(at + 1) == Some("for")) {
+    for (at, line) in
+        at_each(source, |at| matches!(source.ident(at), Some("Clone" | "Copy")) && source.ident(at + 1) == Some("for"))
+    {
         if let Some(name) = source.ident(at + 2).filter(|name| names.contains(name)) {
             found.push(violation(source, line, format!("{name} holds a secret and can be cloned")));
         }
@@ -195,17 +218,29 @@ fn secrets(source: &Source) -> Vec<Violation> {
     found
 }
 
-/// An event is a constant of the list: one that is written out is in no list.
+/// Whatever is logged names its event, by a constant of the list: one that is written out is in no list.
 fn unnamed_events(source: &Source) -> Vec<Violation> {
-    let is_text = |at: usize| {
-        source.ident(at) == Some("event")
-            && source.kind(at + 1) == Some(&Kind::Mark('='))
-            && matches!(source.kind(at + 2), Some(Kind::Literal(_)))
+    let mut found = Vec::new();
+    let is_log = |at: usize| {
+        matches!(source.ident(at), Some("error" | "warn" | "info" | "debug" | "trace"))
+            && source.kind(at + 1) == Some(&Kind::Mark('!'))
+            && matches!(source.kind(at + 2), Some(Kind::Open(_)))
+            && !source.is_test_at(at)
     };
-    if source.is_test {
-        return Vec::new();
+    for (at, line) in at_each(source, is_log) {
+        let named = (at + 3..source.behind(at + 2))
+            .find(|at| source.ident(*at) == Some("event") && source.kind(at + 1) == Some(&Kind::Mark('=')));
+        let is_text = named.is_some_and(|at| matches!(source.kind(at + 2), Some(Kind::Literal(_))));
+        match named {
+            None => found.push(violation(source, line, "what is logged names no event of telemetry::events")),
+            Some(at) if is_text => {
+                let line = source.tokens[at].line;
+                found.push(violation(source, line, "an event that telemetry::events does not list"));
+            }
+            Some(_) => {}
+        }
     }
-    at_each(source, is_text).map(|(_, line)| violation(source, line, "an event that telemetry::events does not list")).collect()
+    found
 }
 
 fn unused_events(sources: &[Source]) -> Vec<Violation> {
@@ -217,11 +252,15 @@ fn unused_events(sources: &[Source]) -> Vec<Violation> {
     });
     let used: BTreeSet<&str> = sources
         .iter()
-        .filter(|source| source.path != EVENTS && !source.is_test)
-        .flat_map(|source| (0..source.tokens.len()).filter_map(|at| source.ident(at)))
+        .filter(|source| source.path != EVENTS)
+        .flat_map(|source| {
+            (0..source.tokens.len()).filter(|at| !source.is_test_at(*at)).filter_map(|at| source.ident(at))
+        })
         .collect();
     declared
         .filter(|(at, _)| !list.ident(*at).is_some_and(|name| used.contains(name)))
-        .map(|(at, line)| violation(list, line, format!("the event {} is never logged", list.ident(at).unwrap_or_default())))
+        .map(|(at, line)| {
+            violation(list, line, format!("the event {} is never logged", list.ident(at).unwrap_or_default()))
+        })
         .collect()
 }

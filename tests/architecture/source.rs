@@ -5,6 +5,7 @@
 
 use proc_macro2::{Delimiter, Spacing, TokenStream, TokenTree};
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 /// One token; delimiters are tokens of their own.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -39,8 +40,9 @@ pub struct Source {
     pub tokens: Vec<Token>,
     /// The module it is, from the crate's root.
     pub module: Vec<String>,
-    /// Whether it is compiled for tests alone.
-    pub is_test: bool,
+    /// Whether all of it is compiled for tests alone.
+    is_test: bool,
+    tests: Vec<Range<usize>>,
 }
 
 impl Source {
@@ -67,7 +69,10 @@ impl Source {
         let stream: TokenStream = text.parse().unwrap_or_else(|fault| panic!("{path}: {fault}"));
         let mut tokens = Vec::new();
         flatten(stream, &mut tokens);
-        Self { path: path.to_owned(), text: text.to_owned(), tokens, module: module_of(path), is_test: false }
+        let (path, module) = (path.to_owned(), module_of(path));
+        let mut source = Self { path, text: text.to_owned(), tokens, module, is_test: false, tests: Vec::new() };
+        source.mark_tests();
+        source
     }
 
     /// The room it is in.
@@ -104,9 +109,37 @@ impl Source {
         self.tokens.len()
     }
 
+    /// Whether a path begins at an index: no `::` stands before it, or one that begins a path from the list of crates.
+    pub fn begins_path(&self, at: usize) -> bool {
+        if at == 0 || self.kind(at - 1) != Some(&Kind::PathSep) {
+            return true;
+        }
+        match at.checked_sub(2).and_then(|before| self.kind(before)) {
+            Some(Kind::Ident(name)) => matches!(name.as_str(), "use" | "as" | "return" | "in" | "dyn" | "impl" | "mut"),
+            Some(Kind::Mark('>') | Kind::Close(_)) => false,
+            _ => true,
+        }
+    }
+
+    /// Whether the token at an index is compiled for tests alone.
+    pub fn is_test_at(&self, at: usize) -> bool {
+        self.is_test || self.tests.iter().any(|range| range.contains(&at))
+    }
+
+    /// Marks what lies inside `#[cfg(test)] mod name { .. }`.
+    fn mark_tests(&mut self) {
+        let opens = (0..self.tokens.len()).filter(|at| {
+            self.ident(*at) == Some("mod")
+                && self.kind(at + 2) == Some(&Kind::Open('{'))
+                && self.attributes_before(*at).1
+        });
+        self.tests = opens.map(|at| at..self.behind(at + 2)).collect();
+    }
+
     /// Whether a struct or enum of this name is declared here.
     pub fn declares(&self, name: &str) -> bool {
-        (0..self.tokens.len()).any(|at| matches!(self.ident(at), Some("struct" | "enum")) && self.ident(at + 1) == Some(name))
+        (0..self.tokens.len())
+            .any(|at| matches!(self.ident(at), Some("struct" | "enum")) && self.ident(at + 1) == Some(name))
     }
 
     /// The modules `mod name;` that it declares: file, module, and whether it is for tests alone.
@@ -136,7 +169,8 @@ impl Source {
 
     /// `#[path = ".."]` and `#[cfg(test)]` in front of an item.
     fn attributes_before(&self, item: usize) -> (Option<String>, bool) {
-        let begin = (0..item).rev().take_while(|at| !matches!(self.kind(*at), Some(Kind::Mark(';') | Kind::Close('{')))).last();
+        let begin =
+            (0..item).rev().take_while(|at| !matches!(self.kind(*at), Some(Kind::Mark(';') | Kind::Close('{')))).last();
         let (mut path, mut is_test) = (None, false);
         for at in begin.unwrap_or(item)..item {
             if let (Some("path"), Some(Kind::Mark('=')), Some(Kind::Literal(file))) =
