@@ -1,6 +1,7 @@
 //! The operator's binary: an allocator that wipes what it frees, and the command line.
 //!
-//! Must never hold logic. Called by operators and scripts.
+//! Must never hold logic: what it does is in `cli`.
+//! Called by operators and scripts.
 
 use servos_keyd::sys::allocator::ZeroizingAllocator;
 use std::process::ExitCode;

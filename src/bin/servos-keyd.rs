@@ -1,6 +1,7 @@
 //! The daemon's binary: an allocator that wipes what it frees, and the command line.
 //!
-//! Must never hold logic. Called by systemd, containers and operators.
+//! Must never hold logic: what it does is in `cli`.
+//! Called by systemd, containers and operators.
 
 use servos_keyd::sys::allocator::ZeroizingAllocator;
 use std::process::ExitCode;

@@ -83,7 +83,7 @@ where
     stopping.send_replace(Some(connection::later(Instant::now(), limits.drain)));
     // Every accept loop and every connection holds a receiver until it has ended.
     if tokio::time::timeout(limits.drain.saturating_add(DRAIN_MARGIN), stopping.closed()).await.is_err() {
-        warn!("connections left after the drain");
+        warn!(event = events::DRAIN_INCOMPLETE, "connections left after the drain");
     }
     Ok(Drained { calls_cut: calls_cut.load(Ordering::Acquire) })
 }
@@ -128,7 +128,7 @@ where
             }
             let (wait, first) = backoff.next();
             if first {
-                warn!(%error, "connections cannot be accepted");
+                warn!(event = events::ACCEPT_FAILED, %error, "connections cannot be accepted");
             }
             tokio::select! {
                 _told = stop.changed() => return,
@@ -151,7 +151,7 @@ where
             Ok(credentials) => Some(credentials),
             Err(error) => {
                 if self.strangers.begins(Instant::now()) {
-                    warn!(%error, "a peer is unknown: its calls are denied");
+                    warn!(event = events::PEER_UNKNOWN, %error, "a peer is unknown: its calls are denied");
                 }
                 None
             }
@@ -209,7 +209,7 @@ impl Backoff {
 
     fn reset(&mut self) {
         if self.last.take().is_some() {
-            info!("connections are accepted again");
+            info!(event = events::ACCEPT_RESUMED, "connections are accepted again");
         }
     }
 }

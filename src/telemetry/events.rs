@@ -55,6 +55,14 @@ events! {
     DAEMON_STOPPED = "daemon.stopped";
     /// A connection was closed before it was served: the socket, or its user, has as many as it may have.
     CONNECTION_REFUSED = "connection.refused";
+    /// The kernel does not say who a peer is: each of its calls is denied. Said once in a burst.
+    PEER_UNKNOWN = "connection.peer_unknown";
+    /// Connections cannot be accepted, for want of descriptors or memory. Said once until they can be again.
+    ACCEPT_FAILED = "socket.accept_failed";
+    /// Connections are accepted again.
+    ACCEPT_RESUMED = "socket.accept_resumed";
+    /// Connections were left when the time of the drain was over; they are cut.
+    DRAIN_INCOMPLETE = "daemon.drain_incomplete";
     /// A call was answered with a refusal: its RPC, code and reason.
     CALL_REFUSED = "call.refused";
     /// A call met a fault of the daemon or of what it stands on: its RPC, the fault's id and its chain.

@@ -136,7 +136,7 @@ impl Installation {
     }
 
     /// Writes the configuration and returns its path.
-    fn write_configuration(&self) -> PathBuf {
+    pub fn write_configuration(&self) -> PathBuf {
         let text = |path: PathBuf| format!("{:?}", path.to_str().unwrap());
         let file = match &self.key_file {
             KeyFile::Own => format!("file = {}\n", text(self.path("master.key"))),

@@ -13,7 +13,7 @@ pub use daemon::{Daemon, eventually, is_there};
 pub use files::{Files, snapshot_of_files};
 pub use installation::{Installation, KeyFile, beside};
 pub use records::fingerprint;
-pub use run::{Invocation, KEYD, Outcome};
+pub use run::{Invocation, KEYCTL, KEYD, Outcome};
 
 use servos_keyd::client::context::Context;
 use servos_keyd::client::key_name::KeyName;
