@@ -2,6 +2,7 @@
 # Must never touch a process that it did not start, nor let the caller's environment bring a key of its own.
 # Sourced by tests/clients/run and tests/story/run, after grpcurl.sh.
 # shellcheck shell=bash
+# shellcheck disable=SC2034  # what is set here is read by those who source it
 
 # A key in the caller's environment would be a second source, and another one than the test's.
 unset SERVOS_MASTER_KEY SERVOS_MASTER_KEY_FILE ACT_MASTER_KEY ACT_MASTER_KEY_FILE CREDENTIALS_DIRECTORY

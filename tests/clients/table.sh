@@ -2,7 +2,7 @@
 # Must never pass a case that it did not compare, nor stop at the first that fails.
 # Sourced by tests/clients/run, which sets VALUES, place and here.
 # shellcheck shell=bash
-# shellcheck disable=SC2154
+# shellcheck disable=SC2034,SC2154  # set here and read by grpcurl.sh; set by the runner and read here
 
 passed=0
 failed=0
@@ -43,7 +43,7 @@ run_table() {
 }
 
 new_case() {
-    case_name='' user='' proto='' request='' method='' expected_code='' expected_text=''
+    case_name='' user='' proto='' method='' expected_code='' expected_text=''
     never=false
     lets=() answers=() keeps=() prints=() hides=()
 }
