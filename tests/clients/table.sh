@@ -44,7 +44,7 @@ run_table() {
 
 new_case() {
     case_name='' user='' proto='' method='' expected_code='' expected_text=''
-    never=false
+    sends=one
     lets=() answers=() keeps=() prints=() hides=()
 }
 
@@ -56,7 +56,7 @@ take() {
         proto) proto=$rest ;;
         let) lets+=("$rest") ;;
         call | list | describe) method=$word\ $rest ;;
-        never) never=true ;;
+        never | nothing) sends=$word ;;
         error)
             expected_code=${rest%% *} expected_text=''
             [[ $rest != *' '* ]] || expected_text=${rest#* }
@@ -129,11 +129,11 @@ call_rpc() {
     local name=$1 body=$2 GRPCURL_AS=()
     shift 2
     [[ -z $user ]] || GRPCURL_AS=(setpriv --reuid "$user" --regid "$user" --clear-groups)
-    if $never; then
-        sleep 6 | grpcurl "$@" -d @ "$socket" "$name"
-    else
-        grpcurl "$@" -d @ "$socket" "$name" <<<"$body"
-    fi
+    case $sends in
+        one) grpcurl "$@" -d @ "$socket" "$name" <<<"$body" ;;
+        nothing) grpcurl "$@" -d @ "$socket" "$name" </dev/null ;;
+        never) sleep 6 | grpcurl "$@" -d @ "$socket" "$name" ;;
+    esac
 }
 
 # Puts the kept values in the places of their <names>.
