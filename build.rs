@@ -16,6 +16,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let services = protox::compile(SERVICES, ["proto"])?;
     // Reflection serves exactly the services; the store's records are nobody's business.
     std::fs::write(out.join("services.bin"), services.encode_to_vec())?;
+    // On the component socket it serves what is served there: not a word of KeyAdmin.
+    std::fs::write(out.join("key_service.bin"), protox::compile(&SERVICES[..1], ["proto"])?.encode_to_vec())?;
     tonic_prost_build::configure()
         // Messages carry plaintexts: none of them can be printed.
         .skip_debug(["."])

@@ -21,3 +21,7 @@ pub mod records {
 /// The encoded file descriptors of `servos.keyd.v1`, for reflection.
 #[cfg(feature = "daemon")]
 pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/services.bin"));
+
+/// The encoded file descriptors of `KeyService` alone, for reflection on the component socket.
+#[cfg(feature = "daemon")]
+pub const KEY_SERVICE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/key_service.bin"));
