@@ -22,4 +22,5 @@ mod keys;
 mod mark;
 mod restore;
 mod salvage;
+mod secrecy;
 mod smoke;

@@ -6,14 +6,16 @@
 mod daemon;
 mod files;
 mod installation;
+mod marker;
 mod records;
 mod run;
 
 pub use daemon::{Daemon, eventually, is_there};
 pub use files::{Files, snapshot_of_files};
 pub use installation::{Installation, KeyFile, beside};
+pub use marker::Marker;
 pub use records::fingerprint;
-pub use run::{Invocation, KEYD, Outcome};
+pub use run::{Invocation, KEYCTL, KEYD, Outcome};
 
 use servos_keyd::client::context::Context;
 use servos_keyd::client::key_name::KeyName;
