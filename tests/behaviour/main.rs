@@ -16,6 +16,7 @@
 mod canary;
 mod crash;
 mod creation;
+mod exit_codes;
 mod harness;
 mod key_files;
 mod keys;
