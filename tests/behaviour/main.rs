@@ -10,6 +10,7 @@
     clippy::cast_possible_truncation,
     clippy::cast_possible_wrap,
     clippy::cast_sign_loss,
+    clippy::print_stderr,
     reason = "a test that meets what it does not expect ends there"
 )]
 
