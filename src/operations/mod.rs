@@ -6,6 +6,7 @@
 pub mod accept;
 pub mod adopt_legacy_key;
 pub mod backup;
+pub mod check_key;
 pub mod create;
 pub mod create_key;
 pub mod decrypt;
@@ -26,6 +27,7 @@ pub mod load;
 pub mod mark_check;
 pub mod progress;
 pub mod promotion;
+mod recovery;
 pub mod reencrypt;
 pub mod refusal;
 pub mod requests;
