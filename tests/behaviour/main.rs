@@ -18,6 +18,7 @@ mod canary;
 mod crash;
 mod creation;
 mod exit_codes;
+mod faults;
 mod harness;
 mod key_files;
 mod keyctl_offline;
