@@ -150,7 +150,7 @@ fn a_socket_that_another_daemon_serves_is_not_taken() {
 #[test]
 fn a_socket_left_by_a_killed_daemon_is_replaced() {
     let installation = Installation::made();
-    installation.serve().kill();
+    assert_eq!(installation.serve().kill().signal, Some(9));
     assert_eq!(installation.sockets().len(), 2);
     let daemon = installation.serve();
     block_on(async { daemon.component().encrypt(&name("default"), b"x", &cell("1")).await.unwrap() });

@@ -206,8 +206,11 @@ fn nothing_is_made_without_a_key() {
     assert_eq!(installation.files(), before);
 }
 
-/// A key of `legacy.json`, and values under it: a good one of some length, and one that does not open.
-fn legacy_rows() -> ([u8; 32], Vec<(String, Vec<u8>)>, String) {
+/// A value as a database has it, with what it holds.
+type Row = (String, Vec<u8>);
+
+/// A key of `legacy.json`, every good value under it, and one that does not open.
+fn legacy_rows() -> ([u8; 32], Vec<Row>, String) {
     let text = include_str!("../vectors/legacy.json");
     let vectors: serde_json::Value = serde_json::from_str(text).unwrap();
     let rows = vectors["rows"].as_array().unwrap();

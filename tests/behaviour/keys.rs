@@ -32,7 +32,7 @@ fn credential(name: &'static str, bytes: impl Into<Vec<u8>>) -> Arrange {
         let _ = std::fs::create_dir(&directory);
         let path = directory.join(name);
         std::fs::write(&path, &bytes).unwrap();
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o440)).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o400)).unwrap();
         run.variable("CREDENTIALS_DIRECTORY", directory)
     })
 }

@@ -10,12 +10,15 @@
     clippy::cast_possible_truncation,
     clippy::cast_possible_wrap,
     clippy::cast_sign_loss,
+    clippy::print_stderr,
     reason = "a test that meets what it does not expect ends there"
 )]
 
 mod canary;
 mod crash;
 mod creation;
+mod exit_codes;
+mod faults;
 mod harness;
 mod key_files;
 mod keyctl_offline;
@@ -23,4 +26,5 @@ mod keys;
 mod mark;
 mod restore;
 mod salvage;
+mod secrecy;
 mod smoke;

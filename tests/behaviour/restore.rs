@@ -60,7 +60,7 @@ fn the_newest_backup_opens_everything_that_was_sealed() {
     installation.restore(&backup).expect(0).saying(&["9 keys", "servos-keyctl verify-canary"]);
     let state = installation.marked_state();
     assert_eq!((state.store_id, state.root_id), (last.store_id, last.root_id));
-    assert!(state.generation > last.generation && state.generation % GAP == 0, "{state:?}");
+    assert!(state.generation > last.generation && state.generation.is_multiple_of(GAP), "{state:?}");
     let daemon = installation.serve_for_admin();
     assert_all_open(&daemon, &values);
     // The generation of the canary is one that the backup does not have: something may be missing.

@@ -139,7 +139,8 @@ fn explain(console: &mut Console, error: &clap::Error) -> Result<(), Failure> {
         return console.write(text.as_bytes());
     }
     let text = text.trim_end();
-    if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+    // The second is what clap says where options were given, but no command.
+    if matches!(error.kind(), ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand | ErrorKind::MissingSubcommand) {
         console.hint(text);
         return Err(Failure::say(exit::USAGE, "no command was given"));
     }

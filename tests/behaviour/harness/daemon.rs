@@ -74,6 +74,11 @@ impl Daemon {
         AdminClient::new(&Client::new(&self.admin_socket).with_deadline(DEADLINE))
     }
 
+    /// A command of the tool, on the socket of operators.
+    pub fn keyctl(&self, arguments: &[&str]) -> Invocation {
+        Invocation::new(arguments.iter().copied()).variable("SERVOS_KEYD_SOCKET", &self.admin_socket)
+    }
+
     /// Everything it said so far.
     pub fn said(&self) -> String {
         Outcome::read(None, self.words.path()).said()

@@ -6,12 +6,14 @@
 mod daemon;
 mod files;
 mod installation;
+mod marker;
 mod records;
 mod run;
 
 pub use daemon::{Daemon, eventually, is_there};
 pub use files::{Files, snapshot_of_files};
 pub use installation::{Installation, KeyFile, beside};
+pub use marker::Marker;
 pub use records::fingerprint;
 pub use run::{Invocation, KEYCTL, KEYD, Outcome};
 

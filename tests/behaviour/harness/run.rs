@@ -86,6 +86,21 @@ pub fn wait(child: &mut Child, deadline: Duration) -> Option<ExitStatus> {
     }
 }
 
+/// What was said to the byte: what is no text too.
+#[derive(Clone)]
+pub struct Bytes {
+    /// Standard output.
+    pub stdout: Vec<u8>,
+    /// Standard error.
+    pub stderr: Vec<u8>,
+}
+
+impl std::fmt::Debug for Bytes {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} and {} bytes", self.stdout.len(), self.stderr.len())
+    }
+}
+
 /// How a run ended, and everything it said.
 #[derive(Clone, Debug)]
 pub struct Outcome {
@@ -99,18 +114,22 @@ pub struct Outcome {
     pub stdout: String,
     /// Standard error: errors and the log.
     pub stderr: String,
+    /// Both, to the byte.
+    pub bytes: Bytes,
 }
 
 impl Outcome {
     /// Reads what was said so far.
     pub fn read(status: Option<ExitStatus>, words: &Path) -> Self {
-        let text = |name: &str| String::from_utf8_lossy(&std::fs::read(words.join(name)).unwrap()).into_owned();
+        let read = |name: &str| std::fs::read(words.join(name)).unwrap();
+        let bytes = Bytes { stdout: read("stdout"), stderr: read("stderr") };
         Self {
             code: status.and_then(|status| status.code()),
             signal: status.and_then(|status| status.signal()),
             was_ready: false,
-            stdout: text("stdout"),
-            stderr: text("stderr"),
+            stdout: String::from_utf8_lossy(&bytes.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&bytes.stderr).into_owned(),
+            bytes,
         }
     }
 
