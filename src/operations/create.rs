@@ -15,7 +15,7 @@ use crate::custody::keys::{IdentityKey, LockedMemory, MasterKey, RootKey};
 use crate::custody::random::Random;
 use crate::custody::{record_seal, snapshot};
 use crate::store::backup_file;
-use crate::store::mark::{Mark, State};
+use crate::store::mark::{Mark, MarkError, State};
 use crate::store::port::{Batch, Snapshot};
 use crate::store::record;
 use std::collections::BTreeMap;
@@ -33,6 +33,9 @@ pub const FIRST_KEYS: [&str; 8] = [
     "storage-secrets",
     "backups",
 ];
+
+/// The generation that a store begins at.
+const FIRST_GENERATION: u64 = 1;
 
 /// What a creation is made with.
 pub struct Creation<'c> {
@@ -68,10 +71,15 @@ pub fn vacancy(places: &Places) -> Result<Vacancy, StartFailure> {
     if places.store.symlink_metadata().is_ok() {
         return Err(StartFailure::Exists { path: places.store.clone() });
     }
-    let mark = crate::store::mark::read(&places.mark)?;
+    let mark = match crate::store::mark::read(&places.mark) {
+        // It says nothing, but that there was a store.
+        Err(MarkError::Damaged { .. }) => return Err(lost(places, places.mark.clone())),
+        mark => mark?,
+    };
     let announced = match &mark {
         None => None,
-        Some(Mark { now: None, to_come: Some(state) }) => Some(*state),
+        // Only a creation announces this generation: a restore that broke off is begun again by `restore`.
+        Some(Mark { now: None, to_come: Some(state) }) if state.generation == FIRST_GENERATION => Some(*state),
         Some(_) => return Err(lost(places, places.mark.clone())),
     };
     let ours = announced.map(|state| own_backup(places, &state));
@@ -103,7 +111,7 @@ pub fn create(creation: &Creation<'_>) -> Result<StoreId, StartFailure> {
         install::remove_if_there(&own_backup(places, &state))?;
     }
     let (store_id, root, snapshot) = first_snapshot(creation)?;
-    let state = State { store_id: *store_id.as_bytes(), generation: 1, root_id: *root.id().as_bytes() };
+    let state = State { store_id: *store_id.as_bytes(), generation: FIRST_GENERATION, root_id: *root.id().as_bytes() };
     let backup = backup::of_snapshot(store_id, snapshot.clone(), creation.now);
     install::install(places, &snapshot, Mark { now: None, to_come: Some(state) }, Some(&backup))?;
     Ok(store_id)
@@ -128,9 +136,9 @@ fn first_snapshot(creation: &Creation<'_>) -> Result<(StoreId, RootKey, Snapshot
     let batch = Batch { puts: records.clone(), ..Batch::default() };
     let mut digests = BTreeMap::new();
     apply(&mut digests, &batch);
-    let mac = snapshot::mac(&root, &store_id, 1, &digests);
+    let mac = snapshot::mac(&root, &store_id, FIRST_GENERATION, &digests);
     records.insert(record::MAC.to_owned(), mac.to_vec());
-    Ok((store_id, root, Snapshot { generation: 1, records }))
+    Ok((store_id, root, Snapshot { generation: FIRST_GENERATION, records }))
 }
 
 type Records = Vec<(String, Vec<u8>)>;
@@ -151,7 +159,12 @@ fn trust_records(creation: &Creation<'_>, store_id: &StoreId, root: &RootKey) ->
         schema: record::SCHEMA,
         seals: vec![record_seal::seal_canary(creation.master, store_id, creation.random)?],
     };
-    let meta = record::Meta { schema: record::SCHEMA, created: creation.now, keyring: 1, ..record::Meta::default() };
+    let meta = record::Meta {
+        schema: record::SCHEMA,
+        created: creation.now,
+        keyring: FIRST_GENERATION,
+        ..record::Meta::default()
+    };
     let history = record::History {
         schema: record::SCHEMA,
         entries: vec![record::HistoryEntry {

@@ -26,7 +26,7 @@ pub struct Position {
 
 /// Which keys to list.
 pub struct Request {
-    /// Only this one.
+    /// Only this one; with `include_deleted`, every key that ever had the name.
     pub key: Option<KeyName>,
     /// Versions and keys in the answer, 1 to [`MAX_PAGE`].
     pub page_size: usize,
@@ -47,7 +47,7 @@ pub struct Row {
 /// Lists one page; the position says where the next begins.
 ///
 /// # Errors
-/// [`Refusal::NoSuchKey`] if the one key that was asked for does not exist.
+/// [`Refusal::NoSuchKey`] if no key that may be listed has the name that was asked for.
 pub fn list_keys(
     _permit: &Permit<ListKeys>,
     engine: &Engine,
@@ -55,6 +55,13 @@ pub fn list_keys(
 ) -> Result<(Vec<Row>, Option<Position>), Refusal> {
     let keyring = engine.keyring();
     let mut keys: Vec<&Arc<DataKey>> = match &request.key {
+        Some(name) if request.include_deleted => {
+            let named: Vec<_> = keyring.keys.values().filter(|key| key.name == *name).collect();
+            if named.is_empty() {
+                return Err(Refusal::NoSuchKey);
+            }
+            named
+        }
         Some(name) => vec![keyring.key(name)?],
         None => keyring.keys.values().filter(|key| request.include_deleted || !key.is_deleted()).collect(),
     };
@@ -125,5 +132,69 @@ impl Position {
             id: id.and_then(|id| id.parse().ok()).ok_or_else(invalid)?,
             after: after.and_then(|after| after.parse().ok()).ok_or_else(invalid)?,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::auth::peer::{Peer, PeerCredentials, Socket};
+    use crate::auth::policy::Policy;
+    use crate::custody::id::{Fingerprint, StoreId};
+    use crate::custody::keys::{IdentityKey, LockedMemory};
+    use crate::operations::engine::Facts;
+    use crate::operations::keyring::{Keyring, MasterKeyFacts};
+    use std::collections::{BTreeMap, HashMap};
+
+    fn fill(bytes: &mut [u8]) -> Result<(), crate::custody::random::RandomUnavailable> {
+        bytes.fill(7);
+        Ok(())
+    }
+
+    fn key(id: u8, name: &str, deleted: i64) -> DataKey {
+        let name = KeyName::parse(name).unwrap();
+        let id = KeyId::from_bytes([id; 8]);
+        DataKey { id, name, created: 1, primary: 0, promoting: 0, deleted, versions: BTreeMap::new() }
+    }
+
+    fn engine(keys: Vec<DataKey>) -> Engine {
+        let memory = LockedMemory::new().unwrap();
+        let fingerprint = Fingerprint::from_bytes([1; 8]);
+        let mut keyring = Keyring {
+            store_id: StoreId::from_bytes([1; 16]),
+            generation: 1,
+            keyring: 1,
+            rotations: 0,
+            created: 1,
+            gaps: Vec::new(),
+            master: MasterKeyFacts { fingerprint, since: 1, shared: false },
+            keys: HashMap::new(),
+            names: BTreeMap::new(),
+            versions: HashMap::new(),
+            legacy: Vec::new(),
+            identity: Arc::new(IdentityKey::generate(&memory, &fill).unwrap()),
+        };
+        keys.into_iter().for_each(|key| keyring.replace_key(key));
+        Engine::new(keyring, Box::new(fill), Box::new(|| 1), Facts::default())
+    }
+
+    fn listed(engine: &Engine, name: &str, include_deleted: bool) -> Option<Vec<u8>> {
+        let root = Peer { credentials: PeerCredentials { uid: 0, gid: 0, pid: 1 }, socket: Socket::Admin };
+        let policy = Policy::new(0);
+        let permit = policy.admit::<ListKeys>(root).unwrap().permit();
+        let key = KeyName::parse(name).ok();
+        let request = Request { key, page_size: 10, from: None, include_deleted };
+        let (rows, _) = list_keys(&permit, engine, &request).ok()?;
+        Some(rows.iter().map(|row| row.key.id.as_bytes()[0]).collect())
+    }
+
+    #[test]
+    fn a_name_lists_its_tombstones_only_where_deleted_keys_are_asked_for() {
+        let engine = engine(vec![key(1, "gone", 5), key(2, "back", 5), key(3, "back", 0), key(4, "other", 0)]);
+        assert_eq!(listed(&engine, "gone", false), None);
+        assert_eq!(listed(&engine, "gone", true), Some(vec![1]));
+        assert_eq!(listed(&engine, "back", false), Some(vec![3]));
+        assert_eq!(listed(&engine, "back", true), Some(vec![2, 3]));
+        assert_eq!(listed(&engine, "never", true), None);
     }
 }

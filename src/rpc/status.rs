@@ -4,13 +4,21 @@
 //! Called by `answer`.
 
 use crate::operations::refusal::{Refusal, StoreTrouble};
-use tonic::Code;
+use tonic::{Code, Status};
 
 /// The text for every value that did not open, whatever the cause.
 pub const REJECTED: &str = "ciphertext rejected";
 
 /// The text for a peer that the kernel did not name.
 pub const UNAUTHENTICATED: &str = "the kernel did not tell who is calling";
+
+/// The status of a call that a panic ended, with the id that joins it to the log.
+#[must_use]
+pub fn broken() -> (String, Status) {
+    let id = uuid::Uuid::new_v4().simple().to_string();
+    let status = Status::internal(format!("internal error {id}: see the daemon's log"));
+    (id, status)
+}
 
 /// The code and text that a caller gets.
 #[must_use]
@@ -52,9 +60,11 @@ fn store(trouble: StoreTrouble) -> (Code, String) {
     match trouble {
         StoreTrouble::Conflict => (Code::Aborted, "the store changed under the call: try again".to_owned()),
         StoreTrouble::Damaged => (Code::DataLoss, "the store is damaged: see the daemon's log".to_owned()),
-        StoreTrouble::Full => (Code::Unavailable, "no space is left for the store: nothing was changed".to_owned()),
+        StoreTrouble::Full => {
+            (Code::Unavailable, "no space is left for the store: make room, then repeat the call".to_owned())
+        }
         StoreTrouble::Unavailable => {
-            (Code::Unavailable, "the store cannot be used now: nothing was changed, see the daemon's log".to_owned())
+            (Code::Unavailable, "the store cannot be used now: see the daemon's log, then repeat the call".to_owned())
         }
     }
 }

@@ -19,6 +19,8 @@ use tonic::body::Body;
 use tonic::codegen::Service;
 use tracing::error;
 
+use crate::telemetry::events;
+
 use super::activity::Call;
 use super::body::Answer;
 use super::deadline::time_allowed;
@@ -89,10 +91,7 @@ async fn respond<S: CallService>(mut service: S, request: Request<Incoming>, lim
     match tokio::time::timeout(allowed, handled).await {
         Ok(Ok(Ok(response))) => response,
         Ok(Ok(Err(never))) => match never {},
-        Ok(Err(_payload)) => {
-            error!("a call panicked");
-            panicked().into_http()
-        }
+        Ok(Err(_payload)) => panicked().into_http(),
         Err(_elapsed) => deadline_passed().into_http(),
     }
 }
@@ -112,9 +111,11 @@ fn deadline_passed() -> Status {
     Status::deadline_exceeded("deadline passed")
 }
 
-/// The status of a call whose handler, or whose stream of answers, panicked.
+/// The status of a call whose service, or whose stream of answers, panicked: the id joins it to the log.
 pub(super) fn panicked() -> Status {
-    Status::internal("internal error")
+    let (id, status) = crate::rpc::status::broken();
+    error!(event = events::CALL_FAILED, id, "a call broke off: this is a bug");
+    status
 }
 
 #[cfg(test)]
