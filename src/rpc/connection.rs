@@ -13,7 +13,7 @@ use crate::proto::v1::key_service_server::KeyServiceServer;
 use std::convert::Infallible;
 use std::future::{Ready, ready};
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use tonic::Status;
 use tonic::body::Body;
@@ -37,26 +37,29 @@ pub struct Services {
 }
 
 /// Reflection in both versions: grpcurl 1.8 and Python's grpcio-reflection speak the older.
+///
+/// Each is made when it is first asked for: the decoded descriptors are larger than all keys together, and components
+/// never ask.
 struct Reflection {
-    v1: BoxedService,
-    v1alpha: BoxedService,
+    administers: bool,
+    v1: OnceLock<Result<BoxedService, BadDescriptors>>,
+    v1alpha: OnceLock<Result<BoxedService, BadDescriptors>>,
 }
 
 type BoxedService = Box<dyn Fn(http::Request<hyper::body::Incoming>) -> BoxFuture + Send + Sync>;
+type BadDescriptors = tonic_reflection::server::Error;
 
 impl Services {
     /// What a socket serves: `KeyAdmin` only where a handler for it is given.
-    ///
-    /// # Errors
-    /// What is wrong with the compiled descriptors; a test holds that nothing is.
+    #[must_use]
     pub fn new(
         socket: Socket,
         key_service: KeyServiceHandler,
         key_admin: Option<KeyAdminHandler>,
         health: HealthService,
-    ) -> Result<Self, tonic_reflection::server::Error> {
+    ) -> Self {
         let administers = key_admin.is_some();
-        Ok(Self {
+        Self {
             socket,
             key_service: KeyServiceServer::new(key_service)
                 .max_decoding_message_size(MAX_MESSAGE_BYTES)
@@ -67,25 +70,38 @@ impl Services {
                     .max_encoding_message_size(MAX_MESSAGE_BYTES)
             }),
             health: HealthServer::new(health),
-            reflection: Reflection::new(administers)?,
-        })
+            reflection: Reflection { administers, v1: OnceLock::new(), v1alpha: OnceLock::new() },
+        }
     }
 }
 
 impl Reflection {
-    fn new(administers: bool) -> Result<Self, tonic_reflection::server::Error> {
+    fn v1(&self, request: http::Request<hyper::body::Incoming>) -> BoxFuture {
+        ask(self.v1.get_or_init(|| Ok(boxed(self.builder().build_v1()?))), request)
+    }
+
+    fn v1alpha(&self, request: http::Request<hyper::body::Incoming>) -> BoxFuture {
+        ask(self.v1alpha.get_or_init(|| Ok(boxed(self.builder().build_v1alpha()?))), request)
+    }
+
+    fn builder(&self) -> tonic_reflection::server::Builder<'static> {
         // Naming the services only shortens the list: a symbol is found in whatever is registered.
         let schema =
-            if administers { crate::proto::FILE_DESCRIPTOR_SET } else { crate::proto::KEY_SERVICE_DESCRIPTOR_SET };
-        let builder = || {
-            let builder = tonic_reflection::server::Builder::configure()
-                .register_encoded_file_descriptor_set(schema)
-                .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-                .with_service_name("servos.keyd.v1.KeyService")
-                .with_service_name("grpc.health.v1.Health");
-            if administers { builder.with_service_name("servos.keyd.v1.KeyAdmin") } else { builder }
-        };
-        Ok(Self { v1: boxed(builder().build_v1()?), v1alpha: boxed(builder().build_v1alpha()?) })
+            if self.administers { crate::proto::FILE_DESCRIPTOR_SET } else { crate::proto::KEY_SERVICE_DESCRIPTOR_SET };
+        let builder = tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(schema)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+            .with_service_name("servos.keyd.v1.KeyService")
+            .with_service_name("grpc.health.v1.Health");
+        if self.administers { builder.with_service_name("servos.keyd.v1.KeyAdmin") } else { builder }
+    }
+}
+
+/// A test holds that nothing is wrong with the compiled descriptors.
+fn ask(service: &Result<BoxedService, BadDescriptors>, request: http::Request<hyper::body::Incoming>) -> BoxFuture {
+    match service {
+        Ok(service) => service(request),
+        Err(_) => Box::pin(refuse(Status::internal("the descriptors are malformed"))),
     }
 }
 
@@ -126,8 +142,8 @@ impl Connection {
                 None => Box::pin(refuse(Status::unimplemented("KeyAdmin is served on the admin socket"))),
             },
             "grpc.health.v1.Health" => self.services.health.clone().call(request),
-            "grpc.reflection.v1.ServerReflection" => (self.services.reflection.v1)(request),
-            "grpc.reflection.v1alpha.ServerReflection" => (self.services.reflection.v1alpha)(request),
+            "grpc.reflection.v1.ServerReflection" => self.services.reflection.v1(request),
+            "grpc.reflection.v1alpha.ServerReflection" => self.services.reflection.v1alpha(request),
             _ => Box::pin(refuse(Status::unimplemented("unknown service"))),
         }
     }
@@ -164,5 +180,19 @@ impl Service<http::Request<hyper::body::Incoming>> for Connection {
         request.extensions_mut().insert(peer);
         let answer = self.route(request);
         Box::pin(async move { answer.await.map(blame_the_caller) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_compiled_descriptors_give_reflection_in_both_versions() {
+        for administers in [false, true] {
+            let reflection = Reflection { administers, v1: OnceLock::new(), v1alpha: OnceLock::new() };
+            assert!(reflection.builder().build_v1().is_ok());
+            assert!(reflection.builder().build_v1alpha().is_ok());
+        }
     }
 }

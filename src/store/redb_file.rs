@@ -18,8 +18,9 @@ const GENERATION: TableDefinition<&str, u64> = TableDefinition::new("generation"
 /// The one key of [`GENERATION`].
 const CURRENT: &str = "current";
 
-/// redb's own default is 1 GiB; a whole store of ours is a few MiB.
-const CACHE_BYTES: usize = 2 << 20;
+/// redb's own default is 1 GiB, a whole store of ours less than 1 MiB. What is read is read once and copied, so pages
+/// that redb kept would be resident for nothing; the kernel keeps them anyway.
+const CACHE_BYTES: usize = 256 << 10;
 
 /// The first bytes of every redb file. Source: redb's design document, "Super-header".
 const MAGIC: [u8; 9] = *b"redb\x1a\x0a\xa9\x0d\x0a";

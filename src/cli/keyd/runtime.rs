@@ -104,7 +104,7 @@ impl Shell {
         let mut endpoints = Vec::new();
         for Listening { socket, listener, file } in sockets {
             files.extend(file);
-            let services = Arc::new(self.services(socket, &health)?);
+            let services = Arc::new(self.services(socket, &health));
             let connection = move |credentials| Connection::new(Arc::clone(&services), credentials);
             endpoints.push(Endpoint { listener, connection });
         }
@@ -126,13 +126,12 @@ impl Shell {
         Ok(drained.calls_cut)
     }
 
-    fn services(&self, socket: Socket, health: &HealthReporter) -> Result<Services, Failure> {
+    fn services(&self, socket: Socket, health: &HealthReporter) -> Services {
         let (policy, engine, writer) = (Arc::clone(&self.policy), Arc::clone(&self.engine), self.writer.clone());
         let service = KeyServiceHandler { policy, engine, writer };
         let (policy, engine, writer) = (Arc::clone(&self.policy), Arc::clone(&self.engine), self.writer.clone());
         let admin = (socket != Socket::Component).then_some(KeyAdminHandler { policy, engine, writer });
         Services::new(socket, service, admin, HealthService::from_health_reporter(health.clone()))
-            .map_err(|error| Failure::new(exit::BUG, &error))
     }
 
     /// Hands the writer what broke off before the start.

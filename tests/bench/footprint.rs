@@ -1,0 +1,109 @@
+//! The daemon's footprint: memory, start, processor time for each call beside a bare tonic echo. `tests/bench/run`.
+//!
+//! Must never use the daemon's allocator: the echo, which is this program too, stands for tonic as it comes.
+//! Called by people; nothing fails by its numbers, since machines differ and ratios swing.
+//!
+//! What the rows say:
+//! - *resident, idle*: `VmRSS` of the daemon a second after its first answer, on the store of a new installation and on
+//!   one with 1,000 versions. Bound: 8 MiB.
+//! - *resident, 30 s after the load*: the same 30 s after the last of 200,000 Encrypt calls. Bound: 14 MiB.
+//! - *start to first answer*: from the start of the process to the first answered Encrypt, on an existing, cleanly
+//!   closed store with 1,000 versions: of 8 keys, and of 1,000 keys (each key in use is tested at a start). Bound: 40 ms.
+//! - *CPU for each Encrypt*: processor time of the server's threads, 1 KiB, 64 calls in flight over 8 connections.
+//!   Rounds of daemon and echo follow each other; the ratio is that of each pair. Bound: a median of 1.35.
+//! - *calls a second, latency*: the same rounds as the client sees them; client and server share the machine.
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "it prints its results")]
+#![allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, reason = "results are rounded for people")]
+
+mod echo;
+mod installation;
+mod load;
+mod measure;
+mod process;
+mod server;
+mod table;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// What can go wrong ends the benchmark.
+pub type Outcome<T> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
+
+/// How much is measured.
+pub struct Settings {
+    /// The daemon's binary.
+    pub daemon: PathBuf,
+    /// Versions in the large stores.
+    pub versions: usize,
+    /// Starts for each store.
+    pub starts: usize,
+    /// Calls of the load that memory is measured after.
+    pub load_calls: usize,
+    /// Seconds from that load to the measurement.
+    pub rest_seconds: u64,
+    /// Pairs of rounds of daemon and echo.
+    pub rounds: usize,
+    /// Calls of a round.
+    pub round_calls: usize,
+    /// Measure only these: `memory`, `start`, `cpu`.
+    pub only: Vec<String>,
+}
+
+const HELP: &str = "tests/bench/run [memory] [start] [cpu] [--versions N] [--starts N] [--load-calls N] [--rest SECONDS] \
+     [--rounds N] [--round-calls N] [--daemon FILE]";
+
+fn main() -> ExitCode {
+    let mut arguments = std::env::args_os().skip(1).peekable();
+    if arguments.next_if(|first| first == "--echo").is_some() {
+        return end(echo::serve(&PathBuf::from(arguments.next().unwrap_or_default())));
+    }
+    let arguments: Option<Vec<String>> = arguments.map(|argument| argument.into_string().ok()).collect();
+    match arguments.and_then(|arguments| settings(&arguments)) {
+        None => {
+            println!("{HELP}");
+            ExitCode::SUCCESS
+        }
+        Some(settings) => end(measure::all(&settings)),
+    }
+}
+
+fn end(outcome: Outcome<()>) -> ExitCode {
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("footprint: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// `None` asks for help. Without `--bench`, which cargo gives to benchmarks that are to run, nothing is measured.
+fn settings(arguments: &[String]) -> Option<Settings> {
+    let mut settings = Settings {
+        daemon: PathBuf::from(env!("CARGO_BIN_EXE_servos-keyd")),
+        versions: 1_000,
+        starts: 15,
+        load_calls: 200_000,
+        rest_seconds: 30,
+        rounds: 7,
+        round_calls: 100_000,
+        only: Vec::new(),
+    };
+    let mut asked = false;
+    let mut arguments = arguments.iter();
+    while let Some(argument) = arguments.next() {
+        match argument.as_str() {
+            "--bench" => asked = true,
+            "--daemon" => settings.daemon = arguments.next()?.into(),
+            "--versions" => settings.versions = arguments.next()?.parse().ok()?,
+            "--starts" => settings.starts = arguments.next()?.parse().ok()?,
+            "--load-calls" => settings.load_calls = arguments.next()?.parse().ok()?,
+            "--rest" => settings.rest_seconds = arguments.next()?.parse().ok()?,
+            "--rounds" => settings.rounds = arguments.next()?.parse().ok()?,
+            "--round-calls" => settings.round_calls = arguments.next()?.parse().ok()?,
+            "memory" | "start" | "cpu" => settings.only.push(argument.clone()),
+            _ => return None,
+        }
+    }
+    asked.then_some(settings)
+}
