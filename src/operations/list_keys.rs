@@ -127,3 +127,7 @@ impl Position {
         })
     }
 }
+
+#[cfg(test)]
+#[path = "list_keys_tests.rs"]
+mod tests;
