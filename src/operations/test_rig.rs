@@ -257,3 +257,13 @@ pub(super) fn picture(keyring: &Keyring) -> Vec<String> {
     lines
 }
 
+
+/// A legacy value as ServOS made it before servos-keyd: under a raw key, with a nonce of the test's choice.
+pub(super) fn legacy_value(key_hex: &str, nonce: [u8; 12], plaintext: &[u8]) -> Vec<u8> {
+    use ring::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
+    let key = base16ct::lower::decode_vec(key_hex).unwrap();
+    let key = LessSafeKey::new(UnboundKey::new(&AES_256_GCM, &key).unwrap());
+    let mut value = plaintext.to_vec();
+    key.seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), Aad::empty(), &mut value).unwrap();
+    [nonce.as_slice(), &value].concat()
+}
