@@ -155,7 +155,12 @@ fn trust_records(creation: &Creation<'_>, store_id: &StoreId, root: &RootKey) ->
         schema: record::SCHEMA,
         seals: vec![record_seal::seal_canary(creation.master, store_id, creation.random)?],
     };
-    let meta = record::Meta { schema: record::SCHEMA, created: creation.now, keyring: FIRST_GENERATION, ..record::Meta::default() };
+    let meta = record::Meta {
+        schema: record::SCHEMA,
+        created: creation.now,
+        keyring: FIRST_GENERATION,
+        ..record::Meta::default()
+    };
     let history = record::History {
         schema: record::SCHEMA,
         entries: vec![record::HistoryEntry {

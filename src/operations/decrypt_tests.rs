@@ -174,7 +174,11 @@ fn values(rig: &mut Rig) -> Vec<Value> {
         value[20] ^= 1;
         value
     });
-    add("a legacy value of another key", Kind::Unmarked, legacy_value(&MASTER_KEY.replace('8', "9"), [0x90; 12], b"secret"));
+    add(
+        "a legacy value of another key",
+        Kind::Unmarked,
+        legacy_value(&MASTER_KEY.replace('8', "9"), [0x90; 12], b"secret"),
+    );
     let mut add = |what, kind, bytes: Vec<u8>| values.push(Value { what, kind, bytes, legacy: true });
     add("legacy", Kind::Unmarked, legacy(b"", b"secret"));
     add("legacy that begins with the magic", Kind::Truncated, legacy(b"SKD1", b"secret"));

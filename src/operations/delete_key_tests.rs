@@ -5,12 +5,12 @@
 
 use super::disable_versions;
 use crate::operations::fake_store::{Fault, locked, unavailable};
+use crate::operations::key_records;
 use crate::operations::keyring::VersionState;
 use crate::operations::ledger::Change;
 use crate::operations::promotion::deleted;
 use crate::operations::refusal::Refusal;
 use crate::operations::test_rig::{Rig, id, name};
-use crate::operations::key_records;
 use crate::store::port::MAX_BATCH_RECORDS;
 use crate::store::record;
 use std::sync::Arc;

@@ -44,7 +44,14 @@ fn adopted_keys_are_held_newest_first_and_once_each() {
 #[test]
 fn a_malformed_key_is_refused_without_a_byte_of_it() {
     let mut rig = Rig::new();
-    for bad in ["", "abc", &FORMER[0][1..], &"0".repeat(64), &format!("{}g", &FORMER[0][1..]), "passwordpasswordpasswordpassword"] {
+    for bad in [
+        "",
+        "abc",
+        &FORMER[0][1..],
+        &"0".repeat(64),
+        &format!("{}g", &FORMER[0][1..]),
+        "passwordpasswordpasswordpassword",
+    ] {
         let refusal = adopt(&mut rig, bad, id(1)).unwrap_err();
         assert!(matches!(refusal, Refusal::Invalid { field: "legacy_key", .. }), "{refusal:?}");
         assert!(bad.len() < 8 || !refusal.to_string().contains(&bad[..8]), "{refusal}");

@@ -80,9 +80,7 @@ impl Ledger {
         let old: Vec<String> = self
             .requests
             .iter()
-            .filter(|(id, request)| {
-                is_old(request, now) && change.request.as_ref().is_none_or(|(kept, _)| kept != *id)
-            })
+            .filter(|(id, request)| is_old(request, now) && change.request.as_ref().is_none_or(|(kept, _)| kept != *id))
             .map(|(id, _)| id.clone())
             .take(FORGOTTEN_AT_ONCE.min(room))
             .collect();

@@ -181,8 +181,7 @@ impl Rig {
     }
 
     pub(super) fn decrypt(&self, ciphertext: &[u8]) -> Result<Opened, Refusal> {
-        let request =
-            decrypt::Request { expected_key: None, ciphertext, context: &context("1"), allow_legacy: false };
+        let request = decrypt::Request { expected_key: None, ciphertext, context: &context("1"), allow_legacy: false };
         decrypt::decrypt(&self.admit(), &self.engine, &request)
     }
 
@@ -256,7 +255,6 @@ pub(super) fn picture(keyring: &Keyring) -> Vec<String> {
     lines.sort();
     lines
 }
-
 
 /// A legacy value as ServOS made it before servos-keyd: under a raw key, with a nonce of the test's choice.
 pub(super) fn legacy_value(key_hex: &str, nonce: [u8; 12], plaintext: &[u8]) -> Vec<u8> {
