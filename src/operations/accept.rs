@@ -29,14 +29,16 @@ pub fn accept(
     }
     // A damaged mark says nothing; what it had seen is lost, and the gap covers 2^32 generations of it.
     let mark = mark::read(&places.mark).ok().flatten();
+    let seen = mark.and_then(|mark| mark.now);
     let next = mark_check::beyond(generation, mark.as_ref());
     let to_come = mark::State { generation: next, ..state };
     let Authentic { snapshot, root, store_id, mut digests, .. } = authentic;
     let mut batch = gap_batch(&snapshot, next)?;
     apply(&mut digests, &batch);
     batch.puts.insert(record::MAC.to_owned(), snapshot::mac(&root, &store_id, next, &digests).to_vec());
-    // Until the commit is made the mark refuses the store as it did: a start must not take it without the gap.
-    mark::write(&places.mark, &Mark { now: mark.and_then(|mark| mark.now), to_come: Some(to_come) })?;
+    // Until the commit the store is refused as it was before: served without its gap, it would give out generations that
+    // were seen. Without a mark to keep, one that is far ahead does that.
+    mark::write(&places.mark, &Mark { now: seen.or(Some(to_come)), to_come: Some(to_come) })?;
     store.commit(generation, next, &batch)?;
     mark::write(&places.mark, &Mark { now: Some(to_come), to_come: None })?;
     Ok(next)

@@ -15,7 +15,7 @@ use crate::custody::keys::{IdentityKey, LockedMemory, MasterKey, RootKey};
 use crate::custody::random::Random;
 use crate::custody::{record_seal, snapshot};
 use crate::store::backup_file;
-use crate::store::mark::{Mark, State};
+use crate::store::mark::{Mark, MarkError, State};
 use crate::store::port::{Batch, Snapshot};
 use crate::store::record;
 use std::collections::BTreeMap;
@@ -34,7 +34,7 @@ pub const FIRST_KEYS: [&str; 8] = [
     "backups",
 ];
 
-/// The generation that a new store has.
+/// The generation that a store begins at.
 const FIRST_GENERATION: u64 = 1;
 
 /// What a creation is made with.
@@ -71,10 +71,14 @@ pub fn vacancy(places: &Places) -> Result<Vacancy, StartFailure> {
     if places.store.symlink_metadata().is_ok() {
         return Err(StartFailure::Exists { path: places.store.clone() });
     }
-    let mark = crate::store::mark::read(&places.mark)?;
+    let mark = match crate::store::mark::read(&places.mark) {
+        // It says nothing, but that there was a store.
+        Err(MarkError::Damaged { .. }) => return Err(lost(places, places.mark.clone())),
+        mark => mark?,
+    };
     let announced = match &mark {
         None => None,
-        // Only a creation begins at the first generation; an acceptance without a mark announces a later one.
+        // Only a creation announces this generation: a restore that broke off is begun again by `restore`.
         Some(Mark { now: None, to_come: Some(state) }) if state.generation == FIRST_GENERATION => Some(*state),
         Some(_) => return Err(lost(places, places.mark.clone())),
     };

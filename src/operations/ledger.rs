@@ -233,6 +233,14 @@ impl Ledger {
         self.engine.publish(keyring);
     }
 
+    /// Says the last word of a creation, restore or acceptance that broke off before it, and of a commit whose mark is
+    /// behind: a mark that goes on announcing a store would pass for one that was never made, once the store is lost.
+    pub fn complete_mark(&self, seen: Option<&Mark>) {
+        if seen != Some(&Mark { now: Some(self.state()), to_come: None }) {
+            self.write_mark();
+        }
+    }
+
     /// Brings the mark up to the store. A failure costs protection against an older file, not the call.
     pub(super) fn write_mark(&self) {
         let mark = Mark { now: Some(self.state()), to_come: None };

@@ -11,7 +11,7 @@ use crate::custody::id::StoreId;
 use crate::custody::keys::{LockedMemory, MasterKey};
 use crate::custody::snapshot;
 use crate::store::backup_file;
-use crate::store::mark::{self, Mark};
+use crate::store::mark::{self, Mark, MarkError};
 use crate::store::port::{Batch, Snapshot};
 use crate::store::record;
 use std::path::Path;
@@ -56,7 +56,11 @@ pub fn restore(
     if *authentic.store_id.as_bytes() != backup_id {
         return Err(load::damaged("the backup's header names another store than its records"));
     }
-    let mark = mark::read(&places.mark)?;
+    let mark = match mark::read(&places.mark) {
+        // It says nothing; the gap covers 2^32 generations of what it had seen.
+        Err(MarkError::Damaged { .. }) => None,
+        mark => mark?,
+    };
     if mark.is_some_and(|mark| mark.now.iter().any(|state| state.store_id != backup_id)) {
         return Err(StartFailure::Exists { path: places.mark.clone() });
     }

@@ -80,20 +80,20 @@ fn refuse_what_is_there(places: &crate::operations::ledger::Places) -> Result<()
 }
 
 fn check_rows(file: &Path, master: &MasterKey, memory: &LockedMemory) -> Result<(), Failure> {
-    let unreadable = |error| {
-        let error = StoreError::from_io(file, error);
-        Failure::new(exit::of_store(&error), &error)
-    };
-    if file.metadata().map_err(unreadable)?.len() > MAX_ROWS_BYTES {
-        return Err(Failure::say(exit::DATA, format!("{}: has more than 16 MiB", file.display())));
-    }
-    let rows = std::fs::read_to_string(file).map_err(|error| match error.kind() {
+    let unreadable = |error: std::io::Error| match error.kind() {
         std::io::ErrorKind::NotFound => Failure::say(exit::MISSING, format!("{}: no such file", file.display())),
         std::io::ErrorKind::InvalidData => {
             Failure::say(exit::DATA, format!("{}: is not text; give one base64 value a line", file.display()))
         }
-        _ => unreadable(error),
-    })?;
+        _ => {
+            let error = StoreError::from_io(file, error);
+            Failure::new(exit::of_store(&error), &error)
+        }
+    };
+    if file.metadata().map_err(unreadable)?.len() > MAX_ROWS_BYTES {
+        return Err(Failure::say(exit::DATA, format!("{}: has more than 16 MiB", file.display())));
+    }
+    let rows = std::fs::read_to_string(file).map_err(unreadable)?;
     let (count, refused) = prove(master, &rows, memory)?;
     match (count, refused.as_slice()) {
         (0, _) => Err(Failure::say(exit::DATA, format!("{}: holds no value to check the key on", file.display()))),

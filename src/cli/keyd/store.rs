@@ -53,8 +53,6 @@ pub fn look(config: &Config, places: &Places, sources: &Sources, memory: &Locked
     };
     if vacant {
         make(config, places, sources, memory)?;
-    } else {
-        redb_adapter::discard_unfinished(&places.store).map_err(StartFailure::from)?;
     }
     let snapshot = redb_adapter::view(&places.store).map_err(StartFailure::from);
     let chosen = key::choose(sources, memory)?;
@@ -105,8 +103,11 @@ pub fn open(seen: Seen, places: &Places, memory: &LockedMemory) -> Result<Opened
     let loaded = load::open(authentic, memory)?;
     report_opened(&loaded.keyring, &chosen.source);
     let engine = Arc::new(Engine::new(loaded.keyring, Box::new(key::random), Box::new(key::now), facts));
+    // What an interrupted rewrite left goes only now: under another key, or beside a damaged store, it may be all there is.
+    redb_adapter::discard_unfinished(&places.store).map_err(StartFailure::from)?;
     let store = RedbStore::open(&places.store).map_err(StartFailure::from)?;
     let ledger = Ledger::new(Box::new(store), places.clone(), loaded.secrets, Arc::clone(&engine), memory.clone())?;
+    ledger.complete_mark(mark.as_ref());
     Ok(Opened { engine, ledger: Some(ledger) })
 }
 

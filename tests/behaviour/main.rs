@@ -1,0 +1,28 @@
+//! What people meet: the real binaries on real files and sockets, one module for each behaviour.
+//!
+//! Must never reach behind the binaries but to make a state that only a fault leaves. Run by `cargo test`.
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    clippy::cast_sign_loss,
+    clippy::print_stderr,
+    reason = "a test that meets what it does not expect ends there"
+)]
+
+mod canary;
+mod crash;
+mod creation;
+mod exit_codes;
+mod harness;
+mod key_files;
+mod keys;
+mod mark;
+mod restore;
+mod salvage;
+mod secrecy;
+mod smoke;
