@@ -1,4 +1,145 @@
-//! servos-keyd (map to be written)
+//! servos-keyd: a daemon that alone holds a ServOS installation's master key, and seals and opens its secrets for
+//! the components over a Unix socket.
+//!
+//! This page is the map of the house, for whoever works on the daemon. Who only wants to call it reads [`client`]; who
+//! runs it reads the README and `docs/`.
+//!
+//! # The rooms
+//!
+//! One package, one library, two thin binaries. Nothing imports upwards, no two rooms import each other, and everything
+//! that can hurt is in two of them, `sys` and `custody`.
+//!
+//! - `proto` is the contract as code: the services, the store's records, and a codec whose errors say nothing.
+//! - `telemetry` is the log, with every event's name in one list, and the panic hook that never shows a message.
+//! - `sys` is the only `unsafe` code: locked memory, hardening, peers, sockets, the environment, wiping.
+//! - `custody` is the key core: bytes in, bytes out; no I/O, no clock, no log; no other room can name a raw key.
+//! - `store` is what survives a restart: the port, the records, the redb adapter, the mark, the backups.
+//! - `auth` is who may do what: from peer and policy to a permit that only the check can build.
+//! - `config` is what the operator said, valid when it exists, and the places the master key is read from.
+//! - `operations` is what the daemon does: one file for each RPC, each a plain function that demands a permit.
+//! - `rpc` is proto in and proto out; in it, `status` alone turns a refusal into a gRPC code.
+//! - `server` is the process on its sockets: accept, limits, deadlines, idle connections, drain.
+//! - `client` is the typed client, for components, the tool and the tests; it builds alone with the feature `client`.
+//! - `cli` is the commands of both binaries, and the one place where all rooms meet.
+//!
+//! # Who may name whom
+//!
+//! The table that the code is held to. A room may always name itself.
+//!
+//! | room | may name | async |
+//! |---|---|---|
+//! | `proto` | nothing | - |
+//! | `telemetry` | nothing | - |
+//! | `sys` | `telemetry` | no |
+//! | `custody` | `sys` | no |
+//! | `store` | `proto` | no |
+//! | `auth` | `sys` | no |
+//! | `config` | `sys`, `auth` | no |
+//! | `operations` | `custody`, `store`, `auth`, `telemetry` | no |
+//! | `rpc` | `operations`, `auth`, `proto`, `telemetry` | yes |
+//! | `server` | `rpc`, `config`, `sys`, `telemetry` | yes |
+//! | `client` | `proto` | yes |
+//! | `cli` | everything | yes |
+//!
+//! Key sources, clock and randomness come into `operations` as arguments from `cli`. What waits for the disk runs on
+//! one thread, the writer's, and is awaited; sealing and opening happen in memory and never wait for the disk.
+//!
+//! # A call
+//!
+//! The kernel names the peer when it connects (`sys::peer`). `server` carries the call, within its limits, to the
+//! handler in `rpc`, which parses the fields once. `auth` admits the peer to the operation, and, when the name or the
+//! ciphertext's header has been resolved, gives the permit for the key. `operations` does the work on the keyring of the
+//! moment, an immutable value: `custody` derives the message key, seals or opens, and wipes. A change is a job for the
+//! writer: commit, then publish a new keyring, then the mark. What went wrong is a `Refusal`, logged once with its
+//! cause, and mapped by `rpc::status`.
+//!
+//! # A start
+//!
+//! Harden the process, while it has one thread and no secret → take inherited sockets → configuration → log → locked
+//! memory, and the environment's key out of the environment → lock the store's directory → bind → look at the store
+//! without changing a byte → read the key → root, MAC, mark, canary → open the store for writing → self-test → threads →
+//! READY → signal → drain → wipe. `cli::keyd::serve` reads as these lines.
+//!
+//! # The life of a key
+//!
+//! ```text
+//! master key          32 bytes, the operator's; only ever HKDF input; seals the root and the canary
+//!   root key          random; only ever HKDF input; seals all below, and keys the snapshot's MAC
+//!     identity        random, made with the store, never changed; authenticates clients' canaries
+//!     legacy key      a former master key, used raw, only to open values from before this daemon
+//!     data key        a name ("ssh-keys") with versions
+//!       version       random; primary, enabled or disabled; messages are sealed under the primary
+//!         message key derived for one message; lives for one call
+//! ```
+//!
+//! A *master key* goes from its source straight into locked memory. It is never made but by `--dev` where nothing is
+//! yet, and is proved by the root, the MAC and the canary before anything is served. It cannot be rotated yet.
+//!
+//! A *version* is made in place from the kernel's randomness, sealed under the root, and committed. Only when a backup
+//! that holds it is durable does a second commit make it primary: so nothing is ever sealed under a version that is in
+//! no backup. When a newer one takes its place it goes on opening. When its key is deleted, the name goes in one commit,
+//! and its versions are disabled; their seals stay in the store.
+//!
+//! A *legacy key* is held from the adoption on purpose until it is retired; then its record is dropped and the store is
+//! written into a new file, so that no freed page keeps the seal.
+//!
+//! In memory, every key that outlives a call is in `sys::locked`; one that does not is on a stack that is cleared. When
+//! the daemon ends, all are wiped. How keys are used and wiped is told on the page of `custody`.
+//!
+//! # The formats
+//!
+//! Integers are big endian, `||` is concatenation, `E(key, info, n)` is HKDF-Expand-SHA-256 to n bytes. Vectors made by
+//! an independent implementation lie in `tests/vectors/`.
+//!
+//! **Context.** `u32 count`, then for each pair in ascending order of the key's UTF-8 bytes `u32 len, key, u32 len,
+//! value`. Bytes as given, without normalisation; at most 64 pairs, 256 B a key, 4 KiB a value, 8 KiB encoded. It is
+//! bound to a message and not stored in it. The empty one is four zero bytes.
+//!
+//! **SKD1, a message**, 92 bytes longer than its plaintext; **SKR1, a secret in a record**, the same with other owners.
+//!
+//! | offset | bytes | field |
+//! |---|---|---|
+//! | 0 | 4 | `SKD1` or `SKR1` |
+//! | 4 | 8 | owner id: in SKD1 the version id; in SKR1 the master's fingerprint, or the first 8 bytes of the root's id |
+//! | 12 | 32 | salt, random for each message |
+//! | 44 | 32 | commitment |
+//! | 76 | n | AES-256-GCM ciphertext |
+//! | 76 + n | 16 | tag |
+//!
+//! `okm = E(owner, "servos-keyd/" || magic || owner id || salt || SHA-256(context), 76)` is message key (32), nonce
+//! (12), commitment (32); the 76 bytes of the header are the associated data. The commitment is compared, in constant
+//! time, before the AEAD is touched. The owner is the version in SKD1. In SKR1 it is `E(master, "servos-keyd/master/seal",
+//! 32)` for the root, `E(master, "servos-keyd/master/canary", 32)` for the canary (the ASCII text `servos-keyd canary`),
+//! and `E(root, "servos-keyd/root/seal", 32)` for everything else; its context is `{store, record, key, version,
+//! purpose}`: hex store id, record name, hex key id or empty, decimal number or empty, and one of `root`, `canary`,
+//! `identity`, `legacy`, `version`, `previous-root`.
+//!
+//! Fingerprints and ids that are derived: `E(master, "servos-keyd/master/fingerprint", 8)`, `E(root,
+//! "servos-keyd/root/id", 32)`. All others are random.
+//!
+//! **SKC1, a client's canary**, 64 bytes: `"SKC1" || store id[16] || u64 generation || u32 finished rotations ||
+//! HMAC-SHA-256(E(identity, "servos-keyd/identity/canary", 32), the 32 bytes before)`.
+//!
+//! **SKB1, a backup**, and what ExportKeyring streams: `"SKB1" || u32 schema || store id[16] || u64 generation ||
+//! u64 unix seconds || u32 count`, then each record in name order as `u32 len, name, u32 len, value`, then SHA-256 of
+//! all before. The root lies in the record `master`, sealed under the master key of that moment.
+//!
+//! **The snapshot's MAC**, the record `mac`: HMAC-SHA-256 under `E(root, "servos-keyd/root/mac", 32)` over
+//! `"servos-keyd/snapshot" || store id[16] || u64 generation || u32 count`, then for each other record in name order
+//! `u32 len, name, SHA-256(value)`.
+//!
+//! **SKH1, the high-water mark** beside the store, ASCII: `SKH1 <store id> <generation> <root id>` and a line feed;
+//! while a creation, restore or acceptance is under way, a second such line for the state to come. A creation's first
+//! line is `SKH1 none`.
+//!
+//! **Records** of the store are the messages of `proto/servos/keyd/store/v1/records.proto`, by name: `master`, `canary`,
+//! `meta`, `mac`, `identity`, `legacy/<fingerprint>`, `key/<key id>`, `version/<version id>`, `request/<uuid>`,
+//! `history/<n>`; hex in names is lower case.
+//!
+//! **Legacy**, a value from before this daemon: `nonce[12] || ciphertext || tag`, AES-256-GCM under the raw former
+//! master key, no associated data; in databases as standard base64. It is opened where the caller allows it and a legacy
+//! key is held, and never written.
+
 #[cfg(feature = "daemon")]
 pub mod auth;
 #[cfg(feature = "daemon")]

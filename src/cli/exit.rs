@@ -1,10 +1,12 @@
 //! Exit codes, cause by cause: the one table, shown by `--help` and in the README, and held by a test.
 //!
 //! Must never give one code to causes that an operator mends differently in a script.
-//! Called by `failure`.
+//! Called by every command of both binaries, and by `failure`.
 
+use crate::client::error::Error as ClientError;
 use crate::config::error::ConfigError;
 use crate::config::key_source_error::{FaultClass, KeySourceError};
+use crate::custody::keys::KeyError;
 use crate::operations::refusal::{Refusal, StoreTrouble};
 use crate::operations::start_failure::StartFailure;
 use crate::store::backup_file::BackupError;
@@ -30,6 +32,13 @@ macro_rules! exits {
     };
 }
 
+/// The table, as `--help` ends with it.
+#[must_use]
+pub fn help() -> String {
+    let rows = ALL.iter().map(|exit| format!("\n  {:2}  {}", exit.code, exit.meaning));
+    format!("Exit codes:\n   0  done{}", rows.collect::<String>())
+}
+
 exits! {
     /// EX_… none: a question was answered.
     NO = 1: "checked, and the answer is no";
@@ -38,7 +47,7 @@ exits! {
     /// EX_DATAERR
     DATA = 65: "the data was rejected";
     /// EX_NOINPUT
-    MISSING = 66: "no store, no key, or no such file";
+    MISSING = 66: "no store, no key, or no such file or key name";
     /// EX_UNAVAILABLE
     NO_DAEMON = 69: "no daemon answers";
     /// EX_SOFTWARE
@@ -48,7 +57,7 @@ exits! {
     /// EX_IOERR
     DAMAGED = 74: "input or output failed, or the store is damaged, foreign or refused by its mark";
     /// EX_TEMPFAIL
-    TRY_AGAIN = 75: "another daemon has the store or the socket: try again later";
+    TRY_AGAIN = 75: "another daemon has the store or the socket, or this one is busy: try again later";
     /// EX_NOPERM
     NOT_PERMITTED = 77: "not permitted; a key file's mode or owner too";
     /// EX_CONFIG
@@ -125,6 +134,16 @@ fn of_refusal(refusal: &Refusal) -> Exit {
     }
 }
 
+/// The code of a key that is no key, or cannot be made or held.
+#[must_use]
+pub fn of_key(error: &KeyError) -> Exit {
+    match error {
+        KeyError::Malformed(_) | KeyError::Memory(_) => CONFIG,
+        KeyError::Random(_) => DAMAGED,
+        KeyError::NoRoom { .. } => BUG,
+    }
+}
+
 /// The code of a key source that cannot be read.
 #[must_use]
 pub fn of_key_source(error: &KeySourceError) -> Exit {
@@ -154,3 +173,25 @@ pub fn of_bind(error: &BindError) -> Exit {
         BindError::Refused { .. } => CANNOT_CREATE,
     }
 }
+
+/// The code of a question that the daemon did not answer.
+#[must_use]
+pub fn of_client(error: &ClientError) -> Exit {
+    match error {
+        ClientError::Canary(_) => NO,
+        ClientError::Rejected | ClientError::Precondition { .. } | ClientError::Invalid { .. } => DATA,
+        ClientError::TooLarge { .. } | ClientError::NotBase64 => DATA,
+        ClientError::UnknownKey { .. } => MISSING,
+        ClientError::Unavailable { .. } | ClientError::NotServed { .. } => NO_DAEMON,
+        ClientError::Bug { .. } | ClientError::Unexpected { .. } => BUG,
+        ClientError::AlreadyExists { .. } => CANNOT_CREATE,
+        ClientError::DataLoss { .. } | ClientError::IncompleteExport { .. } | ClientError::NotKept(_) => DAMAGED,
+        ClientError::Conflict { .. } | ClientError::Busy { .. } | ClientError::StoreUnavailable { .. } => TRY_AGAIN,
+        ClientError::DeadlineExceeded { .. } => TRY_AGAIN,
+        ClientError::NotPermitted { .. } | ClientError::Unauthenticated { .. } => NOT_PERMITTED,
+    }
+}
+
+#[cfg(test)]
+#[path = "exit_tests.rs"]
+mod tests;

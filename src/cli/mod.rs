@@ -5,5 +5,10 @@
 
 pub mod exit;
 pub mod failure;
+pub mod hardening;
+pub mod key;
 pub mod keyctl;
 pub mod keyd;
+
+#[cfg(test)]
+mod document_tests;

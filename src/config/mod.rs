@@ -11,3 +11,6 @@ mod key_file;
 pub mod key_source;
 pub mod key_source_error;
 pub mod settings;
+
+#[cfg(test)]
+mod document_tests;

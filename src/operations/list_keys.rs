@@ -26,7 +26,7 @@ pub struct Position {
 
 /// Which keys to list.
 pub struct Request {
-    /// Only this one.
+    /// Only this one; with `include_deleted`, every key that ever had the name.
     pub key: Option<KeyName>,
     /// Versions and keys in the answer, 1 to [`MAX_PAGE`].
     pub page_size: usize,
@@ -47,7 +47,7 @@ pub struct Row {
 /// Lists one page; the position says where the next begins.
 ///
 /// # Errors
-/// [`Refusal::NoSuchKey`] if the one key that was asked for does not exist.
+/// [`Refusal::NoSuchKey`] if no key that may be listed has the name that was asked for.
 pub fn list_keys(
     _permit: &Permit<ListKeys>,
     engine: &Engine,
@@ -55,6 +55,13 @@ pub fn list_keys(
 ) -> Result<(Vec<Row>, Option<Position>), Refusal> {
     let keyring = engine.keyring();
     let mut keys: Vec<&Arc<DataKey>> = match &request.key {
+        Some(name) if request.include_deleted => {
+            let named: Vec<_> = keyring.keys.values().filter(|key| key.name == *name).collect();
+            if named.is_empty() {
+                return Err(Refusal::NoSuchKey);
+            }
+            named
+        }
         Some(name) => vec![keyring.key(name)?],
         None => keyring.keys.values().filter(|key| request.include_deleted || !key.is_deleted()).collect(),
     };

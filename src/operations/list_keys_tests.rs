@@ -134,6 +134,24 @@ fn one_key_is_listed_by_its_name_and_an_unknown_one_is_refused() {
 }
 
 #[test]
+fn a_name_lists_its_tombstones_only_where_deleted_keys_are_asked_for() {
+    let mut rig = Rig::new();
+    let gone = rig.delete("default", None).unwrap().id;
+    let first = rig.delete("ssh-keys", None).unwrap().id;
+    let second = rig.create("ssh-keys", None).unwrap().key.id;
+    let listed = |key: &str, include_deleted| {
+        let request = Request { key: Some(name(key)), include_deleted, ..ask(10) };
+        let (rows, _) = list_keys(&rig.whole::<ListKeys>(), &rig.engine, &request).ok()?;
+        Some(rows.iter().map(|row| row.key.id).collect::<BTreeSet<_>>())
+    };
+    assert_eq!(listed("default", false), None);
+    assert_eq!(listed("default", true), Some([gone].into()));
+    assert_eq!(listed("ssh-keys", false), Some([second].into()));
+    assert_eq!(listed("ssh-keys", true), Some([first, second].into()));
+    assert_eq!(listed("never", true), None);
+}
+
+#[test]
 fn a_token_that_is_none_of_ours_is_refused_and_none_is_repeated_in_the_text() {
     let id = "00112233aabbccdd";
     let bad = [

@@ -77,28 +77,43 @@ pub(super) fn digests(snapshot: &Snapshot) -> Digests {
 
 type Opened = (StoreId, RootKey, MasterKeyFacts, Option<RootId>);
 
-/// The first step of trust: `master` as hostile input, and the root that only the right key opens.
+/// What the record `master` says before anything is believed.
+pub(super) struct Claimed {
+    pub(super) store_id: StoreId,
+    pub(super) seals: Vec<record::MasterSeal>,
+    /// The keys that the seals name, in their order; at least one.
+    pub(super) owners: Vec<Fingerprint>,
+    previous_root: Vec<u8>,
+}
+
+/// Reads `master` and `canary` as hostile input, and holds them to naming the same keys.
+pub(super) fn claim(snapshot: &Snapshot) -> Result<Claimed, StartFailure> {
+    let sealed: record::Master = required(snapshot, record::MASTER)?;
+    let store_id = StoreId::from_slice(&sealed.store_id).ok_or_else(|| damaged("its id is malformed"))?;
+    let seals: Vec<record::MasterSeal> = sealed.current.into_iter().chain(sealed.pending).collect();
+    let owners: Vec<Fingerprint> = seals.iter().map(|seal| owner(&seal.root)).collect::<Result<_, _>>()?;
+    let canary: record::Canary = required(snapshot, record::CANARY)?;
+    let canaries: Vec<Fingerprint> = canary.seals.iter().map(|seal| owner(seal)).collect::<Result<_, _>>()?;
+    if owners.is_empty() || canaries.len() != owners.len() || !canaries.iter().all(|c| owners.contains(c)) {
+        return Err(damaged("root and canary are sealed under different master keys"));
+    }
+    Ok(Claimed { store_id, seals, owners, previous_root: sealed.previous_root })
+}
+
+/// The first step of trust: the root that only the right key opens.
 pub(super) fn open_root(
     snapshot: &Snapshot,
     master: &MasterKey,
     memory: &LockedMemory,
 ) -> Result<Opened, StartFailure> {
-    let sealed: record::Master = required(snapshot, record::MASTER)?;
-    let store_id = StoreId::from_slice(&sealed.store_id).ok_or_else(|| damaged("its id is malformed"))?;
-    let seals: Vec<&record::MasterSeal> = sealed.current.iter().chain(&sealed.pending).collect();
-    let expected: Vec<Fingerprint> = seals.iter().map(|seal| owner(&seal.root)).collect::<Result<_, _>>()?;
-    let canary: record::Canary = required(snapshot, record::CANARY)?;
-    let canaries: Vec<Fingerprint> = canary.seals.iter().map(|seal| owner(seal)).collect::<Result<_, _>>()?;
-    if expected.is_empty() || canaries.len() != expected.len() || !canaries.iter().all(|c| expected.contains(c)) {
-        return Err(damaged("root and canary are sealed under different master keys"));
-    }
+    let Claimed { store_id, seals, owners, previous_root } = claim(snapshot)?;
     let given = master.fingerprint();
-    let Some(seal) = seals.iter().zip(&expected).find(|(_, owner)| **owner == given).map(|(seal, _)| *seal) else {
-        return Err(wrong_key(&seals, &expected, given));
+    let Some(seal) = seals.iter().zip(&owners).find(|(_, owner)| **owner == given).map(|(seal, _)| seal) else {
+        return Err(wrong_key(&seals, &owners, given));
     };
     let root =
         record_seal::open_root(master, &seal.root, &store_id, memory).map_err(|_| damaged("the root does not open"))?;
-    let previous = match sealed.previous_root.as_slice() {
+    let previous = match previous_root.as_slice() {
         [] => None,
         bytes => Some(
             record_seal::open_previous_root(&root, bytes, &store_id, memory)
@@ -113,7 +128,7 @@ fn owner(seal: &[u8]) -> Result<Fingerprint, StartFailure> {
     record_seal::header_owner(seal).map(Fingerprint::from_bytes).ok_or_else(|| damaged("a seal is malformed"))
 }
 
-fn wrong_key(seals: &[&record::MasterSeal], expected: &[Fingerprint], given: Fingerprint) -> StartFailure {
+fn wrong_key(seals: &[record::MasterSeal], expected: &[Fingerprint], given: Fingerprint) -> StartFailure {
     let expected: Vec<String> = expected.iter().map(ToString::to_string).collect();
     let since = seals.first().map_or(0, |seal| seal.since);
     StartFailure::WrongKey { expected: expected.join(" or "), since: super::rfc3339(since), given }

@@ -11,11 +11,11 @@ use std::path::Path;
 /// Generations that a restored or accepted store skips are counted in these.
 const GAP: u64 = 1 << 32;
 
-/// Checks an authentic store against its mark.
+/// Checks an authentic store against its mark; returns the generation of the mark's state that the store fits.
 ///
 /// # Errors
 /// [`StartFailure::MarkMissing`], [`StartFailure::MarkRefuses`].
-pub fn check(path: &Path, mark: Option<&Mark>, store: &State, previous: Option<RootId>) -> Result<(), StartFailure> {
+pub fn check(path: &Path, mark: Option<&Mark>, store: &State, previous: Option<RootId>) -> Result<u64, StartFailure> {
     let generation = store.generation;
     let Some(mark) = mark else {
         return Err(StartFailure::MarkMissing { mark: path.to_owned(), generation });
@@ -23,7 +23,7 @@ pub fn check(path: &Path, mark: Option<&Mark>, store: &State, previous: Option<R
     let mut problem = "it names no state".to_owned();
     for state in mark.to_come.iter().chain(&mark.now) {
         match misfit(state, store, previous) {
-            None => return Ok(()),
+            None => return Ok(state.generation),
             Some(what) => problem = what,
         }
     }
@@ -79,6 +79,13 @@ mod tests {
         assert!(accepts(Some(state(5, 7)), Some(state(GAP, 7)), state(5, 7), None));
         assert!(accepts(Some(state(5, 7)), Some(state(GAP, 7)), state(GAP, 7), None));
         assert!(!accepts(Some(state(5, 7)), Some(state(GAP, 7)), state(4, 7), None));
+    }
+
+    #[test]
+    fn the_generation_that_is_told_is_that_of_the_line_the_store_fits() {
+        let mark = Mark { now: Some(state(5, 7)), to_come: Some(state(GAP, 7)) };
+        assert_eq!(check(Path::new("mark"), Some(&mark), &state(6, 7), None).unwrap(), 5);
+        assert_eq!(check(Path::new("mark"), Some(&mark), &state(GAP + 1, 7), None).unwrap(), GAP);
     }
 
     #[test]

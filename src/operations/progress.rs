@@ -1,7 +1,7 @@
 //! What the writer did last, readable by anyone without waiting for it.
 //!
 //! Must never be what a decision stands on: it is for status and health.
-//! Called by `ledger` and `backup`, which write it, and by `status` and `rpc`, which read it.
+//! Called by `ledger`, `backup` and `cli` at the start, which write it, and by `status` and `rpc`, which read it.
 
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering};
 
@@ -16,7 +16,8 @@ pub struct Progress {
 }
 
 impl Progress {
-    pub(super) fn marked(&self, generation: u64) {
+    /// The mark names this generation now: it was read at the start, or written behind a commit.
+    pub fn marked(&self, generation: u64) {
         self.mark_generation.store(generation, Ordering::Relaxed);
     }
 
@@ -34,7 +35,7 @@ impl Progress {
         self.store_failing.store(true, Ordering::Relaxed);
     }
 
-    /// Generation of the mark; 0 if it was not written since the start.
+    /// Generation of the mark; 0 under salvage, which reads none.
     #[must_use]
     pub fn mark_generation(&self) -> u64 {
         self.mark_generation.load(Ordering::Relaxed)

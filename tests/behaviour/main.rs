@@ -20,6 +20,7 @@ mod creation;
 mod exit_codes;
 mod harness;
 mod key_files;
+mod keyctl_offline;
 mod keys;
 mod mark;
 mod restore;

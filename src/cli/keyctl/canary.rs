@@ -4,10 +4,11 @@
 //! Called by `keyctl::dispatch`.
 
 use super::console::Console;
-use super::exit::{Exit, Failure};
 use super::output::{fields, time, time_value};
 use super::payload::{self, OutputArguments};
 use super::socket::SocketArguments;
+use crate::cli::exit;
+use crate::cli::failure::Failure;
 use crate::client::canary::{CanaryReport, CanaryResult};
 use crate::client::error::Error;
 use crate::client::value::from_base64;
@@ -84,7 +85,7 @@ pub(super) async fn run(
     }
     let canary = socket.client().issue_canary().await?;
     if canary.len() != 64 {
-        return Err(Failure::new(Exit::Bug, "the daemon's canary does not have 64 bytes"));
+        return Err(Failure::say(exit::BUG, "the daemon's canary does not have 64 bytes"));
     }
     let text = Base64::encode_string(&canary);
     if !console.json {

@@ -3,7 +3,8 @@
 //! Must never buffer what it reads or writes: secrets pass through it.
 //! Called by every command of `servos-keyctl`; tests hand in their own.
 
-use super::exit::{Exit, Failure};
+use crate::cli::exit;
+use crate::cli::failure::Failure;
 use serde_json::{Value, json};
 use std::fs::File;
 use std::io::{self, IsTerminal, Read, Write};
@@ -46,7 +47,7 @@ impl Console {
     /// Writes bytes to the output as they are.
     pub(super) fn write(&mut self, bytes: &[u8]) -> Result<(), Failure> {
         let written = self.output.write_all(bytes).and_then(|()| self.output.flush());
-        written.map_err(|error| Failure::new(Exit::Io, format!("cannot write to standard output: {error}")))
+        written.map_err(|error| Failure::say(exit::DAMAGED, format!("cannot write to standard output: {error}")))
     }
 
     /// Prints a result: the value where JSON is asked for, the text elsewhere.
@@ -70,7 +71,7 @@ impl Console {
     /// Prints why the command ended, and what to do next.
     pub(super) fn failure(&mut self, failure: &Failure) {
         if self.json {
-            let exit = failure.exit.code();
+            let exit = failure.exit.code;
             let value = json!({"error": {"message": failure.message, "hint": failure.hint, "exit": exit}});
             return self.note(&format!("{value:#}"));
         }
@@ -82,13 +83,13 @@ impl Console {
 
     /// Asks a person to type `word`, unless `yes` was given on the command line.
     ///
-    /// Fails with [`Exit::Usage`] where nobody can be asked, and with [`Exit::No`] for any other answer.
+    /// Fails with [`exit::USAGE`] where nobody can be asked, and with [`exit::NO`] for any other answer.
     pub(super) fn confirm(&mut self, question: &str, word: &str, yes: bool) -> Result<(), Failure> {
         if yes {
             return Ok(());
         }
         if !self.input_is_terminal {
-            let failure = Failure::new(Exit::Usage, "this must be confirmed, and the input is no terminal");
+            let failure = Failure::say(exit::USAGE, "this must be confirmed, and the input is no terminal");
             return Err(failure.with_hint("add --yes if you mean it"));
         }
         self.note(question);
@@ -97,7 +98,7 @@ impl Console {
         if self.line()?.trim() == word {
             return Ok(());
         }
-        Err(Failure::new(Exit::No, "not confirmed; nothing was changed"))
+        Err(Failure::say(exit::NO, "not confirmed; nothing was changed"))
     }
 
     /// Reads a line of at most 256 bytes, one byte at a time: what follows it is not ours.
@@ -109,7 +110,7 @@ impl Console {
                 Ok(0) => break,
                 Ok(_) if byte == *b"\n" => break,
                 Ok(_) => line.extend_from_slice(&byte),
-                Err(error) => return Err(Failure::new(Exit::Io, format!("cannot read the answer: {error}"))),
+                Err(error) => return Err(Failure::say(exit::DAMAGED, format!("cannot read the answer: {error}"))),
             }
         }
         Ok(String::from_utf8_lossy(&line).into_owned())

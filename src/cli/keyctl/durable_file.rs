@@ -3,7 +3,8 @@
 //! Must never leave half a file under the name that was asked for, nor replace one unasked.
 //! Called by the commands that write keys, secrets, ciphertexts and keyrings.
 
-use super::exit::{Exit, Failure};
+use crate::cli::exit;
+use crate::cli::failure::Failure;
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
@@ -42,7 +43,7 @@ pub(super) fn write(path: &Path, bytes: &[u8], replace: Replace) -> Result<(), F
         _ => Path::new("."),
     };
     let Some(name) = path.file_name() else {
-        return Err(Failure::new(Exit::CannotCreate, format!("{} is no name for a file", path.display())));
+        return Err(Failure::say(exit::CANNOT_CREATE, format!("{} is no name for a file", path.display())));
     };
     let temporary = temporary_beside(directory, name);
     let written = write_synced(&temporary, bytes).and_then(|()| put_in_place(&temporary, path, replace));
@@ -85,7 +86,7 @@ fn put_in_place(temporary: &Path, path: &Path, replace: Replace) -> io::Result<(
 }
 
 fn exists(path: &Path) -> Failure {
-    let failure = Failure::new(Exit::CannotCreate, format!("{} exists already", path.display()));
+    let failure = Failure::say(exit::CANNOT_CREATE, format!("{} exists already", path.display()));
     failure.with_hint("choose another name, or add --force where the command has it")
 }
 
@@ -109,8 +110,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("export");
         fs::write(&path, b"old").unwrap();
-        assert_eq!(check_absent(&path, Replace::Never).unwrap_err().exit, Exit::CannotCreate);
-        assert_eq!(write(&path, b"new", Replace::Never).unwrap_err().exit, Exit::CannotCreate);
+        assert_eq!(check_absent(&path, Replace::Never).unwrap_err().exit, exit::CANNOT_CREATE);
+        assert_eq!(write(&path, b"new", Replace::Never).unwrap_err().exit, exit::CANNOT_CREATE);
         assert_eq!(fs::read(&path).unwrap(), b"old");
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "a temporary file was left");
         write(&path, b"new", Replace::Asked).unwrap();
@@ -123,7 +124,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("link");
         std::os::unix::fs::symlink(dir.path().join("target"), &path).unwrap();
-        assert_eq!(write(&path, b"x", Replace::Never).unwrap_err().exit, Exit::CannotCreate);
+        assert_eq!(write(&path, b"x", Replace::Never).unwrap_err().exit, exit::CANNOT_CREATE);
         assert!(!dir.path().join("target").exists());
     }
 
@@ -131,7 +132,7 @@ mod tests {
     fn a_missing_directory_and_a_missing_name_are_refused() {
         let dir = tempfile::tempdir().unwrap();
         let missing = dir.path().join("none").join("export");
-        assert_eq!(write(&missing, b"x", Replace::Never).unwrap_err().exit, Exit::CannotCreate);
-        assert_eq!(write(Path::new("/"), b"x", Replace::Asked).unwrap_err().exit, Exit::CannotCreate);
+        assert_eq!(write(&missing, b"x", Replace::Never).unwrap_err().exit, exit::CANNOT_CREATE);
+        assert_eq!(write(Path::new("/"), b"x", Replace::Asked).unwrap_err().exit, exit::CANNOT_CREATE);
     }
 }

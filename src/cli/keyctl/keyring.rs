@@ -5,9 +5,9 @@
 
 use super::console::Console;
 use super::durable_file::{self, Replace};
-use super::exit::Failure;
 use super::output::fields;
 use super::socket::SocketArguments;
+use crate::cli::failure::Failure;
 use clap::{Args, Subcommand};
 use serde_json::json;
 use std::path::PathBuf;

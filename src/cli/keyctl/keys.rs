@@ -4,9 +4,10 @@
 //! Called by `keyctl::dispatch`.
 
 use super::console::Console;
-use super::exit::{Exit, Failure};
 use super::output::{count, fields, table, time, time_value};
 use super::socket::SocketArguments;
+use crate::cli::exit;
+use crate::cli::failure::Failure;
 use crate::client::key_admin::{AdminClient, KeyFilter};
 use crate::client::key_name::KeyName;
 use crate::proto::v1::{Key, KeyPurpose, KeyState, KeyVersion, VersionState};
@@ -92,7 +93,7 @@ async fn delete(console: &mut Console, admin: &AdminClient, arguments: &DeleteAr
     let name = &arguments.name;
     let filter = KeyFilter { key: Some(name.clone()), include_deleted: false };
     let Some(key) = admin.list_keys(&filter).await?.into_iter().next() else {
-        return Err(Failure::new(Exit::NoInput, format!("no key is called {name}")));
+        return Err(Failure::say(exit::MISSING, format!("no key is called {name}")));
     };
     let sealed: u64 = key.versions.iter().map(|version| version.messages_sealed).sum();
     let versions = count(u64::try_from(key.versions.len()).unwrap_or(u64::MAX), "version");

@@ -4,10 +4,11 @@
 //! Called by `keyctl::dispatch`.
 
 use super::console::Console;
-use super::exit::{Exit, Failure};
 use super::output::{count, fields};
 use super::payload;
 use super::socket::SocketArguments;
+use crate::cli::exit;
+use crate::cli::failure::Failure;
 use crate::client::key_admin::AdminClient;
 use clap::{Args, Subcommand};
 use serde_json::json;
@@ -57,7 +58,7 @@ pub(super) async fn run(
 
 async fn adopt(console: &mut Console, admin: &AdminClient, arguments: &AdoptArguments) -> Result<(), Failure> {
     if !arguments.file.exists() && looks_like_key(&arguments.file) {
-        let failure = Failure::new(Exit::Usage, "FILE is a file that holds the key, not the key itself");
+        let failure = Failure::say(exit::USAGE, "FILE is a file that holds the key, not the key itself");
         return Err(failure.with_hint("what you typed stands in the shell's history now: delete it there"));
     }
     let text = payload::read(console, Some(&arguments.file), KEY_FILE_LIMIT)?;
@@ -91,7 +92,7 @@ fn key_text(file: &[u8]) -> Result<Zeroizing<Vec<u8>>, Failure> {
         return Ok(Zeroizing::new(text.to_vec()));
     }
     let message = format!("a key has 64 hex or 44 base64 characters; this file has {}", text.len());
-    let failure = Failure::new(Exit::Data, message);
+    let failure = Failure::say(exit::DATA, message);
     let is_env_file = text.windows(b"MASTER_KEY".len()).any(|window| window == b"MASTER_KEY");
     Err(match is_env_file {
         true => failure.with_hint("it looks like an env file: give only what stands behind MASTER_KEY="),
@@ -128,10 +129,10 @@ mod tests {
     #[test]
     fn a_file_that_is_no_key_is_refused_without_showing_it() {
         let failure = key_text(b"SERVOS_MASTER_KEY=sekrit").unwrap_err();
-        assert_eq!(failure.exit, Exit::Data);
+        assert_eq!(failure.exit, exit::DATA);
         assert!(failure.hint.as_ref().unwrap().contains("env file"));
         assert!(!format!("{failure:?}").contains("sekrit"));
-        assert_eq!(key_text(b"").unwrap_err().exit, Exit::Data);
+        assert_eq!(key_text(b"").unwrap_err().exit, exit::DATA);
         assert!(key_text(&[b'a'; 63]).is_err());
     }
 

@@ -4,10 +4,14 @@
 //! Called by the binary `servos-keyctl`.
 
 mod canary;
+mod check_key;
+mod check_key_sources;
+mod config_check;
 mod console;
 mod context_arguments;
+mod daemon_failure;
 mod durable_file;
-mod exit;
+mod generate_key;
 mod keyring;
 mod keys;
 mod legacy;
@@ -22,16 +26,19 @@ mod whoami;
 #[cfg(test)]
 mod commands_test;
 
+use crate::cli::exit;
+use crate::cli::failure::Failure;
+use crate::cli::hardening::harden;
+use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
 use console::Console;
-use exit::{Exit, Failure};
 use socket::SocketArguments;
 use std::ffi::OsString;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// Ask and administer servos-keyd, the daemon that alone holds a ServOS installation's master key.
 #[derive(Parser)]
-#[command(name = "servos-keyctl", version, disable_help_subcommand = true)]
+#[command(name = "servos-keyctl", version, disable_help_subcommand = true, after_help = exit::help())]
 struct Arguments {
     /// Print JSON for programs; failures too, on standard error
     #[arg(long, global = true)]
@@ -46,6 +53,20 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    #[command(flatten)]
+    Asked(Asked),
+    /// Make a new master key, in a file
+    GenerateKey(generate_key::GenerateKeyArguments),
+    /// Does this key open this store, and if not, which one does?
+    CheckKey(check_key::CheckKeyArguments),
+    /// The daemon's configuration
+    #[command(subcommand)]
+    Config(config_check::ConfigCommand),
+}
+
+/// What the daemon is asked for.
+#[derive(Subcommand)]
+enum Asked {
     /// Show the state of the daemon, its store and its keys, and what to mend
     Status,
     /// Show who the daemon takes you for, and what you may do
@@ -76,58 +97,81 @@ enum Command {
 ///
 /// Answers the exit code, one of sysexits.
 pub fn run(arguments: impl Iterator<Item = OsString>) -> u8 {
-    let outcome = catch_unwind(AssertUnwindSafe(|| run_on(&mut Console::of_process(), arguments)));
+    // Before anything else: keys and plaintexts pass through this process too.
+    let hardened = harden();
+    let mut console = Console::of_process();
+    let arguments: Vec<OsString> = arguments.collect();
+    console.json = asks_for_json(&arguments);
+    if let Err(failure) = hardened {
+        console.failure(&failure);
+        return failure.exit.code;
+    }
+    let outcome = catch_unwind(AssertUnwindSafe(|| run_on(&mut console, arguments.into_iter())));
     // The panic's own message is on standard error already.
-    outcome.unwrap_or(Exit::Bug.code())
+    outcome.unwrap_or(exit::BUG.code)
 }
 
 fn run_on(console: &mut Console, arguments: impl Iterator<Item = OsString>) -> u8 {
-    let arguments = match Arguments::try_parse_from(arguments) {
-        Ok(arguments) => arguments,
-        Err(error) => return explain(console, &error),
+    let arguments: Vec<OsString> = arguments.collect();
+    console.json = asks_for_json(&arguments);
+    let outcome = match Arguments::try_parse_from(arguments) {
+        Ok(arguments) => execute(console, &arguments),
+        Err(error) => explain(console, &error),
     };
-    console.json = arguments.json;
-    match execute(console, &arguments) {
-        Ok(()) => Exit::Ok.code(),
+    match outcome {
+        Ok(()) => 0,
         Err(failure) => {
-            let code = failure.exit.code();
             console.failure(&failure);
-            code
+            failure.exit.code
         }
     }
 }
 
+/// Whether `--json` stands there: mistakes in the other arguments are then told in JSON too.
+fn asks_for_json(arguments: &[OsString]) -> bool {
+    arguments.iter().take_while(|argument| *argument != "--").any(|argument| argument == "--json")
+}
+
 /// Help and version are answers; everything else that clap says is a mistake in the arguments.
-fn explain(console: &mut Console, error: &clap::Error) -> u8 {
+fn explain(console: &mut Console, error: &clap::Error) -> Result<(), Failure> {
     let text = error.to_string();
-    if error.use_stderr() {
-        console.note(text.trim_end());
-        return Exit::Usage.code();
+    if !error.use_stderr() {
+        return console.write(text.as_bytes());
     }
-    match console.write(text.as_bytes()) {
-        Ok(()) => Exit::Ok.code(),
-        Err(failure) => failure.exit.code(),
+    let text = text.trim_end();
+    if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        console.hint(text);
+        return Err(Failure::say(exit::USAGE, "no command was given"));
     }
+    Err(Failure::say(exit::USAGE, text.strip_prefix("error: ").unwrap_or(text)))
 }
 
 fn execute(console: &mut Console, arguments: &Arguments) -> Result<(), Failure> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build();
-    let runtime = runtime.map_err(|error| Failure::new(Exit::Io, format!("no runtime: {error}")))?;
-    runtime.block_on(dispatch(console, arguments))
+    match &arguments.command {
+        Command::GenerateKey(arguments) => generate_key::run(console, arguments),
+        Command::CheckKey(check) => check_key::run(console, &arguments.socket, check),
+        Command::Config(command) => config_check::run(console, command),
+        Command::Asked(asked) => runtime()?.block_on(dispatch(console, &arguments.socket, asked)),
+    }
 }
 
-async fn dispatch(console: &mut Console, arguments: &Arguments) -> Result<(), Failure> {
-    let socket = &arguments.socket;
-    match &arguments.command {
-        Command::Status => status::run(console, socket).await,
-        Command::Whoami => whoami::run(console, socket).await,
-        Command::Encrypt(arguments) => seal::encrypt(console, socket, arguments).await,
-        Command::Decrypt(arguments) => seal::decrypt(console, socket, arguments).await,
-        Command::Reencrypt(arguments) => reencrypt::run(console, socket, arguments).await,
-        Command::VerifyCanary(arguments) => canary::verify(console, socket, arguments).await,
-        Command::Canary(command) => canary::run(console, socket, command).await,
-        Command::Keys(command) => keys::run(console, socket, command).await,
-        Command::Legacy(command) => legacy::run(console, socket, command).await,
-        Command::Keyring(command) => keyring::run(console, socket, command).await,
+/// A runtime on this thread alone.
+fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build();
+    runtime.map_err(|error| Failure::new(exit::BUG, &error))
+}
+
+async fn dispatch(console: &mut Console, socket: &SocketArguments, asked: &Asked) -> Result<(), Failure> {
+    match asked {
+        Asked::Status => status::run(console, socket).await,
+        Asked::Whoami => whoami::run(console, socket).await,
+        Asked::Encrypt(arguments) => seal::encrypt(console, socket, arguments).await,
+        Asked::Decrypt(arguments) => seal::decrypt(console, socket, arguments).await,
+        Asked::Reencrypt(arguments) => reencrypt::run(console, socket, arguments).await,
+        Asked::VerifyCanary(arguments) => canary::verify(console, socket, arguments).await,
+        Asked::Canary(command) => canary::run(console, socket, command).await,
+        Asked::Keys(command) => keys::run(console, socket, command).await,
+        Asked::Legacy(command) => legacy::run(console, socket, command).await,
+        Asked::Keyring(command) => keyring::run(console, socket, command).await,
     }
 }

@@ -5,7 +5,8 @@
 
 use super::console::Console;
 use super::durable_file::{self, Replace};
-use super::exit::{Exit, Failure};
+use crate::cli::exit;
+use crate::cli::failure::Failure;
 use clap::Args;
 use std::fs::File;
 use std::io::Read;
@@ -44,7 +45,7 @@ impl OutputArguments {
     /// Refuses to throw binary data at a person's terminal.
     pub(super) fn check_binary(&self, console: &Console) -> Result<(), Failure> {
         if self.path.is_none() && console.output_is_terminal && !console.json {
-            let failure = Failure::new(Exit::Usage, "the result is binary, and the output is a terminal");
+            let failure = Failure::say(exit::USAGE, "the result is binary, and the output is a terminal");
             return Err(failure.with_hint("add --base64, or --out FILE"));
         }
         Ok(())
@@ -81,7 +82,7 @@ fn read_limited(input: &mut dyn Read, name: &Path, limit: usize) -> Result<Zeroi
     }
     if filled > limit {
         let text = format!("{} has more than {limit} bytes, the limit", name.display());
-        return Err(Failure::new(Exit::Data, text));
+        return Err(Failure::say(exit::DATA, text));
     }
     bytes.truncate(filled);
     Ok(bytes)
@@ -96,6 +97,6 @@ mod tests {
         let read = |length: usize| read_limited(&mut vec![7; length].as_slice(), Path::new("x"), 10);
         assert_eq!(read(0).unwrap().as_slice(), b"");
         assert_eq!(read(10).unwrap().as_slice(), [7; 10]);
-        assert_eq!(read(11).unwrap_err().exit, Exit::Data);
+        assert_eq!(read(11).unwrap_err().exit, exit::DATA);
     }
 }

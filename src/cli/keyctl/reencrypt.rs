@@ -5,10 +5,10 @@
 
 use super::console::Console;
 use super::context_arguments::{ContextArguments, context_of, pair};
-use super::exit::Failure;
 use super::payload::OutputArguments;
 use super::seal::{format_name, read_ciphertext, sealed_fields, write_ciphertext};
 use super::socket::SocketArguments;
+use crate::cli::failure::Failure;
 use crate::client::key_name::KeyName;
 use crate::client::value::ReSealed;
 use clap::Args;

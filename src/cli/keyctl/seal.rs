@@ -5,9 +5,10 @@
 
 use super::console::Console;
 use super::context_arguments::ContextArguments;
-use super::exit::{Exit, Failure};
 use super::payload::{self, OutputArguments};
 use super::socket::SocketArguments;
+use crate::cli::exit;
+use crate::cli::failure::Failure;
 use crate::client::key_name::KeyName;
 use crate::client::value::{Decrypted, Format, Sealed, from_base64};
 use base64ct::{Base64, Encoding};
@@ -132,7 +133,7 @@ pub(super) fn read_ciphertext(
     }
     let text = payload::read(console, input.map(PathBuf::as_path), CIPHERTEXT_TEXT_LIMIT)?;
     let text = str::from_utf8(&text).map_err(|_| {
-        Failure::new(Exit::Data, "not standard base64").with_hint("leave --base64 away for binary input")
+        Failure::say(exit::DATA, "not standard base64").with_hint("leave --base64 away for binary input")
     })?;
     Ok(Zeroizing::new(from_base64(text)?))
 }

@@ -8,7 +8,7 @@ use crate::client::key_service::Client;
 use crate::client::{ADMIN_SOCKET, COMPONENT_SOCKET};
 use clap::Args;
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// The environment variable that names the daemon's socket.
@@ -34,16 +34,25 @@ impl SocketArguments {
         AdminClient::new(&self.client_at(ADMIN_SOCKET))
     }
 
-    fn client_at(&self, default: &str) -> Client {
-        let socket = choose(self.socket.as_ref(), std::env::var_os(SOCKET_VARIABLE), default);
+    /// The socket that was named, by argument or variable.
+    pub(super) fn named(&self) -> Option<PathBuf> {
+        named(self.socket.as_ref(), std::env::var_os(SOCKET_VARIABLE))
+    }
+
+    /// A client for one socket.
+    pub(super) fn client_of(socket: &Path) -> Client {
         // A person at a terminal wants to know at once that there is no daemon.
         Client::new(socket).with_wait_for_daemon(Duration::ZERO)
     }
+
+    fn client_at(&self, default: &str) -> Client {
+        Self::client_of(&self.named().unwrap_or_else(|| PathBuf::from(default)))
+    }
 }
 
-fn choose(argument: Option<&PathBuf>, variable: Option<OsString>, default: &str) -> PathBuf {
+fn named(argument: Option<&PathBuf>, variable: Option<OsString>) -> Option<PathBuf> {
     let variable = variable.filter(|path| !path.is_empty()).map(PathBuf::from);
-    argument.cloned().or(variable).unwrap_or_else(|| PathBuf::from(default))
+    argument.cloned().or(variable)
 }
 
 #[cfg(test)]
@@ -51,11 +60,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_argument_goes_before_the_variable_and_the_variable_before_the_default() {
+    fn the_argument_goes_before_the_variable_and_an_empty_variable_names_nothing() {
         let argument = PathBuf::from("/a");
-        assert_eq!(choose(Some(&argument), Some("/v".into()), "/d"), PathBuf::from("/a"));
-        assert_eq!(choose(None, Some("/v".into()), "/d"), PathBuf::from("/v"));
-        assert_eq!(choose(None, Some("".into()), "/d"), PathBuf::from("/d"));
-        assert_eq!(choose(None, None, "/d"), PathBuf::from("/d"));
+        assert_eq!(named(Some(&argument), Some("/v".into())), Some(PathBuf::from("/a")));
+        assert_eq!(named(None, Some("/v".into())), Some(PathBuf::from("/v")));
+        assert_eq!(named(None, Some("".into())), None);
+        assert_eq!(named(None, None), None);
     }
 }

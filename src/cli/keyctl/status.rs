@@ -4,9 +4,9 @@
 //! Called by `keyctl::dispatch`.
 
 use super::console::Console;
-use super::exit::Failure;
 use super::output::{count, fields, time, time_value};
 use super::socket::SocketArguments;
+use crate::cli::failure::Failure;
 use crate::proto::v1::{GetStatusResponse, MemoryProtection};
 use serde_json::{Value, json};
 

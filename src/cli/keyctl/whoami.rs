@@ -4,9 +4,9 @@
 //! Called by `keyctl::dispatch`.
 
 use super::console::Console;
-use super::exit::Failure;
 use super::output::fields;
 use super::socket::SocketArguments;
+use crate::cli::failure::Failure;
 use crate::proto::v1;
 use serde_json::json;
 

@@ -6,7 +6,6 @@
 mod accept;
 mod dev;
 mod init;
-mod key;
 mod output;
 mod place;
 mod restore;
@@ -16,14 +15,15 @@ mod sockets;
 mod store;
 
 use super::exit;
-use super::failure::Failure;
+use super::hardening::harden;
+use super::key;
 use clap::{Parser, Subcommand};
 use std::ffi::OsString;
 use std::path::PathBuf;
 
 /// Alone holds the master key of a ServOS installation, and seals and opens its secrets over a Unix socket.
 #[derive(Parser)]
-#[command(name = "servos-keyd", version, after_help = EXITS)]
+#[command(name = "servos-keyd", version, after_help = exit::help())]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -49,10 +49,6 @@ struct ConfigArguments {
     config: Option<PathBuf>,
 }
 
-const EXITS: &str = "Exit codes: 0 success, 64 wrong arguments, 65 data rejected, 66 no store or no key, 70 a bug, \
-    73 something is in the way, 74 I/O failed or the store is damaged, 75 another daemon has it, 77 not permitted, \
-    78 configuration or wrong key";
-
 /// Runs the command line; returns the exit code.
 pub fn run(arguments: impl Iterator<Item = OsString>) -> u8 {
     let arguments = match Arguments::try_parse_from(arguments) {
@@ -76,10 +72,4 @@ pub fn run(arguments: impl Iterator<Item = OsString>) -> u8 {
             failure.exit.code
         }
     }
-}
-
-/// What every command does before it touches a secret.
-fn harden() -> Result<(), Failure> {
-    crate::sys::allocator::limit_arenas();
-    crate::sys::harden::harden_process().map_err(|error| Failure::new(exit::NOT_PERMITTED, &error))
 }

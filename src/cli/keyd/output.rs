@@ -27,5 +27,8 @@ pub fn error(failure: &Failure) {
         );
     } else {
         eprintln!("servos-keyd: {}", failure.message);
+        if let Some(hint) = &failure.hint {
+            eprintln!("  {hint}");
+        }
     }
 }

@@ -1,15 +1,14 @@
 //! The master key of a command: every source read, held to agreeing, with what the operator should know of them.
 //!
 //! Must never print or copy a key: texts go from locked memory to `custody` and no further.
-//! Called by every command that opens a store.
+//! Called by every command that opens a store or makes a key.
 
 use crate::cli::exit;
 use crate::cli::failure::Failure;
-use crate::config::key_source::Sources;
+use crate::config::key_source::{KeySource, Sources};
 use crate::config::settings;
 use crate::custody::keys::MasterKey;
 use crate::operations::key_choice::{Candidate, agree};
-use crate::operations::start_failure::StartFailure;
 use crate::sys::locked::LockedMemory;
 
 /// The key with what is known of its source.
@@ -38,9 +37,17 @@ pub fn sources(configured: &settings::MasterKey, memory: &LockedMemory) -> Resul
 /// 66 without a key, 77 for a file's mode or owner, 78 for a malformed key or two keys.
 pub fn choose(sources: &Sources, memory: &LockedMemory) -> Result<ChosenKey, Failure> {
     let found = sources.read(memory).map_err(|error| Failure::new(exit::of_key_source(&error), &error))?;
+    choose_among(&found, memory)
+}
+
+/// Chooses the key that sources agree on.
+///
+/// # Errors
+/// 78 for a malformed key or two keys.
+pub fn choose_among(found: &[KeySource], memory: &LockedMemory) -> Result<ChosenKey, Failure> {
     let candidates: Vec<Candidate<'_>> =
         found.iter().map(|source| Candidate { name: &source.name, text: source.text.expose_bytes() }).collect();
-    let (source, key) = agree(&candidates, memory).map_err(|failure: StartFailure| Failure::from(failure))?;
+    let (source, key) = agree(&candidates, memory)?;
     Ok(ChosenKey {
         key,
         source,

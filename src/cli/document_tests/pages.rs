@@ -1,0 +1,134 @@
+//! Holds what the documents name to the repository: dependencies, tests, rooms, links, the client's example, events.
+//! It must never pass because nothing was found to compare.
+//! Run by `cargo test`.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::telemetry::events;
+
+const DEPENDENCIES: &str = include_str!("../../../docs/dependencies.md");
+const OPERATIONS: &str = include_str!("../../../docs/operations.md");
+const README: &str = include_str!("../../../README.md");
+const SECURITY: &str = include_str!("../../../SECURITY.md");
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// What stands in backticks in the first cell of each row below a heading.
+fn first_cells<'p>(page: &'p str, heading: &str) -> BTreeSet<&'p str> {
+    let section = page.split("\n## ").find(|section| section.starts_with(heading)).unwrap();
+    section.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next()).collect()
+}
+
+fn files_under(directory: &Path, extension: &str) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(directory).into_iter().flatten() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(files_under(&path, extension));
+        } else if path.extension().is_some_and(|e| e == extension) {
+            found.push(path);
+        }
+    }
+    found
+}
+
+#[test]
+fn every_direct_dependency_is_named_with_its_reason() {
+    let manifest: toml::Table = toml::from_str(include_str!("../../../Cargo.toml")).unwrap();
+    let sections = [
+        ("dependencies", "Of the daemon, the tool and the client"),
+        ("build-dependencies", "Of the build"),
+        ("dev-dependencies", "Of the tests"),
+    ];
+    for (table, heading) in sections {
+        let declared: BTreeSet<&str> = manifest[table].as_table().unwrap().keys().map(String::as_str).collect();
+        assert_eq!(first_cells(DEPENDENCIES, heading), declared, "{table}");
+    }
+    let rows = DEPENDENCIES.lines().filter(|line| line.starts_with("| `"));
+    for row in rows {
+        assert!(row.trim_end_matches(" |").split(" | ").last().unwrap().len() > 20, "no reason: {row}");
+    }
+}
+
+#[test]
+fn every_proof_that_the_threat_model_names_is_a_test() {
+    let sources: String = ["src", "tests"]
+        .iter()
+        .flat_map(|directory| files_under(&root().join(directory), "rs"))
+        .map(|path| fs::read_to_string(path).unwrap())
+        .collect();
+    let model = SECURITY.split("\n## ").find(|section| section.starts_with("Threat model")).unwrap();
+    let is_sentence = |word: &&str| {
+        word.matches('_').count() >= 3 && word.chars().all(|c| c.is_ascii_lowercase() || c == '_' || c.is_ascii_digit())
+    };
+    let named: BTreeSet<&str> = model.split('`').skip(1).step_by(2).filter(is_sentence).collect();
+    assert!(named.len() > 20, "{named:?}");
+    for test in named {
+        assert!(sources.contains(&format!("fn {test}()")), "no test is called {test}");
+    }
+}
+
+#[test]
+fn the_import_table_has_a_row_for_every_room_and_names_no_other() {
+    let page = include_str!("../../lib.rs");
+    let declared: BTreeSet<&str> =
+        page.lines().filter_map(|line| line.strip_prefix("pub mod ")?.strip_suffix(';')).collect();
+    let rows: Vec<&str> = page.lines().filter(|line| line.starts_with("//! | `")).collect();
+    let rooms: BTreeSet<&str> = rows.iter().map(|row| row.split('`').nth(1).unwrap()).collect();
+    assert_eq!(rooms, declared);
+    assert_eq!(rows.len(), declared.len());
+    for row in rows {
+        for named in row.split('`').skip(3).step_by(2) {
+            assert!(declared.contains(named), "{row}");
+        }
+    }
+}
+
+#[test]
+fn every_relative_link_leads_to_a_file() {
+    let mut pages: Vec<PathBuf> = files_under(&root().join("docs"), "md");
+    pages.extend(files_under(&root().join("packaging"), "md"));
+    pages.extend(["README.md", "SECURITY.md", "CONTRIBUTING.md", "CHANGELOG.md"].map(|page| root().join(page)));
+    let mut links = 0;
+    for page in pages {
+        let text = fs::read_to_string(&page).unwrap();
+        for link in text.split("](").skip(1).map(|rest| rest.split(')').next().unwrap()) {
+            if link.contains("://") || link.starts_with('#') {
+                continue;
+            }
+            let file = page.parent().unwrap().join(link.split('#').next().unwrap());
+            assert!(file.exists(), "{} points to {link}", page.display());
+            links += 1;
+        }
+    }
+    assert!(links > 10);
+}
+
+#[test]
+fn the_readme_shows_the_client_s_own_example() {
+    let documented: String = include_str!("../../client/mod.rs")
+        .split("```")
+        .nth(1)
+        .unwrap()
+        .lines()
+        .skip(1)
+        .map(|line| line.strip_prefix("//!").map_or(line, |line| line.strip_prefix(' ').unwrap_or(line)))
+        .filter(|line| !line.starts_with("# "))
+        .map(|line| format!("{line}\n"))
+        .collect();
+    let shown = README.split("```rust\n").nth(1).unwrap().split("```").next().unwrap();
+    assert_eq!(shown.trim_end(), documented.trim_end());
+}
+
+#[test]
+fn every_event_that_operations_names_is_declared() {
+    let named = first_cells(OPERATIONS, "What the log says");
+    assert!(named.len() > 10);
+    for event in named {
+        assert!(events::ALL.contains(&event), "{event}");
+    }
+}

@@ -1,0 +1,244 @@
+//! Where `check-key` looks: for the key in its sources, for what opens the store with the daemon, else in its file.
+//!
+//! Must never take one store's daemon for that of another, nor open a store's file but to look at it.
+//! Called by `check_key`.
+
+use super::check_key::CheckKeyArguments;
+use super::socket::SocketArguments;
+use crate::cli::exit;
+use crate::cli::failure::Failure;
+use crate::cli::key::{self, ChosenKey};
+use crate::client::error::Error;
+use crate::client::key_admin::AdminClient;
+use crate::client::key_service::Client;
+use crate::config::key_source::{Sources, Trust};
+use crate::config::key_source_error::KeySourceError;
+use crate::config::settings::Config;
+use crate::operations::check_key::{Verdict, check_key, claim};
+use crate::operations::start_failure::StartFailure;
+use crate::store::directory_lock::DirectoryLock;
+use crate::store::port::StoreError;
+use crate::store::redb_adapter;
+use crate::sys::locked::LockedMemory;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+/// What opens the store.
+pub(super) struct Opener {
+    /// Whether the key that was given does; none if none was given.
+    pub(super) opens: Option<bool>,
+    /// The fingerprints of the keys that do: one, or two while a rotation is pending.
+    pub(super) fingerprints: Vec<String>,
+    /// Since when the first is in use: Unix seconds.
+    pub(super) since: i64,
+    /// Whether a key has proved it; else it is the store's own word.
+    pub(super) is_verified: bool,
+    /// Whether the store keeps the key that was given to open legacy values.
+    pub(super) held_as_legacy: bool,
+    /// Path of the store, if it was told.
+    pub(super) store: Option<String>,
+    /// 32 hex digits.
+    pub(super) store_id: String,
+    /// Who told this.
+    pub(super) asked: String,
+}
+
+/// The key that was given, as far as it may be shown.
+pub(super) struct Given {
+    pub(super) fingerprint: String,
+    pub(super) source: String,
+    /// What should be mended about its source.
+    pub(super) warnings: Vec<String>,
+}
+
+/// Reads the key, if there is one, and finds what opens the store.
+///
+/// # Errors
+/// 66 without a store, 69 if the socket that was named has no daemon, 74 for damage, 75 if a daemon that cannot be asked
+/// has the store, 77 and 78 for keys.
+pub(super) fn look(
+    socket: &SocketArguments,
+    arguments: &CheckKeyArguments,
+) -> Result<(Option<Given>, Opener), Failure> {
+    // A configuration of which nothing is needed is not read: it may be the broken part of this machine.
+    let config = match (&arguments.store, &arguments.key_file) {
+        (Some(_), Some(_)) => Config::default(),
+        _ => {
+            Config::load(arguments.config.as_deref()).map_err(|error| Failure::new(exit::of_config(&error), &error))?
+        }
+    };
+    let store = arguments.store.as_ref().unwrap_or(&config.store.path);
+    let memory = key::memory()?;
+    let chosen = given_key(&config, store, arguments.key_file.as_deref(), &memory)?;
+    let given = chosen.as_ref().map(|chosen| Given {
+        fingerprint: chosen.key.fingerprint().to_string(),
+        source: chosen.source.clone(),
+        warnings: chosen.warnings.clone(),
+    });
+    let named = socket.named();
+    let sockets: Vec<PathBuf> = match &named {
+        Some(named) => vec![named.clone()],
+        None => config.socket.admin_path.iter().chain([&config.socket.path]).cloned().collect(),
+    };
+    let mut unanswered = None;
+    for path in &sockets {
+        match ask(path, arguments.store.as_deref(), given.as_ref()) {
+            Ok(Some(opener)) => return Ok((given, opener)),
+            Ok(None) => {}
+            Err(failure) if failure.exit == exit::NO_DAEMON && unanswered.is_some() => {}
+            Err(failure) => unanswered = Some(failure),
+        }
+    }
+    let store_was_named = arguments.store.is_some() || arguments.config.is_some();
+    match unanswered {
+        // Whoever names a socket and no store asks that daemon, not whatever lies at the default place.
+        Some(failure) if named.is_some() && !store_was_named => {
+            let also = "to look at a store's file without its daemon, name it with --store";
+            Err(Failure {
+                hint: Some(failure.hint.map_or(also.to_owned(), |hint| format!("{hint}; {also}"))),
+                ..failure
+            })
+        }
+        unanswered => Ok((given, read_store(store, chosen, &memory, unanswered)?)),
+    }
+}
+
+fn given_key(
+    config: &Config,
+    store: &Path,
+    key_file: Option<&Path>,
+    memory: &LockedMemory,
+) -> Result<Option<ChosenKey>, Failure> {
+    let failed = |error: KeySourceError| Failure::new(exit::of_key_source(&error), &error);
+    let (daemon_uid, daemon_gid) = daemon_of(store);
+    let found = match key_file {
+        Some(path) => {
+            let allow_readable = config.master_key.allow_readable;
+            let trust = Trust { credentials_directory: None, allow_readable, daemon_uid, daemon_gid };
+            let sources = Sources { key_files: Vec::new(), environment_key: Vec::new(), trust };
+            sources.read_file(path, memory).map_err(failed)?
+        }
+        None => {
+            let mut sources = key::sources(&config.master_key, memory)?;
+            (sources.trust.daemon_uid, sources.trust.daemon_gid) = (daemon_uid, daemon_gid);
+            match sources.read(memory) {
+                Err(KeySourceError::NoSource) => return Ok(None),
+                read => read.map_err(failed)?,
+            }
+        }
+    };
+    key::choose_among(&found, memory).map(Some)
+}
+
+/// Whose key files are judged good: for root, who asks in the daemon's place, those of the store directory's owner.
+fn daemon_of(store: &Path) -> (u32, u32) {
+    let own = (nix::unistd::geteuid(), nix::unistd::getegid());
+    match directory_of(store).metadata() {
+        Ok(directory) if own.0.is_root() => (directory.uid(), directory.gid()),
+        _ => (own.0.as_raw(), own.1.as_raw()),
+    }
+}
+
+fn directory_of(store: &Path) -> &Path {
+    store.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// What the daemon on a socket tells; none if it serves another store than the one that was named, or may do so.
+fn ask(socket: &Path, store: Option<&Path>, given: Option<&Given>) -> Result<Option<Opener>, Failure> {
+    let runtime = super::runtime()?;
+    let client = SocketArguments::client_of(socket);
+    let told = match runtime.block_on(AdminClient::new(&client).status()) {
+        Ok(status) => {
+            let (master, kept) = (status.master_key.unwrap_or_default(), status.store.unwrap_or_default());
+            let legacy = status.legacy_keys.into_iter().map(|key| key.fingerprint).collect();
+            Told {
+                fingerprint: master.fingerprint,
+                since: master.since,
+                store: Some(kept.path),
+                id: kept.store_id,
+                legacy,
+            }
+        }
+        Err(Error::NotServed { .. } | Error::NotPermitted { .. }) => ask_as_component(&runtime, &client)?,
+        Err(error) => return Err(error.into()),
+    };
+    let is_other =
+        store.is_some_and(|named| !told.store.as_ref().is_some_and(|its| is_same_file(named, Path::new(its))));
+    Ok((!is_other).then(|| told.opener(socket, given)))
+}
+
+/// Components learn the fingerprint with the canary; not where the store is.
+fn ask_as_component(runtime: &tokio::runtime::Runtime, client: &Client) -> Result<Told, Failure> {
+    let report = runtime.block_on(client.verify_own_canary()).map_err(|error| match error {
+        Error::Canary(_) => Failure::say(exit::DAMAGED, "the daemon's own canary does not open: its store is damaged"),
+        error => error.into(),
+    })?;
+    let since = report.since_unix_seconds;
+    Ok(Told { fingerprint: report.fingerprint, since, store: None, id: report.store_id, legacy: Vec::new() })
+}
+
+fn is_same_file(one: &Path, other: &Path) -> bool {
+    match (one.canonicalize(), other.canonicalize()) {
+        (Ok(one), Ok(other)) => one == other,
+        _ => false,
+    }
+}
+
+/// What a daemon told, whose key has opened its store.
+struct Told {
+    fingerprint: String,
+    since: i64,
+    store: Option<String>,
+    id: String,
+    legacy: Vec<String>,
+}
+
+impl Told {
+    fn opener(self, socket: &Path, given: Option<&Given>) -> Opener {
+        Opener {
+            opens: given.map(|given| given.fingerprint == self.fingerprint),
+            is_verified: true,
+            held_as_legacy: given.is_some_and(|given| self.legacy.contains(&given.fingerprint)),
+            fingerprints: vec![self.fingerprint],
+            since: self.since,
+            store: self.store,
+            store_id: self.id,
+            asked: format!("the daemon on {}", socket.display()),
+        }
+    }
+}
+
+/// What the file says, and the key proves.
+fn read_store(
+    store: &Path,
+    chosen: Option<ChosenKey>,
+    memory: &LockedMemory,
+    unanswered: Option<Failure>,
+) -> Result<Opener, Failure> {
+    let _lock = DirectoryLock::shared(directory_of(store)).map_err(|error| match (error, unanswered) {
+        (StoreError::Missing { .. }, _) => StartFailure::NoStore { store: store.to_owned() }.into(),
+        // A daemon has the store, and would not say.
+        (StoreError::InUse { .. }, Some(failure)) if failure.exit != exit::NO_DAEMON => failure,
+        (error @ StoreError::InUse { .. }, _) => Failure::new(exit::of_store(&error), &error)
+            .with_hint("a daemon has this store: ask it on its own socket, with --socket PATH"),
+        (error, _) => Failure::new(exit::of_store(&error), &error),
+    })?;
+    let snapshot = redb_adapter::view(store).map_err(StartFailure::from)?;
+    let claim = claim(&snapshot)?;
+    let verdict = chosen.map(|chosen| check_key(snapshot, chosen.key, memory)).transpose()?;
+    let (opens, since, held_as_legacy) = match verdict {
+        None => (None, claim.since, false),
+        Some(Verdict::Opens { since }) => (Some(true), since, false),
+        Some(Verdict::Other { held_as_legacy }) => (Some(false), claim.since, held_as_legacy),
+    };
+    Ok(Opener {
+        opens,
+        fingerprints: claim.fingerprints.iter().map(ToString::to_string).collect(),
+        since,
+        is_verified: opens == Some(true),
+        held_as_legacy,
+        store: Some(store.display().to_string()),
+        store_id: claim.store_id.to_string(),
+        asked: "the store's file, which was not changed".to_owned(),
+    })
+}

@@ -1,0 +1,167 @@
+//! `servos-keyctl config check`: what the daemon would read in its configuration, and what it would trip over.
+//!
+//! Must never read a key, or make or change what a path names.
+//! Called by `keyctl::execute`.
+
+use super::console::Console;
+use super::output::table;
+use crate::cli::exit;
+use crate::cli::failure::Failure;
+use crate::config::file::DEFAULT_PATH;
+use crate::config::settings::{Config, Setting};
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
+use std::fs::Metadata;
+use std::io::ErrorKind;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+#[derive(Subcommand)]
+pub(super) enum ConfigCommand {
+    /// Check the configuration file, and show every value with where it comes from
+    Check(CheckArguments),
+}
+
+#[derive(Args)]
+pub(super) struct CheckArguments {
+    /// The file [default: /etc/servos/keyd.toml, if it is there]
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+/// Runs a subcommand of `config`.
+pub(super) fn run(console: &mut Console, command: &ConfigCommand) -> Result<(), Failure> {
+    let ConfigCommand::Check(arguments) = command;
+    let config =
+        Config::load(arguments.config.as_deref()).map_err(|error| Failure::new(exit::of_config(&error), &error))?;
+    let default = Path::new(DEFAULT_PATH);
+    let file = arguments.config.as_deref().or_else(|| default.exists().then_some(default));
+    let warnings = warnings(&config);
+    let settings = config.describe();
+    let value = json!({
+        "file": file.map(|file| file.display().to_string()),
+        "settings": settings.iter().map(setting_value).collect::<Vec<_>>(),
+        "warnings": warnings,
+    });
+    console.result(&value, &text(file, &settings, &warnings))
+}
+
+fn setting_value(setting: &Setting) -> Value {
+    json!({"key": setting.key, "value": setting.value, "default": setting.is_default})
+}
+
+fn text(file: Option<&Path>, settings: &[Setting], warnings: &[String]) -> String {
+    let row = |cells: [&str; 3]| cells.map(str::to_owned).to_vec();
+    let mut rows = vec![row(["KEY", "VALUE", "FROM"])];
+    for setting in settings {
+        let value = if setting.value.is_empty() { "-" } else { &setting.value };
+        rows.push(row([setting.key, value, if setting.is_default { "default" } else { "file" }]));
+    }
+    let mut text = match file {
+        Some(file) => format!("{} is valid.\n\n", file.display()),
+        None => format!("There is no {DEFAULT_PATH}: every value is the default.\n\n"),
+    };
+    text.push_str(&table(&rows));
+    match warnings {
+        [] => text.push_str("\nNothing to mend.\n"),
+        warnings => {
+            text.push_str("\nTo mend before a start:\n");
+            warnings.iter().for_each(|warning| text.push_str(&format!("  - {warning}\n")));
+        }
+    }
+    text
+}
+
+/// What a start would refuse or complain of, as far as names and modes tell it.
+fn warnings(config: &Config) -> Vec<String> {
+    let mut found = Vec::new();
+    for (key, socket) in
+        [("socket.path", Some(&config.socket.path)), ("socket.admin_path", config.socket.admin_path.as_ref())]
+    {
+        found.extend(socket.and_then(|path| parent_fault(key, path)));
+    }
+    found.extend(config.socket.group.as_deref().and_then(group_fault));
+    found.extend(store_faults(config));
+    if let Look::Absent = look(&config.backup.dir) {
+        found.extend(parent_fault("backup.dir", &config.backup.dir));
+    }
+    found.extend(
+        config.master_key.file.as_deref().and_then(|path| key_file_fault(path, config.master_key.allow_readable)),
+    );
+    found
+}
+
+enum Look {
+    There(Metadata),
+    Absent,
+    Unknown(std::io::Error),
+}
+
+fn look(path: &Path) -> Look {
+    match path.metadata() {
+        Ok(metadata) => Look::There(metadata),
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Look::Absent,
+        Err(error) => Look::Unknown(error),
+    }
+}
+
+fn unknown(key: &str, path: &Path, error: &std::io::Error) -> String {
+    format!("{key}: {} cannot be looked at as this user: {error}", path.display())
+}
+
+/// A file that a start makes needs its directory.
+fn parent_fault(key: &str, path: &Path) -> Option<String> {
+    let parent = path.parent()?;
+    match look(parent) {
+        Look::There(metadata) if metadata.is_dir() => None,
+        Look::There(_) => Some(format!("{key}: {} is not a directory", parent.display())),
+        Look::Absent => Some(format!("{key}: the directory {} does not exist", parent.display())),
+        Look::Unknown(error) => Some(unknown(key, parent, &error)),
+    }
+}
+
+fn group_fault(group: &str) -> Option<String> {
+    match nix::unistd::Group::from_name(group) {
+        Ok(None) => Some(format!(
+            "socket.group: there is no group {group}: components of other users could not connect (groupadd {group})"
+        )),
+        _ => None,
+    }
+}
+
+fn store_faults(config: &Config) -> Vec<String> {
+    let (store, mark) = (&config.store.path, &config.store.mark);
+    match look(store) {
+        Look::There(metadata) if !metadata.is_file() => vec![format!("store.path: {} is not a file", store.display())],
+        Look::There(_) => match look(mark) {
+            Look::Absent => vec![format!(
+                "store.mark: {} is missing beside a store: a start refuses it until `servos-keyd accept`",
+                mark.display()
+            )],
+            _ => Vec::new(),
+        },
+        Look::Absent if config.store.create => Vec::new(),
+        Look::Absent => vec![format!(
+            "store.path: there is no store at {}: `servos-keyd restore FILE` brings one back, `servos-keyd init` makes the \
+             first",
+            store.display()
+        )],
+        Look::Unknown(error) => vec![unknown("store.path", store, &error)],
+    }
+}
+
+fn key_file_fault(path: &Path, allow_readable: bool) -> Option<String> {
+    let key = "master_key.file";
+    match look(path) {
+        Look::There(metadata) if !metadata.is_file() => Some(format!("{key}: {} is not a file", path.display())),
+        Look::There(metadata) if metadata.permissions().mode() & 0o022 != 0 => {
+            Some(format!("{key}: others can change {} (chmod 600)", path.display()))
+        }
+        Look::There(metadata) if metadata.permissions().mode() & 0o044 != 0 && !allow_readable => {
+            Some(format!("{key}: others can read {} (chmod 600)", path.display()))
+        }
+        Look::There(_) => None,
+        Look::Absent => Some(format!("{key}: {} does not exist", path.display())),
+        Look::Unknown(error) => Some(unknown(key, path, &error)),
+    }
+}
