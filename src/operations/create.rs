@@ -117,7 +117,7 @@ pub fn create(creation: &Creation<'_>) -> Result<StoreId, StartFailure> {
     Ok(store_id)
 }
 
-fn first_snapshot(creation: &Creation<'_>) -> Result<(StoreId, RootKey, Snapshot), StartFailure> {
+pub(super) fn first_snapshot(creation: &Creation<'_>) -> Result<(StoreId, RootKey, Snapshot), StartFailure> {
     let random = creation.random;
     let store_id = StoreId::generate(random).map_err(Refusal::from)?;
     let root = RootKey::generate(creation.memory, random).map_err(Refusal::from)?;

@@ -153,3 +153,7 @@ fn open_legacy(
     let plaintext = keyring.open_legacy(request.ciphertext, admission)?;
     Ok(Opened { plaintext, key: KeyName::legacy(), version: 0, primary: false, format: Format::Legacy })
 }
+
+#[cfg(test)]
+#[path = "decrypt_tests.rs"]
+mod tests;

@@ -109,3 +109,7 @@ pub fn disable_versions(ledger: &mut Ledger, id: KeyId) -> Result<(), Refusal> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+#[path = "delete_key_tests.rs"]
+mod tests;

@@ -73,3 +73,7 @@ pub fn check_size(field: &'static str, bytes: usize, limit: usize) -> Result<(),
     }
     Ok(())
 }
+
+#[cfg(test)]
+#[path = "encrypt_tests.rs"]
+mod tests;

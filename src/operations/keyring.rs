@@ -203,7 +203,8 @@ impl Keyring {
     /// [`Refusal::NoSuchKey`], [`Refusal::NoPrimary`].
     pub fn primary(&self, name: &KeyName) -> Result<&Arc<Version>, Refusal> {
         let key = self.key(name)?;
-        key.versions.get(&key.primary).ok_or(Refusal::NoPrimary)
+        let primary = key.versions.get(&key.primary).filter(|version| version.state == VersionState::Enabled);
+        primary.ok_or(Refusal::NoPrimary)
     }
 
     /// The version that a ciphertext names, if it opens, with the permit to use it.

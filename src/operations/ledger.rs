@@ -284,3 +284,7 @@ fn revert(digests: &mut Digests, undo: Vec<(String, Option<[u8; 32]>)>) {
         };
     }
 }
+
+#[cfg(test)]
+#[path = "ledger_tests.rs"]
+mod tests;

@@ -14,6 +14,8 @@ pub mod delete_key;
 pub mod encrypt;
 pub mod engine;
 pub mod export_keyring;
+#[cfg(test)]
+mod fake_store;
 pub mod history;
 pub mod install;
 pub mod issue_canary;
@@ -38,6 +40,8 @@ pub mod salvage;
 pub mod self_test;
 pub mod start_failure;
 pub mod status;
+#[cfg(test)]
+mod test_rig;
 pub mod verify_canary;
 pub mod whoami;
 pub mod writer;

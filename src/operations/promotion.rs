@@ -47,3 +47,7 @@ pub fn deleted(ledger: &Ledger) -> Vec<KeyId> {
     let keyring = ledger.engine().keyring();
     keyring.keys.values().filter(|key| key.is_deleted()).map(|key| key.id).collect()
 }
+
+#[cfg(test)]
+#[path = "promotion_tests.rs"]
+mod tests;

@@ -84,3 +84,7 @@ fn target<'r>(
         }
     }
 }
+
+#[cfg(test)]
+#[path = "reencrypt_tests.rs"]
+mod tests;

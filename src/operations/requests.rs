@@ -90,3 +90,7 @@ impl Ledger {
         old
     }
 }
+
+#[cfg(test)]
+#[path = "requests_tests.rs"]
+mod tests;

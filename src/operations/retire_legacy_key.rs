@@ -41,3 +41,7 @@ pub fn retire_legacy_key(
     ledger.commit(change, |keyring| keyring.legacy.retain(|key| key.fingerprint != fingerprint))?;
     Ok(remaining)
 }
+
+#[cfg(test)]
+#[path = "legacy_tests.rs"]
+mod tests;

@@ -60,3 +60,7 @@ fn is_ahead(keyring: &Keyring, claim: &Claim) -> bool {
         || claim.rotations > keyring.rotations
         || keyring.gaps.iter().any(|gap| gap.from < claim.generation && claim.generation < gap.to)
 }
+
+#[cfg(test)]
+#[path = "verify_canary_tests.rs"]
+mod tests;

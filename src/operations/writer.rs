@@ -63,3 +63,7 @@ fn run(mut ledger: Ledger, queue: &Receiver<Job>) {
 fn recovered(ledger: &mut Ledger) -> bool {
     catch_unwind(AssertUnwindSafe(|| recover(ledger))).unwrap_or(false)
 }
+
+#[cfg(test)]
+#[path = "writer_tests.rs"]
+mod tests;

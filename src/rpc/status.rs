@@ -68,3 +68,7 @@ fn store(trouble: StoreTrouble) -> (Code, String) {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "status_tests.rs"]
+mod tests;

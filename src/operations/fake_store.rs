@@ -1,0 +1,116 @@
+//! A store in memory that fails as it is told: before a commit, after it, or in the middle of the thread.
+//!
+//! Must never be gentler than a real one: it holds batches to their limits and generations to their order.
+//! Called by `test_rig`, which keeps the medium when the store is dropped as in a crash.
+
+use crate::store::port::{Batch, Snapshot, Store, StoreError};
+use std::io;
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// What the next commit does instead of what it should.
+pub(super) enum Fault {
+    /// Nothing is written, and this is said.
+    Fails(StoreError),
+    /// Everything is written, and this is said.
+    WrittenButSaysSo(StoreError),
+    /// It panics: before it wrote, or after.
+    Panics {
+        /// Whether it wrote.
+        written: bool,
+    },
+}
+
+/// What outlives the store.
+#[derive(Default)]
+pub(super) struct Medium {
+    pub(super) snapshot: Snapshot,
+    /// Taken by the next commit.
+    pub(super) fault: Option<Fault>,
+    /// Said by every load and read as long as it is here.
+    pub(super) unreadable: bool,
+    /// Records of each commit so far, and whether it rewrote.
+    pub(super) commits: Vec<(usize, bool)>,
+    /// Loads so far.
+    pub(super) loads: usize,
+    /// Reads of one record so far.
+    pub(super) reads: usize,
+}
+
+/// The store.
+pub(super) struct FakeStore(pub(super) Arc<Mutex<Medium>>);
+
+pub(super) fn locked(medium: &Mutex<Medium>) -> MutexGuard<'_, Medium> {
+    medium.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+pub(super) fn unavailable() -> StoreError {
+    StoreError::Unavailable { path: "fake".into(), source: io::Error::from_raw_os_error(libc::EIO) }
+}
+
+/// One of each kind of error that a commit can say but a conflict.
+pub(super) fn every_failure() -> Vec<StoreError> {
+    let path = || Path::new("fake").to_owned();
+    let detail = || "detail".to_owned();
+    vec![
+        StoreError::Missing { path: path() },
+        StoreError::AlreadyExists { path: path() },
+        StoreError::Empty { path: path() },
+        StoreError::Foreign { path: path() },
+        StoreError::Damaged { path: path(), detail: detail() },
+        StoreError::InUse { path: path() },
+        StoreError::GenerationNotRising { expected: 1, next: 1 },
+        StoreError::BatchTooLarge,
+        StoreError::Full { path: path() },
+        unavailable(),
+        StoreError::NotPermitted { path: path(), detail: detail() },
+    ]
+}
+
+impl FakeStore {
+    fn write(&mut self, expected: u64, next: u64, batch: &Batch, rewrites: bool) -> Result<(), StoreError> {
+        let mut medium = locked(&self.0);
+        if next <= expected {
+            return Err(StoreError::GenerationNotRising { expected, next });
+        }
+        batch.check_size()?;
+        let fault = medium.fault.take();
+        if let Some(Fault::Fails(error)) = fault {
+            return Err(error);
+        }
+        assert!(!matches!(fault, Some(Fault::Panics { written: false })), "planted");
+        let found = medium.snapshot.generation;
+        if found != expected {
+            return Err(StoreError::Conflict { expected, found });
+        }
+        medium.snapshot = medium.snapshot.clone().after(next, batch);
+        medium.commits.push((batch.puts.len() + batch.deletes.len(), rewrites));
+        match fault {
+            Some(Fault::WrittenButSaysSo(error)) => Err(error),
+            Some(_) => panic!("planted"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Store for FakeStore {
+    fn load(&mut self) -> Result<Snapshot, StoreError> {
+        let mut medium = locked(&self.0);
+        medium.loads += 1;
+        if medium.unreadable { Err(unavailable()) } else { Ok(medium.snapshot.clone()) }
+    }
+
+    fn read(&mut self, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        let mut medium = locked(&self.0);
+        medium.reads += 1;
+        if medium.unreadable { Err(unavailable()) } else { Ok(medium.snapshot.records.get(name).cloned()) }
+    }
+
+    fn commit(&mut self, expected: u64, next: u64, batch: &Batch) -> Result<(), StoreError> {
+        self.write(expected, next, batch, false)
+    }
+
+    fn commit_rewriting(&mut self, expected: u64, next: u64, batch: &Batch) -> Result<(), StoreError> {
+        self.write(expected, next, batch, true)
+    }
+}

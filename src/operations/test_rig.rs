@@ -1,0 +1,267 @@
+//! An installation for the room's tests: real keys in locked memory, a fake store, a clock that stands until it is set.
+//!
+//! Must never let a test go on with a store that would not load: each change is followed by a look at it.
+//! Called by the tests of this room alone.
+
+use super::create::{Creation, first_snapshot};
+use super::create_key::{Created, create_key};
+use super::decrypt::{self, Opened};
+use super::delete_key::{Deleted, delete_key};
+use super::encrypt::{self, Sealed};
+use super::engine::{Engine, Facts};
+use super::fake_store::{FakeStore, Fault, Medium, locked};
+use super::keyring::{DataKey, Keyring};
+use super::ledger::{Ledger, Places};
+use super::load::{self, Loaded};
+use super::refusal::Refusal;
+use super::rotate_key::{Rotated, rotate_key};
+use crate::auth::key_name::KeyName;
+use crate::auth::operation::{Keyed, Whole};
+use crate::auth::peer::{Peer, PeerCredentials, Socket};
+use crate::auth::permit::{Admission, Permit};
+use crate::auth::policy::Policy;
+use crate::custody::context::Context;
+use crate::custody::keys::{LockedMemory, MasterKey};
+use crate::custody::random::RandomUnavailable;
+use crate::store::port::Snapshot;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex};
+use tempfile::TempDir;
+
+/// The master key of every rig, as an operator has it.
+pub(super) const MASTER_KEY: &str = "8c1f0ad23b4e5f60718293a4b5c6d7e8f90a1b2c3d4e5f60718293a4b5c6d7e8";
+/// When every rig begins: Unix seconds.
+pub(super) const BEGIN: i64 = 1_800_000_000;
+pub(super) const DAY: i64 = 24 * 60 * 60;
+
+pub(super) fn random(bytes: &mut [u8]) -> Result<(), RandomUnavailable> {
+    Ok(crate::sys::random::fill(bytes)?)
+}
+
+pub(super) fn name(text: &str) -> KeyName {
+    KeyName::parse(text).unwrap()
+}
+
+pub(super) fn context(id: &str) -> Context {
+    Context::new([("table", "servers"), ("id", id)]).unwrap()
+}
+
+/// The name of the `n`th request.
+#[expect(clippy::unnecessary_wraps, reason = "operations take it so")]
+pub(super) fn id(n: u32) -> Option<String> {
+    Some(format!("00000000-0000-4000-8000-{n:012x}"))
+}
+
+pub(super) struct Rig {
+    pub(super) memory: LockedMemory,
+    pub(super) medium: Arc<Mutex<Medium>>,
+    pub(super) clock: Arc<AtomicI64>,
+    pub(super) directory: TempDir,
+    pub(super) policy: Policy,
+    pub(super) ledger: Ledger,
+    pub(super) engine: Arc<Engine>,
+}
+
+impl Rig {
+    pub(super) fn new() -> Self {
+        Self::made(false)
+    }
+
+    /// One that adopted its own master key for legacy values.
+    pub(super) fn with_legacy() -> Self {
+        Self::made(true)
+    }
+
+    fn made(adopt_legacy: bool) -> Self {
+        let memory = LockedMemory::new().unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        let places = places(&directory);
+        let master = MasterKey::parse(MASTER_KEY.as_bytes(), &memory).unwrap();
+        let creation = Creation {
+            places: &places,
+            master: &master,
+            shared: false,
+            adopt_legacy,
+            memory: &memory,
+            random: &random,
+            now: BEGIN,
+        };
+        let (_, _, snapshot) = first_snapshot(&creation).unwrap();
+        let medium = Arc::new(Mutex::new(Medium { snapshot, ..Medium::default() }));
+        let clock = Arc::new(AtomicI64::new(BEGIN));
+        let ledger = started(&memory, &medium, &clock, places, Facts::default());
+        let engine = Arc::clone(ledger.engine());
+        Self { memory, medium, clock, directory, policy: Policy::new(0), ledger, engine }
+    }
+
+    /// As after a crash: nothing of memory is left, and the store is what the medium holds.
+    pub(super) fn restarted(self) -> Self {
+        let Self { memory, medium, clock, directory, policy, ledger, engine } = self;
+        drop((ledger, engine));
+        locked(&medium).unreadable = false;
+        let ledger = started(&memory, &medium, &clock, places(&directory), Facts::default());
+        let engine = Arc::clone(ledger.engine());
+        Self { memory, medium, clock, directory, policy, ledger, engine }
+    }
+
+    /// The same, decrypt-only.
+    pub(super) fn salvaged(&self) -> Engine {
+        let keyring = self.loaded().keyring;
+        let facts = Facts { salvage: true, ..Facts::default() };
+        Engine::new(keyring, Box::new(random), Box::new(|| BEGIN), facts)
+    }
+
+    /// The next commit goes wrong.
+    pub(super) fn break_next(&self, fault: Fault) {
+        locked(&self.medium).fault = Some(fault);
+    }
+
+    pub(super) fn pass(&self, seconds: i64) {
+        self.clock.fetch_add(seconds, Ordering::Relaxed);
+    }
+
+    pub(super) fn snapshot(&self) -> Snapshot {
+        locked(&self.medium).snapshot.clone()
+    }
+
+    pub(super) fn commits(&self) -> Vec<(usize, bool)> {
+        locked(&self.medium).commits.clone()
+    }
+
+    pub(super) fn backups(&self) -> PathBuf {
+        self.directory.path().join("backup")
+    }
+
+    /// Lets backups fail: a file lies where their directory should be.
+    pub(super) fn break_backups(&self) {
+        let _ = std::fs::remove_dir_all(self.backups());
+        std::fs::write(self.backups(), "in the way").unwrap();
+    }
+
+    pub(super) fn mend_backups(&self) {
+        std::fs::remove_file(self.backups()).unwrap();
+    }
+
+    pub(super) fn admit<Op: crate::auth::operation::Operation>(&self) -> Admission<'_, Op> {
+        self.policy.admit(peer()).unwrap()
+    }
+
+    pub(super) fn permit<Op: Keyed>(&self, key: &str) -> Permit<Op> {
+        self.admit::<Op>().for_key(&name(key)).unwrap()
+    }
+
+    pub(super) fn whole<Op: Whole>(&self) -> Permit<Op> {
+        self.admit::<Op>().permit()
+    }
+
+    pub(super) fn keyring(&self) -> Arc<Keyring> {
+        self.engine.keyring()
+    }
+
+    pub(super) fn create(&mut self, key: &str, request: Option<String>) -> Result<Created, Refusal> {
+        let permit = self.permit(key);
+        create_key(&permit, &mut self.ledger, request)
+    }
+
+    pub(super) fn rotate(&mut self, key: &str, request: Option<String>) -> Result<Rotated, Refusal> {
+        let permit = self.permit(key);
+        rotate_key(&permit, &mut self.ledger, request)
+    }
+
+    pub(super) fn delete(&mut self, key: &str, request: Option<String>) -> Result<Deleted, Refusal> {
+        let permit = self.permit(key);
+        delete_key(&permit, &mut self.ledger, request)
+    }
+
+    pub(super) fn encrypt(&self, key: &str, plaintext: &[u8]) -> Result<Sealed, Refusal> {
+        let key = name(key);
+        let request = encrypt::Request { key: &key, plaintext, context: &context("1"), allow_nested: false };
+        encrypt::encrypt(&self.admit(), &self.engine, &request)
+    }
+
+    pub(super) fn decrypt(&self, ciphertext: &[u8]) -> Result<Opened, Refusal> {
+        let request = decrypt::Request { expected_key: None, ciphertext, context: &context("1"), allow_legacy: false };
+        decrypt::decrypt(&self.admit(), &self.engine, &request)
+    }
+
+    /// The store as a start would load it.
+    pub(super) fn loaded(&self) -> Loaded {
+        let master = MasterKey::parse(MASTER_KEY.as_bytes(), &self.memory).unwrap();
+        let authentic = load::authenticate(self.snapshot(), master, &self.memory).expect("the MAC fits");
+        load::open(authentic, &self.memory).expect("everything opens")
+    }
+
+    /// Holds memory to what the store would load as.
+    #[track_caller]
+    pub(super) fn check(&self) {
+        let loaded = self.loaded();
+        assert_eq!(picture(&self.keyring()), picture(&loaded.keyring));
+        assert_eq!(self.ledger.generation, loaded.keyring.generation);
+        assert!(self.ledger.digests == loaded.secrets.digests, "digests differ");
+        assert!(self.ledger.meta == loaded.secrets.meta, "meta differs");
+        assert!(self.ledger.requests == loaded.secrets.requests, "requests differ");
+        for (records, _) in self.commits() {
+            assert!(records <= crate::store::port::MAX_BATCH_RECORDS, "{records} records in one commit");
+        }
+    }
+}
+
+pub(super) fn peer() -> Peer {
+    Peer { credentials: PeerCredentials { uid: 0, gid: 0, pid: 1 }, socket: Socket::Admin }
+}
+
+fn places(directory: &TempDir) -> Places {
+    let at = |name: &str| directory.path().join(name);
+    Places { store: at("keyd.redb"), mark: at("keyd.redb.mark"), backups: at("backup"), keep: 10, keep_for: 0 }
+}
+
+fn started(
+    memory: &LockedMemory,
+    medium: &Arc<Mutex<Medium>>,
+    clock: &Arc<AtomicI64>,
+    places: Places,
+    facts: Facts,
+) -> Ledger {
+    let master = MasterKey::parse(MASTER_KEY.as_bytes(), memory).unwrap();
+    let snapshot = locked(medium).snapshot.clone();
+    let loaded = load::open(load::authenticate(snapshot, master, memory).unwrap(), memory).unwrap();
+    let clock = Arc::clone(clock);
+    let clock = Box::new(move || clock.load(Ordering::Relaxed));
+    let engine = Arc::new(Engine::new(loaded.keyring, Box::new(random), clock, facts));
+    let store = Box::new(FakeStore(Arc::clone(medium)));
+    Ledger::new(store, places, loaded.secrets, engine, memory.clone()).unwrap()
+}
+
+/// Everything of a keyring but its secrets, in an order of its own.
+pub(super) fn picture(keyring: &Keyring) -> Vec<String> {
+    let mut lines = vec![format!(
+        "{} generation {} keyring {} rotations {} gaps {:?} master {:?}",
+        keyring.store_id, keyring.generation, keyring.keyring, keyring.rotations, keyring.gaps, keyring.master
+    )];
+    for key in keyring.keys.values() {
+        let DataKey { id, name, created, primary, promoting, deleted, versions } = &**key;
+        lines.push(format!("key {id} {name} {created} primary {primary} promoting {promoting} deleted {deleted}"));
+        for version in versions.values() {
+            let held = keyring.versions.get(&version.id).expect("a version is found by its id");
+            assert!(Arc::ptr_eq(held, version), "both ways lead to the same version");
+            let (id, state) = (version.id, version.state);
+            lines.push(format!("version {id} {} {} {state:?} {}", version.key, version.number, version.created));
+        }
+    }
+    assert_eq!(keyring.versions.len(), keyring.keys.values().map(|key| key.versions.len()).sum::<usize>());
+    lines.extend(keyring.names.iter().map(|(name, id)| format!("name {name} {id}")));
+    lines.extend(keyring.legacy.iter().map(|legacy| format!("legacy {} {}", legacy.fingerprint, legacy.adopted)));
+    lines.sort();
+    lines
+}
+
+/// A legacy value as ServOS made it before servos-keyd: under a raw key, with a nonce of the test's choice.
+pub(super) fn legacy_value(key_hex: &str, nonce: [u8; 12], plaintext: &[u8]) -> Vec<u8> {
+    use ring::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
+    let key = base16ct::lower::decode_vec(key_hex).unwrap();
+    let key = LessSafeKey::new(UnboundKey::new(&AES_256_GCM, &key).unwrap());
+    let mut value = plaintext.to_vec();
+    key.seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), Aad::empty(), &mut value).unwrap();
+    [nonce.as_slice(), &value].concat()
+}
