@@ -43,7 +43,7 @@ impl Invocation {
     }
 
     /// Runs as this user and the group of the same number: only for root.
-    pub fn as_user(mut self, user: u32) -> Self {
+    pub fn run_as(mut self, user: u32) -> Self {
         self.user = Some(user);
         self
     }
