@@ -10,6 +10,8 @@ use crate::config::settings;
 use crate::custody::keys::MasterKey;
 use crate::operations::key_choice::{Candidate, agree};
 use crate::sys::locked::LockedMemory;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 
 /// The key with what is known of its source.
 pub struct ChosenKey {
@@ -29,6 +31,31 @@ pub struct ChosenKey {
 /// 77 or 78, as `config` says.
 pub fn sources(configured: &settings::MasterKey, memory: &LockedMemory) -> Result<Sources, Failure> {
     Sources::from_process(configured, memory).map_err(|error| Failure::new(exit::of_key_source(&error), &error))
+}
+
+/// Like [`sources`], for a command that root runs in the daemon's place on the store at `store`: a key file is judged
+/// as the daemon will judge it.
+///
+/// # Errors
+/// 77 or 78, as `config` says.
+pub fn sources_of_daemon(
+    configured: &settings::MasterKey,
+    store: &Path,
+    memory: &LockedMemory,
+) -> Result<Sources, Failure> {
+    let mut sources = sources(configured, memory)?;
+    (sources.trust.daemon_uid, sources.trust.daemon_gid) = daemon_of(store);
+    Ok(sources)
+}
+
+/// The user and group whose key files are good: for root, those of the store directory's owner, who runs the daemon.
+pub fn daemon_of(store: &Path) -> (u32, u32) {
+    let own = (nix::unistd::geteuid(), nix::unistd::getegid());
+    let directory = store.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    match directory.metadata() {
+        Ok(directory) if own.0.is_root() => (directory.uid(), directory.gid()),
+        _ => (own.0.as_raw(), own.1.as_raw()),
+    }
 }
 
 /// Reads every source anew and chooses the key they agree on.

@@ -17,6 +17,7 @@
 mod canary;
 mod crash;
 mod creation;
+mod dev;
 mod exit_codes;
 mod faults;
 mod harness;
@@ -24,6 +25,7 @@ mod key_files;
 mod keyctl_offline;
 mod keys;
 mod mark;
+mod ownership;
 mod restore;
 mod salvage;
 mod secrecy;

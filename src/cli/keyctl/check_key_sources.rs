@@ -20,7 +20,6 @@ use crate::store::directory_lock::DirectoryLock;
 use crate::store::port::StoreError;
 use crate::store::redb_adapter;
 use crate::sys::locked::LockedMemory;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 /// What opens the store.
@@ -110,7 +109,7 @@ fn given_key(
     memory: &LockedMemory,
 ) -> Result<Option<ChosenKey>, Failure> {
     let failed = |error: KeySourceError| Failure::new(exit::of_key_source(&error), &error);
-    let (daemon_uid, daemon_gid) = daemon_of(store);
+    let (daemon_uid, daemon_gid) = key::daemon_of(store);
     let found = match key_file {
         Some(path) => {
             let allow_readable = config.master_key.allow_readable;
@@ -128,15 +127,6 @@ fn given_key(
         }
     };
     key::choose_among(&found, memory).map(Some)
-}
-
-/// Whose key files are judged good: for root, who asks in the daemon's place, those of the store directory's owner.
-fn daemon_of(store: &Path) -> (u32, u32) {
-    let own = (nix::unistd::geteuid(), nix::unistd::getegid());
-    match directory_of(store).metadata() {
-        Ok(directory) if own.0.is_root() => (directory.uid(), directory.gid()),
-        _ => (own.0.as_raw(), own.1.as_raw()),
-    }
 }
 
 fn directory_of(store: &Path) -> &Path {

@@ -1,6 +1,6 @@
 //! `serve --dev`: a daemon of one's own, with key, store and socket under one directory.
 //!
-//! Must never make a key where a store or mark is, nor use a directory that others can reach.
+//! Must never make a key where a store was, nor use a directory that others can reach.
 //! Called by `serve`.
 
 use super::{key, output};
@@ -13,6 +13,7 @@ use crate::cli::failure::Failure;
 use crate::config::settings::Config;
 use crate::custody::keys::MasterKey;
 use crate::operations::Context;
+use crate::operations::create::{Vacancy, vacancy};
 use crate::operations::encrypt::{self, encrypt};
 use crate::operations::engine::Engine;
 use crate::store::port::StoreError;
@@ -53,14 +54,14 @@ pub fn make_directory(directory: &Path) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Makes `master.key` where neither it nor a store nor a mark is.
+/// Makes `master.key` where neither it is nor anything that tells of a store: its file, its mark or a backup.
 ///
 /// # Errors
 /// 73 or 74 with what the system says.
 pub fn make_key(config: &Config, memory: &LockedMemory) -> Result<(), Failure> {
     let Some(path) = &config.master_key.file else { return Ok(()) };
     let there = |path: &Path| path.symlink_metadata().is_ok();
-    if there(path) || there(&config.store.path) || there(&config.store.mark) {
+    if there(path) || !matches!(vacancy(&super::place::places(config)), Ok(Vacancy::Empty)) {
         return Ok(());
     }
     let master = MasterKey::generate(memory, &key::random).map_err(|error| Failure::new(exit::BUG, &error))?;

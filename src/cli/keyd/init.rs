@@ -35,7 +35,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let config = Config::load(arguments.config.config.as_deref())
         .map_err(|error| Failure::new(exit::of_config(&error), &error))?;
     let memory = key::memory()?;
-    let sources = key::sources(&config.master_key, &memory)?;
+    let sources = key::sources_of_daemon(&config.master_key, &config.store.path, &memory)?;
     let places = place::places(&config);
     refuse_what_is_there(&places)?;
     let chosen = key::choose(&sources, &memory)?;

@@ -8,6 +8,7 @@ use super::installation::Installation;
 use super::run::{Invocation, KEYD, Outcome, wait};
 use servos_keyd::client::key_admin::AdminClient;
 use servos_keyd::client::key_service::Client;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ExitStatus};
@@ -126,6 +127,8 @@ fn launch(invocation: &Invocation) -> (Child, TempDir, Result<(), Option<ExitSta
     let notices = words.path().join("notify");
     let socket = UnixDatagram::bind(&notices).unwrap();
     socket.set_read_timeout(Some(GLANCE)).unwrap();
+    // A daemon that runs as another user speaks to it too.
+    std::fs::set_permissions(&notices, std::fs::Permissions::from_mode(0o666)).unwrap();
     let mut child = invocation.clone().variable("NOTIFY_SOCKET", notices).spawn(KEYD, words.path());
     let started = Instant::now();
     loop {

@@ -6,7 +6,8 @@
 use super::DEADLINE;
 use std::ffi::OsString;
 use std::fs::File;
-use std::os::unix::process::ExitStatusExt;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -25,6 +26,8 @@ pub struct Invocation {
     pub environment: Vec<(OsString, OsString)>,
     /// What it reads on standard input.
     pub input: Vec<u8>,
+    /// The user and group it runs as; this process's own without.
+    pub user: Option<u32>,
 }
 
 impl Invocation {
@@ -36,6 +39,12 @@ impl Invocation {
     /// Adds a variable.
     pub fn variable(mut self, name: &str, value: impl Into<OsString>) -> Self {
         self.environment.push((name.into(), value.into()));
+        self
+    }
+
+    /// Runs as this user and the group of the same number: only for root.
+    pub fn run_as(mut self, user: u32) -> Self {
+        self.user = Some(user);
         self
     }
 
@@ -57,7 +66,12 @@ impl Invocation {
     /// Starts `binary`, whose words go to files in `words`.
     pub fn spawn(&self, binary: &str, words: &Path) -> Child {
         std::fs::write(words.join("input"), &self.input).unwrap();
-        Command::new(binary)
+        let mut command = Command::new(binary);
+        if let Some(user) = self.user {
+            command.uid(user).gid(user);
+            std::fs::set_permissions(words, std::fs::Permissions::from_mode(0o755)).unwrap();
+        }
+        command
             .args(&self.arguments)
             .env_clear()
             .envs(self.environment.iter().cloned())
