@@ -32,7 +32,11 @@ pub fn adopt_legacy_key(
         .map_err(|error| Refusal::invalid("legacy_key", error.to_string()))?;
     let fingerprint = key.fingerprint();
     let request = RequestId::new(request_id, "AdoptLegacyKey", &[fingerprint.as_bytes()]);
-    if ledger.answered(&request)?.is_some() || engine.keyring().legacy.iter().any(|l| l.fingerprint == fingerprint) {
+    if ledger.answered(&request)?.is_some() {
+        return Ok(fingerprint);
+    }
+    if engine.keyring().legacy.iter().any(|held| held.fingerprint == fingerprint) {
+        ledger.remember_alone(request, fingerprint.as_bytes().to_vec())?;
         return Ok(fingerprint);
     }
     let legacy = key.as_legacy(&ledger.memory)?;

@@ -38,16 +38,23 @@ pub fn create_key(
     let name = permit.key().ok_or(Refusal::NoSuchKey)?.clone();
     let request = RequestId::new(request_id, "CreateKey", &[name.as_str().as_bytes()]);
     if let Some(answer) = ledger.answered(&request)? {
-        return resume(ledger, KeyId::from_slice(&answer));
+        let id = KeyId::from_slice(&answer)
+            .ok_or_else(|| Refusal::Damaged("the answer of a request is no key id".to_owned()))?;
+        return finish(ledger, id, Change::default());
     }
-    match ledger.engine().keyring().key(&name) {
+    match engine.keyring().key(&name) {
         // A key that broke off before its first backup: whoever asks for it again finishes it.
-        Ok(key) if key.primary == 0 => return resume(ledger, Some(key.id)),
-        Ok(_) => return Err(Refusal::KeyExists),
-        Err(_) => {}
+        Ok(key) if key.primary == 0 => {
+            let mut change = Change::default();
+            ledger.remember(&mut change, request, key.id.as_bytes().to_vec());
+            finish(ledger, key.id, change)
+        }
+        Ok(_) => Err(Refusal::KeyExists),
+        Err(_) => {
+            let id = make(ledger, name, request)?;
+            finish(ledger, id, Change::default())
+        }
     }
-    let id = make(ledger, name, request)?;
-    resume(ledger, Some(id))
 }
 
 /// The first commit: key and version, not yet in use.
@@ -71,11 +78,11 @@ fn make(ledger: &mut Ledger, name: KeyName, request: RequestId) -> Result<KeyId,
 }
 
 /// The second commit, if it is still to come, and the answer.
-fn resume(ledger: &mut Ledger, id: Option<KeyId>) -> Result<Created, Refusal> {
-    let id = id.ok_or_else(|| Refusal::Damaged("the answer of a request is no key id".to_owned()))?;
-    promotion::promote(ledger, id)?;
+fn finish(ledger: &mut Ledger, id: KeyId, change: Change) -> Result<Created, Refusal> {
+    promotion::promote_with(ledger, id, change)?;
     let keyring = ledger.engine().keyring();
-    let key = keyring.keys.get(&id).ok_or(Refusal::NoSuchKey)?;
+    // A key that was deleted while it waited never sealed: it was not made, whatever request asks again.
+    let key = keyring.keys.get(&id).filter(|key| key.primary != 0).ok_or(Refusal::NoSuchKey)?;
     let version = key.versions.get(&1).ok_or(Refusal::NoPrimary)?;
     Ok(Created { key: Arc::clone(key), version: Arc::clone(version) })
 }

@@ -73,7 +73,10 @@ pub fn open(admission: &Admission<'_, Decrypt>, keyring: &Keyring, request: &Req
     check_size("ciphertext", request.ciphertext.len(), MAX_CIPHERTEXT_BYTES)?;
     match envelope::classify(request.ciphertext) {
         Envelope::Message(id) if keyring.versions.contains_key(&id) => open_message(admission, keyring, request, id),
-        Envelope::Stream(id) if keyring.versions.contains_key(&id) => Err(Refusal::Stream),
+        // Judged as a message is before its kind is told: one of another key than expected is rejected all the same.
+        Envelope::Stream(id) if keyring.versions.contains_key(&id) => {
+            keyring.opener(id, request.expected_key, admission).and(Err(Refusal::Stream))
+        }
         Envelope::Message(id) | Envelope::Stream(id) => {
             // A legacy nonce can begin with the magic by chance: one value in 2^32.
             open_unless(admission, keyring, request, Refusal::VersionUnknown(id))

@@ -124,7 +124,11 @@ pub fn version_record(version: &Version, seal: Vec<u8>) -> (String, Vec<u8>) {
 impl Keyring {
     /// Puts a key, with its versions and its name, in the place of what was known of it.
     pub(super) fn replace_key(&mut self, key: DataKey) {
-        self.names.retain(|_, id| *id != key.id);
+        if let Some(before) = self.keys.get(&key.id)
+            && self.names.get(&before.name) == Some(&key.id)
+        {
+            self.names.remove(&before.name);
+        }
         if !key.is_deleted() {
             self.names.insert(key.name.clone(), key.id);
         }

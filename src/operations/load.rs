@@ -325,10 +325,12 @@ impl Reader<'_> {
         Ok(Legacy { fingerprint, adopted: stored.adopted, secret: Arc::new(secret) })
     }
 
-    /// A key in use that names a primary version has it.
+    /// A key in use has the versions that it names.
     fn check_whole(&mut self, key: &DataKey) {
-        if !key.is_deleted() && key.primary != 0 && !key.versions.contains_key(&key.primary) {
-            self.fault(&record::key(key.id), damaged(format!("the primary version of {} is missing", key.name)));
+        for (number, role) in [(key.primary, "primary version"), (key.promoting, "version to come")] {
+            if !key.is_deleted() && number != 0 && !key.versions.contains_key(&number) {
+                self.fault(&record::key(key.id), damaged(format!("the {role} of {} is missing", key.name)));
+            }
         }
     }
 }

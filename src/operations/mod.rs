@@ -27,6 +27,7 @@ pub mod load;
 pub mod mark_check;
 pub mod progress;
 pub mod promotion;
+mod recovery;
 pub mod reencrypt;
 pub mod refusal;
 pub mod requests;

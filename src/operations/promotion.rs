@@ -13,6 +13,14 @@ use crate::custody::id::KeyId;
 /// # Errors
 /// [`Refusal::Backup`] and [`Refusal::Store`]: the version still waits, and the next call goes on.
 pub fn promote(ledger: &mut Ledger, id: KeyId) -> Result<(), Refusal> {
+    promote_with(ledger, id, Change::default())
+}
+
+/// Like [`promote`], with what else its commit is to hold: the request, if it is another one than made the version.
+///
+/// # Errors
+/// As [`promote`].
+pub(super) fn promote_with(ledger: &mut Ledger, id: KeyId, mut change: Change) -> Result<(), Refusal> {
     let keyring = ledger.engine().keyring();
     let Some(key) = keyring.keys.get(&id).filter(|key| key.promoting != 0 && !key.is_deleted()) else {
         return Ok(());
@@ -21,7 +29,6 @@ pub fn promote(ledger: &mut Ledger, id: KeyId) -> Result<(), Refusal> {
     let mut key = (**key).clone();
     key.primary = key.promoting;
     key.promoting = 0;
-    let mut change = Change::default();
     let (record, value) = key_records::key_record(&key);
     change.put(record, value);
     ledger.commit(change, |keyring| keyring.replace_key(key))

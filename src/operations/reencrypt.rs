@@ -4,12 +4,13 @@
 //! Called by `rpc::key_service`.
 
 use super::decrypt::{self, Format, Opened};
-use super::encrypt::Sealed;
+use super::encrypt::{MAX_PLAINTEXT_BYTES, Sealed};
 use super::engine::Engine;
 use super::refusal::Refusal;
 use crate::auth::key_name::KeyName;
 use crate::auth::operation::{Decrypt, Encrypt, ReEncrypt, Relabel};
 use crate::auth::permit::Admission;
+use crate::auth::policy::Denied;
 use crate::custody::context::Context;
 
 /// The rights that the call stands on.
@@ -21,7 +22,7 @@ pub struct Rights<'p> {
     /// To seal under the target key.
     pub encrypt: Admission<'p, Encrypt>,
     /// To change key or context; demanded only where that happens.
-    pub relabel: Option<Admission<'p, Relabel>>,
+    pub relabel: Result<Admission<'p, Relabel>, Denied>,
 }
 
 /// A new key and context.
@@ -46,6 +47,10 @@ pub fn reencrypt(
     engine.changes_allowed()?;
     let keyring = engine.keyring();
     let opened = decrypt::open(&rights.decrypt, &keyring, request)?;
+    if opened.plaintext.len() > MAX_PLAINTEXT_BYTES {
+        // Only a legacy value, which adds fewer bytes, can hold that: Decrypt would never take the message it becomes.
+        return Err(Refusal::invalid("ciphertext", format!("must hold at most {MAX_PLAINTEXT_BYTES} bytes")));
+    }
     let (key, context) = target(rights, &opened, request, label)?;
     rights.reencrypt.for_key(&key)?;
     let permit = rights.encrypt.for_key(&key)?;
@@ -71,7 +76,7 @@ fn target<'r>(
         (Some(label), Format::Legacy) => Ok((label.key.clone(), &label.context)),
         (Some(label), Format::Skd1) => {
             if label.key != opened.key || label.context.encoded() != request.context.encoded() {
-                let right = rights.relabel.as_ref().ok_or(Refusal::invalid("relabel", "is not permitted"))?;
+                let right = rights.relabel.as_ref().map_err(|denied| *denied)?;
                 right.for_key(&opened.key)?;
                 right.for_key(&label.key)?;
             }

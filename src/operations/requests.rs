@@ -34,14 +34,21 @@ impl RequestId {
     }
 }
 
+fn is_old(request: &record::Request, now: i64) -> bool {
+    now.saturating_sub(request.at) > REMEMBERED_FOR
+}
+
 impl Ledger {
     /// The answer that was given to this request before, if it was.
     ///
     /// # Errors
     /// [`Refusal::RequestIdReused`] if the id stands for another request.
     pub(super) fn answered(&self, request: &RequestId) -> Result<Option<Vec<u8>>, Refusal> {
+        let now = (self.engine.clock)();
         let known = request.id.as_ref().and_then(|id| self.requests.get(id));
         match known {
+            // A store where nothing changes forgets nothing: what is too old counts for forgotten all the same.
+            Some(known) if is_old(known, now) => Ok(None),
             Some(known) if known.digest != request.digest => Err(Refusal::RequestIdReused),
             Some(known) => Ok(Some(known.answer.clone())),
             None => Ok(None),
@@ -56,6 +63,16 @@ impl Ledger {
             id.map(|id| (id, record::Request { schema: record::SCHEMA, digest: digest.to_vec(), answer, at }));
     }
 
+    /// Remembers an answer that took no change: a repetition that comes after one must not be a new call.
+    ///
+    /// # Errors
+    /// [`Refusal::Store`].
+    pub(super) fn remember_alone(&mut self, request: RequestId, answer: Vec<u8>) -> Result<(), Refusal> {
+        let mut change = Change::default();
+        self.remember(&mut change, request, answer);
+        if change.request.is_some() { self.commit(change, |_| ()) } else { Ok(()) }
+    }
+
     /// Adds to a change that requests older than a day go; returns their ids.
     pub(super) fn forget_old_requests(&self, change: &mut Change) -> Vec<String> {
         let now = (self.engine.clock)();
@@ -63,10 +80,7 @@ impl Ledger {
         let old: Vec<String> = self
             .requests
             .iter()
-            .filter(|(id, request)| {
-                now.saturating_sub(request.at) > REMEMBERED_FOR
-                    && change.request.as_ref().is_none_or(|(kept, _)| kept != *id)
-            })
+            .filter(|(id, request)| is_old(request, now) && change.request.as_ref().is_none_or(|(kept, _)| kept != *id))
             .map(|(id, _)| id.clone())
             .take(FORGOTTEN_AT_ONCE.min(room))
             .collect();

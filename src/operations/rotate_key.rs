@@ -3,6 +3,7 @@
 //! Must never touch an older version.
 //! Called by `rpc::key_admin`, on the writer's thread.
 
+use super::keyring::DataKey;
 use super::ledger::{Change, Ledger};
 use super::refusal::Refusal;
 use super::requests::RequestId;
@@ -36,22 +37,25 @@ pub fn rotate_key(
     engine.changes_allowed()?;
     let name = permit.key().ok_or(Refusal::NoSuchKey)?.clone();
     let request = RequestId::new(request_id, "RotateKey", &[name.as_str().as_bytes()]);
-    let (id, version) = match ledger.answered(&request)? {
-        Some(answer) => decode_answer(&answer)?,
-        None => add_version(ledger, &name, request)?,
-    };
-    promotion::promote(ledger, id)?;
-    Ok(Rotated { key: name, version })
+    if let Some(answer) = ledger.answered(&request)? {
+        let (id, version) = decode_answer(&answer)?;
+        return finish(ledger, name, (id, version), Change::default());
+    }
+    let key = Arc::clone(engine.keyring().key(&name)?);
+    if key.promoting == 0 {
+        let version = add_version(ledger, &key, request)?;
+        return finish(ledger, name, (key.id, version), Change::default());
+    }
+    // One that already waits is taken up instead of a second one.
+    let mut change = Change::default();
+    ledger.remember(&mut change, request, encode_answer(key.id, key.promoting));
+    finish(ledger, name, (key.id, key.promoting), change)
 }
 
-/// The first commit: the version, not yet in use. One that already waits is taken up instead.
-fn add_version(ledger: &mut Ledger, name: &KeyName, request: RequestId) -> Result<(KeyId, u32), Refusal> {
+/// The first commit: the version, not yet in use.
+fn add_version(ledger: &mut Ledger, key: &DataKey, request: RequestId) -> Result<u32, Refusal> {
     let engine = Arc::clone(ledger.engine());
-    let keyring = engine.keyring();
-    let mut key = (**keyring.key(name)?).clone();
-    if key.promoting != 0 {
-        return Ok((key.id, key.promoting));
-    }
+    let mut key = key.clone();
     let new = ledger.maker(&engine).version(&key)?;
     let number = new.version.number;
     key.promoting = number;
@@ -63,9 +67,21 @@ fn add_version(ledger: &mut Ledger, name: &KeyName, request: RequestId) -> Resul
     let (record, value) = key_records::new_version_record(&new);
     change.put(record, value);
     ledger.remember(&mut change, request, encode_answer(key.id, number));
-    let id = key.id;
     ledger.commit(change, |keyring| keyring.replace_key(key))?;
-    Ok((id, number))
+    Ok(number)
+}
+
+/// The second commit, if it is still to come, and the answer.
+fn finish(ledger: &mut Ledger, name: KeyName, version: (KeyId, u32), change: Change) -> Result<Rotated, Refusal> {
+    let (id, version) = version;
+    promotion::promote_with(ledger, id, change)?;
+    let keyring = ledger.engine().keyring();
+    let waits_for_ever = |key: &Arc<DataKey>| key.is_deleted() && key.promoting == version;
+    if keyring.keys.get(&id).is_none_or(waits_for_ever) {
+        // It was deleted before this version ever sealed.
+        return Err(Refusal::NoSuchKey);
+    }
+    Ok(Rotated { key: name, version })
 }
 
 fn encode_answer(id: KeyId, version: u32) -> Vec<u8> {

@@ -9,13 +9,16 @@ use crate::auth::operation::GetStatus;
 use crate::auth::permit::Permit;
 use std::sync::Arc;
 
+/// The most warnings, and the most records that did not open, in one answer: it must not grow with the store.
+const MAX_LISTED: usize = 1000;
+
 /// The state of the daemon.
 pub struct Status {
     /// The keyring of the moment.
     pub keyring: Arc<Keyring>,
     /// What was said at the start.
     pub facts: Facts,
-    /// Generation of the mark; 0 if it was not written since the start.
+    /// Generation of the mark; 0 under salvage, and if it could not be written since the start.
     pub mark_generation: u64,
     /// Generation and time of the newest backup since the start; zeros if there is none.
     pub backup: (u64, i64),
@@ -29,15 +32,26 @@ pub struct Status {
 #[must_use]
 pub fn status(_permit: &Permit<GetStatus>, engine: &Engine) -> Status {
     let keyring = engine.keyring();
-    let warnings = warnings(&keyring, engine);
+    let warnings = bounded(warnings(&keyring, engine));
+    let unopened = bounded(engine.facts.unopened.clone());
     Status {
-        facts: engine.facts.clone(),
+        facts: Facts { unopened, ..engine.facts.clone() },
         mark_generation: engine.progress.mark_generation(),
         backup: engine.progress.backup(),
         records: engine.progress.records(),
         warnings,
         keyring,
     }
+}
+
+/// The first of a list, and how many more there are.
+fn bounded(mut list: Vec<String>) -> Vec<String> {
+    if list.len() > MAX_LISTED {
+        let more = list.len() - MAX_LISTED;
+        list.truncate(MAX_LISTED);
+        list.push(format!("... and {more} more: see the daemon's log"));
+    }
+    list
 }
 
 fn warnings(keyring: &Keyring, engine: &Engine) -> Vec<String> {

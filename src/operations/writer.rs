@@ -4,6 +4,7 @@
 //! Called by `rpc`, which hands in jobs and awaits their answers; started and stopped by `cli`.
 
 use super::ledger::Ledger;
+use super::recovery::recover;
 use super::refusal::Refusal;
 use crate::telemetry::events;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -48,7 +49,7 @@ impl Writer {
 fn run(mut ledger: Ledger, queue: &Receiver<Job>) {
     for job in queue {
         // The caller sees its channel closed and answers INTERNAL; the ledger cannot tell how far the job came.
-        if catch_unwind(AssertUnwindSafe(|| job(&mut ledger))).is_err() {
+        if catch_unwind(AssertUnwindSafe(|| job(&mut ledger))).is_err() && !recovered(&mut ledger) {
             ledger.suspended = true;
             tracing::error!(
                 event = events::STORE_SUSPENDED,
@@ -56,4 +57,9 @@ fn run(mut ledger: Ledger, queue: &Receiver<Job>) {
             );
         }
     }
+}
+
+/// A panic costs its own job alone, if the store tells that it did not come between a commit and its publication.
+fn recovered(ledger: &mut Ledger) -> bool {
+    catch_unwind(AssertUnwindSafe(|| recover(ledger))).unwrap_or(false)
 }

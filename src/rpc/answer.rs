@@ -9,7 +9,7 @@ use crate::operations::ledger::Ledger;
 use crate::operations::refusal::Refusal;
 use crate::operations::writer::Writer;
 use crate::telemetry::events;
-use crate::telemetry::panic::last_panic_location;
+use crate::telemetry::panic::{PanicLocation, last_panic_location};
 use std::error::Error;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use tokio::sync::oneshot;
@@ -36,7 +36,7 @@ pub fn answer<T>(
     match catch_unwind(AssertUnwindSafe(work)) {
         Ok(Ok(message)) => Ok(Response::new(message)),
         Ok(Err(refusal)) => Err(refused(rpc, peer, &refusal)),
-        Err(_) => Err(broken(rpc, peer)),
+        Err(_) => Err(broken(rpc, peer, last_panic_location())),
     }
 }
 
@@ -60,7 +60,7 @@ pub async fn answer_from_writer<T: Send + 'static>(
     match receiver.await {
         Ok(Ok(outcome)) => Ok(outcome),
         Ok(Err(refusal)) => Err(refused(rpc, peer, &refusal)),
-        Err(_) => Err(broken(rpc, peer)),
+        Err(_) => Err(broken(rpc, peer, None)),
     }
 }
 
@@ -79,10 +79,9 @@ pub fn refused(rpc: &'static str, peer: Peer, refusal: &Refusal) -> Status {
 }
 
 /// A panic, or a job that was lost with one: the id joins the answer to the log.
-fn broken(rpc: &'static str, peer: Peer) -> Status {
+fn broken(rpc: &'static str, peer: Peer, place: Option<PanicLocation>) -> Status {
     let (id, status) = status::broken();
-    let place = last_panic_location()
-        .map_or_else(|| "on the writer's thread".to_owned(), |at| format!("{}:{}", at.file, at.line));
+    let place = place.map_or_else(|| "on the writer's thread".to_owned(), |place| place.to_string());
     let (uid, pid) = (peer.credentials.uid, peer.credentials.pid);
     tracing::error!(event = events::CALL_FAILED, rpc, id, place, uid, pid, "a call broke off: this is a bug");
     status

@@ -91,7 +91,7 @@ impl KeyService for KeyServiceHandler {
                 reencrypt: self.policy.admit(peer)?,
                 decrypt: self.policy.admit(peer)?,
                 encrypt: self.policy.admit(peer)?,
-                relabel: self.policy.admit(peer).ok(),
+                relabel: self.policy.admit(peer),
             };
             let label = match &message.relabel {
                 None => None,
@@ -119,12 +119,14 @@ impl KeyService for KeyServiceHandler {
         let admitted = self.policy.admit(peer).map_err(|denied| refused(RPC, peer, &denied.into()))?;
         let permit = admitted.permit();
         let canary = request::canary(&request.get_ref().canary).map_err(|refusal| refused(RPC, peer, &refusal))?;
-        let finding = match canary {
-            Some(canary) => verify_client(&permit, &self.engine, &canary),
-            None => {
-                answer_from_writer(RPC, peer, self.writer.as_ref(), move |ledger| verify_own(&permit, ledger)).await?
-            }
-        };
+        if let Some(canary) = canary {
+            return answer(RPC, peer, || {
+                let finding = verify_client(&permit, &self.engine, &canary);
+                Ok(convert::canary(finding, &self.engine.keyring()))
+            });
+        }
+        let own = answer_from_writer(RPC, peer, self.writer.as_ref(), move |ledger| verify_own(&permit, ledger));
+        let finding = own.await?;
         answer(RPC, peer, || Ok(convert::canary(finding, &self.engine.keyring())))
     }
 

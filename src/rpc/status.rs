@@ -60,9 +60,11 @@ fn store(trouble: StoreTrouble) -> (Code, String) {
     match trouble {
         StoreTrouble::Conflict => (Code::Aborted, "the store changed under the call: try again".to_owned()),
         StoreTrouble::Damaged => (Code::DataLoss, "the store is damaged: see the daemon's log".to_owned()),
-        StoreTrouble::Full => (Code::Unavailable, "no space is left for the store: nothing was changed".to_owned()),
+        StoreTrouble::Full => {
+            (Code::Unavailable, "no space is left for the store: make room, then repeat the call".to_owned())
+        }
         StoreTrouble::Unavailable => {
-            (Code::Unavailable, "the store cannot be used now: nothing was changed, see the daemon's log".to_owned())
+            (Code::Unavailable, "the store cannot be used now: see the daemon's log, then repeat the call".to_owned())
         }
     }
 }
