@@ -236,8 +236,11 @@ impl Ledger {
     /// Says the last word of a creation, restore or acceptance that broke off before it, and of a commit whose mark is
     /// behind: a mark that goes on announcing a store would pass for one that was never made, once the store is lost.
     pub fn complete_mark(&self, seen: Option<&Mark>) {
-        if seen != Some(&Mark { now: Some(self.state()), to_come: None }) {
-            self.write_mark();
+        match seen {
+            Some(Mark { now: Some(state), to_come: None }) if *state == self.state() => {
+                self.engine.progress.marked(self.generation);
+            }
+            _ => self.write_mark(),
         }
     }
 
