@@ -35,7 +35,7 @@ impl Progress {
         self.store_failing.store(true, Ordering::Relaxed);
     }
 
-    /// Generation of the mark; 0 under salvage, which reads none.
+    /// Generation of the mark; 0 under salvage, and if it could not be written since the start.
     #[must_use]
     pub fn mark_generation(&self) -> u64 {
         self.mark_generation.load(Ordering::Relaxed)

@@ -18,7 +18,7 @@ pub struct Status {
     pub keyring: Arc<Keyring>,
     /// What was said at the start.
     pub facts: Facts,
-    /// Generation of the mark; 0 under salvage, which reads none.
+    /// Generation of the mark; 0 under salvage, and if it could not be written since the start.
     pub mark_generation: u64,
     /// Generation and time of the newest backup since the start; zeros if there is none.
     pub backup: (u64, i64),

@@ -7,9 +7,10 @@ use crate::harness::{
     Installation, Invocation, KEYCTL, Outcome, base64, eventually, fingerprint, hex, is_root, random_key,
 };
 use serde_json::Value;
+use std::io::ErrorKind;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 /// The user that a test as root runs a child as: any but root.
@@ -54,19 +55,31 @@ impl Drop for Waiting {
     }
 }
 
-/// Starts a copy of `binary` that waits for its input, as a user who is not root.
+/// Starts `binary` as a user who is not root, so that it waits for its input.
 fn waiting(place: &Installation, binary: &str, arguments: &[&str]) -> Waiting {
+    let program = if is_root() { copy_for_all(place, binary) } else { binary.into() };
+    let mut command = Command::new(program);
+    command.args(arguments).env_clear().stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+    if is_root() {
+        command.uid(NOBODY).gid(NOBODY);
+    }
+    let mut child = None;
+    // While another test forks, its child holds the copy open for writing.
+    eventually("the copy can be run", || match command.spawn() {
+        Err(error) if error.kind() == ErrorKind::ExecutableFileBusy => false,
+        spawned => child.insert(Waiting(spawned.unwrap())).0.id() > 0,
+    });
+    child.unwrap()
+}
+
+/// A copy that any user may run: the build's directory may be closed to others.
+fn copy_for_all(place: &Installation, binary: &str) -> PathBuf {
     let copy = place.path(Path::new(binary).file_name().unwrap().to_str().unwrap());
     std::fs::copy(binary, &copy).unwrap();
     for made in [copy.as_path(), place.directory()] {
         std::fs::set_permissions(made, std::fs::Permissions::from_mode(0o755)).unwrap();
     }
-    let mut command = Command::new(copy);
-    command.args(arguments).env_clear().stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
-    if is_root() {
-        command.uid(NOBODY).gid(NOBODY);
-    }
-    Waiting(command.spawn().unwrap())
+    copy
 }
 
 fn status_has(child: &Child, line: &str) -> bool {

@@ -254,3 +254,15 @@ fn sealing_goes_on_where_the_mark_cannot_be_written() {
     rotate(&daemon, 1);
     assert_eq!(installation.marked_state().generation, installation.records().generation);
 }
+
+#[test]
+fn status_tells_the_mark_right_after_a_start_before_anything_was_written() {
+    let installation = Installation::made();
+    for _ in 0..2 {
+        let daemon = installation.serve_for_admin();
+        let status = block_on(async { daemon.admin().status().await }).unwrap();
+        let store = status.store.unwrap();
+        assert!(store.generation > 0);
+        assert_eq!(store.mark_generation, store.generation);
+    }
+}

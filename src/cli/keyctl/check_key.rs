@@ -13,7 +13,6 @@ use clap::Args;
 use serde_json::json;
 use std::path::PathBuf;
 
-/// Exits with 0 if the key opens the store, with 1 if another one does, with 66 if no key was given.
 #[derive(Args)]
 pub(super) struct CheckKeyArguments {
     /// The key: a key file, or an env file with SERVOS_MASTER_KEY= or ACT_MASTER_KEY= in it; else the sources that the

@@ -58,6 +58,9 @@ enum Command {
     /// Make a new master key, in a file
     GenerateKey(generate_key::GenerateKeyArguments),
     /// Does this key open this store, and if not, which one does?
+    ///
+    /// Asks the running daemon, else looks at the store's file without changing it. Exits with 0 if the key opens the
+    /// store, with 1 if another one does, and with 66 if no key was given: then it only says which one would.
     CheckKey(check_key::CheckKeyArguments),
     /// The daemon's configuration
     #[command(subcommand)]

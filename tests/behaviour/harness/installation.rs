@@ -4,7 +4,7 @@
 //! Used by every test.
 
 use super::daemon::Daemon;
-use super::run::{Invocation, KEYD, Outcome};
+use super::run::{Invocation, KEYCTL, KEYD, Outcome};
 use super::{Files, hex, is_root, random_key, snapshot_of_files};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -186,6 +186,11 @@ impl Installation {
     /// `servos-keyd accept`
     pub fn accept(&self, arguments: &[&str]) -> Outcome {
         self.command("accept", arguments).run(KEYD)
+    }
+
+    /// `servos-keyctl` with these arguments.
+    pub fn keyctl(&self, arguments: &[&str]) -> Outcome {
+        Invocation::new(arguments.iter().copied()).run(KEYCTL)
     }
 
     /// Serves, and returns when the daemon is ready.
