@@ -6,7 +6,8 @@
 use prost::Message as _;
 use std::path::PathBuf;
 
-const SERVICES: [&str; 2] = ["servos/keyd/v1/key_service.proto", "servos/keyd/v1/key_admin.proto"];
+const KEY_SERVICE: &str = "servos/keyd/v1/key_service.proto";
+const SERVICES: [&str; 2] = [KEY_SERVICE, "servos/keyd/v1/key_admin.proto"];
 const RECORDS: [&str; 1] = ["servos/keyd/store/v1/records.proto"];
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -16,8 +17,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let services = protox::compile(SERVICES, ["proto"])?;
     // Reflection serves exactly the services; the store's records are nobody's business.
     std::fs::write(out.join("services.bin"), services.encode_to_vec())?;
-    // On the component socket it serves what is served there: not a word of KeyAdmin.
-    std::fs::write(out.join("key_service.bin"), protox::compile(&SERVICES[..1], ["proto"])?.encode_to_vec())?;
+    // The component socket shows only what it serves.
+    std::fs::write(out.join("key_service.bin"), protox::compile([KEY_SERVICE], ["proto"])?.encode_to_vec())?;
     tonic_prost_build::configure()
         // Messages carry plaintexts: none of them can be printed.
         .skip_debug(["."])

@@ -8,11 +8,16 @@ use super::recovery::recover;
 use super::refusal::Refusal;
 use crate::telemetry::events;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 
 /// Jobs that may wait at once.
 const QUEUE: usize = 64;
+
+/// Of these, jobs that only look: components ask for them, and must not keep an operator's changes out.
+const LOOKS: usize = QUEUE / 2;
 
 /// Something to do with the ledger. It answers through a channel of its own.
 pub type Job = Box<dyn FnOnce(&mut Ledger) + Send>;
@@ -21,6 +26,16 @@ pub type Job = Box<dyn FnOnce(&mut Ledger) + Send>;
 #[derive(Clone)]
 pub struct Writer {
     jobs: SyncSender<Job>,
+    looks: Arc<AtomicUsize>,
+}
+
+/// A place among the jobs that only look, given back when the job is done or dropped.
+struct Place(Arc<AtomicUsize>);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
 }
 
 impl Writer {
@@ -31,10 +46,26 @@ impl Writer {
     pub fn start(ledger: Ledger) -> std::io::Result<(Self, JoinHandle<()>)> {
         let (jobs, queue) = sync_channel(QUEUE);
         let thread = std::thread::Builder::new().name("writer".to_owned()).spawn(move || run(ledger, &queue))?;
-        Ok((Self { jobs }, thread))
+        Ok((Self { jobs, looks: Arc::default() }, thread))
     }
 
-    /// Hands in a job.
+    /// Hands in a job that changes nothing.
+    ///
+    /// # Errors
+    /// As [`Writer::submit`]; [`Refusal::Busy`] if too many of these wait already.
+    pub fn submit_look(&self, job: Job) -> Result<(), Refusal> {
+        let waiting = self.looks.fetch_add(1, Ordering::AcqRel);
+        let place = Place(Arc::clone(&self.looks));
+        if waiting >= LOOKS {
+            return Err(Refusal::Busy);
+        }
+        self.submit(Box::new(move |ledger| {
+            let _place = place;
+            job(ledger);
+        }))
+    }
+
+    /// Hands in a job that may change something.
     ///
     /// # Errors
     /// [`Refusal::Busy`] if too many wait already, [`Refusal::Suspended`] if the thread is gone.

@@ -3,7 +3,7 @@
 //! Must never wait without an end.
 //! Run by `cargo test`.
 
-use super::{Job, QUEUE, Writer};
+use super::{Job, LOOKS, QUEUE, Writer};
 use crate::auth::operation::{CreateKey, RotateKey};
 use crate::auth::permit::Permit;
 use crate::operations::create_key::create_key;
@@ -146,6 +146,51 @@ fn a_full_queue_is_busy_and_takes_jobs_again_when_it_has_room() {
     while running.writer.submit(Box::new(|_| ())).is_err() {
         assert!(started.elapsed() < LONG);
         std::thread::yield_now();
+    }
+    assert_eq!(running.rotate().unwrap().unwrap(), 2);
+    running.stop();
+}
+
+#[test]
+fn looks_that_wait_leave_room_for_changes() {
+    let running = running();
+    let (go, wait) = channel::<()>();
+    let (begun, has_begun) = channel();
+    let blocker: Job = Box::new(move |_| {
+        begun.send(()).unwrap();
+        wait.recv_timeout(LONG).unwrap();
+    });
+    running.writer.submit(blocker).unwrap();
+    has_begun.recv_timeout(LONG).unwrap();
+    for _ in 0..LOOKS {
+        running.writer.submit_look(Box::new(|_| ())).unwrap();
+    }
+    for _ in 0..3 {
+        assert!(matches!(running.writer.submit_look(Box::new(|_| ())), Err(Refusal::Busy)));
+    }
+    for _ in LOOKS..QUEUE {
+        running.writer.submit(Box::new(|_| ())).unwrap();
+    }
+    go.send(()).unwrap();
+    // Every place is given back, that of a look which panics too.
+    for _ in 0..2 * QUEUE {
+        let (sender, receiver) = channel::<()>();
+        let broken: Job = Box::new(move |_| {
+            let _sender = sender;
+            panic!("planted");
+        });
+        let mut waiting = Some(broken);
+        let started = std::time::Instant::now();
+        while let Some(job) = waiting.take() {
+            if running.writer.looks.load(std::sync::atomic::Ordering::Acquire) < LOOKS {
+                running.writer.submit_look(job).unwrap();
+            } else {
+                assert!(started.elapsed() < LONG);
+                std::thread::yield_now();
+                waiting = Some(job);
+            }
+        }
+        assert!(receiver.recv_timeout(LONG).is_err());
     }
     assert_eq!(running.rotate().unwrap().unwrap(), 2);
     running.stop();

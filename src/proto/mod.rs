@@ -18,10 +18,10 @@ pub mod records {
     include!(concat!(env!("OUT_DIR"), "/servos.keyd.store.v1.rs"));
 }
 
-/// The encoded file descriptors of `servos.keyd.v1`, for reflection.
-#[cfg(feature = "daemon")]
-pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/services.bin"));
-
-/// The encoded file descriptors of `KeyService` alone, for reflection on the component socket.
+/// The encoded file descriptor of `KeyService` alone, for reflection where nothing else is served.
 #[cfg(feature = "daemon")]
 pub const KEY_SERVICE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/key_service.bin"));
+
+/// The encoded file descriptors of all of `servos.keyd.v1`, for reflection.
+#[cfg(feature = "daemon")]
+pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/services.bin"));

@@ -7,7 +7,7 @@ use super::status;
 use crate::auth::peer::Peer;
 use crate::operations::ledger::Ledger;
 use crate::operations::refusal::Refusal;
-use crate::operations::writer::Writer;
+use crate::operations::writer::{Job, Writer};
 use crate::telemetry::events;
 use crate::telemetry::panic::{PanicLocation, last_panic_location};
 use std::error::Error;
@@ -40,7 +40,20 @@ pub fn answer<T>(
     }
 }
 
-/// Does something with the ledger, on the writer's thread, and answers it.
+/// Looks at the ledger, on the writer's thread, without changing anything, and answers it.
+///
+/// # Errors
+/// As [`answer_from_writer`].
+pub async fn answer_from_look<T: Send + 'static>(
+    rpc: &'static str,
+    peer: Peer,
+    writer: Option<&Writer>,
+    work: impl FnOnce(&mut Ledger) -> Result<T, Refusal> + Send + 'static,
+) -> Result<T, Status> {
+    await_writer(rpc, peer, writer, Writer::submit_look, work).await
+}
+
+/// Changes something with the ledger, on the writer's thread, and answers it.
 ///
 /// # Errors
 /// As [`answer`]; RESOURCE_EXHAUSTED if too much waits already.
@@ -50,13 +63,23 @@ pub async fn answer_from_writer<T: Send + 'static>(
     writer: Option<&Writer>,
     work: impl FnOnce(&mut Ledger) -> Result<T, Refusal> + Send + 'static,
 ) -> Result<T, Status> {
+    await_writer(rpc, peer, writer, Writer::submit, work).await
+}
+
+async fn await_writer<T: Send + 'static>(
+    rpc: &'static str,
+    peer: Peer,
+    writer: Option<&Writer>,
+    submit: fn(&Writer, Job) -> Result<(), Refusal>,
+    work: impl FnOnce(&mut Ledger) -> Result<T, Refusal> + Send + 'static,
+) -> Result<T, Status> {
     let writer = writer.ok_or_else(|| refused(rpc, peer, &Refusal::Salvage))?;
     let (sender, receiver) = oneshot::channel();
     let job = Box::new(move |ledger: &mut Ledger| {
         // A caller that has gone away does not undo its change.
         let _ = sender.send(work(ledger));
     });
-    writer.submit(job).map_err(|refusal| refused(rpc, peer, &refusal))?;
+    submit(writer, job).map_err(|refusal| refused(rpc, peer, &refusal))?;
     match receiver.await {
         Ok(Ok(outcome)) => Ok(outcome),
         Ok(Err(refusal)) => Err(refused(rpc, peer, &refusal)),

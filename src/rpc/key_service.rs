@@ -3,7 +3,7 @@
 //! Must never do more than that: what a call means stands in its file under `operations`.
 //! Called by `connection`.
 
-use super::answer::{answer, answer_from_writer, peer, refused};
+use super::answer::{answer, answer_from_look, peer, refused};
 use super::{convert, request};
 use crate::auth::policy::Policy;
 use crate::operations::decrypt::{self, decrypt};
@@ -125,7 +125,7 @@ impl KeyService for KeyServiceHandler {
                 Ok(convert::canary(finding, &self.engine.keyring()))
             });
         }
-        let own = answer_from_writer(RPC, peer, self.writer.as_ref(), move |ledger| verify_own(&permit, ledger));
+        let own = answer_from_look(RPC, peer, self.writer.as_ref(), move |ledger| verify_own(&permit, ledger));
         let finding = own.await?;
         answer(RPC, peer, || Ok(convert::canary(finding, &self.engine.keyring())))
     }
@@ -149,7 +149,7 @@ impl KeyService for KeyServiceHandler {
         let admitted = self.policy.admit(peer).map_err(|denied| refused(RPC, peer, &denied.into()))?;
         let permit = admitted.permit();
         let export =
-            answer_from_writer(RPC, peer, self.writer.as_ref(), move |ledger| export_keyring(&permit, ledger)).await?;
+            answer_from_look(RPC, peer, self.writer.as_ref(), move |ledger| export_keyring(&permit, ledger)).await?;
         Ok(Response::new(Box::pin(tokio_stream::iter(pieces(export)))))
     }
 

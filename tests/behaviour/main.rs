@@ -14,19 +14,24 @@
     reason = "a test that meets what it does not expect ends there"
 )]
 
+mod calls;
 mod canary;
 mod crash;
 mod creation;
 mod dev;
 mod exit_codes;
 mod faults;
+mod field_limits;
 mod harness;
 mod key_files;
 mod keyctl_offline;
 mod keys;
 mod mark;
 mod ownership;
+mod panics;
 mod restore;
 mod salvage;
 mod secrecy;
 mod smoke;
+mod sockets;
+mod strangers;

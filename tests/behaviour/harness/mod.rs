@@ -5,13 +5,16 @@
 
 mod daemon;
 mod files;
+mod in_process;
 mod installation;
 mod marker;
 mod records;
 mod run;
+pub mod wire;
 
 pub use daemon::{Daemon, eventually, is_there};
 pub use files::{Files, snapshot_of_files};
+pub use in_process::InProcess;
 pub use installation::{Installation, KeyFile, beside};
 pub use marker::Marker;
 pub use records::fingerprint;
