@@ -139,7 +139,8 @@ fn explain(console: &mut Console, error: &clap::Error) -> Result<(), Failure> {
         return console.write(text.as_bytes());
     }
     let text = text.trim_end();
-    if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+    // clap has a word of its own for options without a command.
+    if matches!(error.kind(), ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand | ErrorKind::MissingSubcommand) {
         console.hint(text);
         return Err(Failure::say(exit::USAGE, "no command was given"));
     }
