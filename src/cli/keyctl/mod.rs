@@ -142,7 +142,7 @@ fn explain(console: &mut Console, error: &clap::Error) -> Result<(), Failure> {
         return console.write(text.as_bytes());
     }
     let text = text.trim_end();
-    // The second is what clap says where options were given, but no command.
+    // clap has a word of its own for options without a command.
     if matches!(error.kind(), ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand | ErrorKind::MissingSubcommand) {
         console.hint(text);
         return Err(Failure::say(exit::USAGE, "no command was given"));
