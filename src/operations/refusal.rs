@@ -8,8 +8,9 @@ use crate::custody::committing::SealError;
 use crate::custody::id::VersionId;
 use crate::custody::keys::KeyError;
 use crate::custody::random::RandomUnavailable;
-use crate::store::backup_file::BackupError;
-use crate::store::port::StoreError;
+// Parts of a refusal: whoever takes one apart need not name the store for it.
+pub use crate::store::backup_file::BackupError;
+pub use crate::store::port::StoreError;
 
 /// Why a call was not done.
 #[derive(Debug, thiserror::Error)]

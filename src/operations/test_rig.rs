@@ -36,7 +36,8 @@ pub(super) const BEGIN: i64 = 1_800_000_000;
 pub(super) const DAY: i64 = 24 * 60 * 60;
 
 pub(super) fn random(bytes: &mut [u8]) -> Result<(), RandomUnavailable> {
-    Ok(crate::sys::random::fill(bytes)?)
+    use ring::rand::SecureRandom as _;
+    ring::rand::SystemRandom::new().fill(bytes).map_err(|_| RandomUnavailable)
 }
 
 pub(super) fn name(text: &str) -> KeyName {

@@ -5,9 +5,7 @@
 
 use super::{REJECTED, UNAUTHENTICATED, broken, of};
 use crate::auth::policy::Denied;
-use crate::operations::refusal::{Refusal, Rejection};
-use crate::store::backup_file::BackupError;
-use crate::store::port::StoreError;
+use crate::operations::refusal::{BackupError, Refusal, Rejection, StoreError};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use tonic::Code;
