@@ -3,6 +3,8 @@
 //! Must never list an operation that no RPC or right stands for.
 //! Called by `policy`, `permit`, and every file of `operations`.
 
+use super::key_name::KeyName;
+
 /// Who an operation is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Class {
@@ -18,20 +20,31 @@ pub trait Operation: sealed::Sealed {
     const NAME: &'static str;
     /// Who it is for.
     const CLASS: Class;
+    /// What a permit for it names: a key, or nothing.
+    type Key;
 }
 
 /// An operation that is permitted key by key.
-pub trait Keyed: Operation {}
+pub trait Keyed: Operation<Key = KeyName> {}
 
 /// An operation that concerns no one key.
-pub trait Whole: Operation {}
+pub trait Whole: Operation<Key = ()> {}
 
 mod sealed {
     pub trait Sealed {}
 }
 
+macro_rules! key_of {
+    (Keyed) => {
+        KeyName
+    };
+    (Whole) => {
+        ()
+    };
+}
+
 macro_rules! operations {
-    ($($(#[$doc:meta])* $name:ident: $class:ident, $scope:ident;)*) => {
+    ($($(#[$doc:meta])* $name:ident: $class:ident, $scope:tt;)*) => {
         $(
             $(#[$doc])*
             #[derive(Debug)]
@@ -40,6 +53,7 @@ macro_rules! operations {
             impl Operation for $name {
                 const NAME: &'static str = stringify!($name);
                 const CLASS: Class = Class::$class;
+                type Key = key_of!($scope);
             }
             impl $scope for $name {}
         )*

@@ -1,7 +1,7 @@
 //! What a check leaves behind: first that a peer may do an operation, then that it may do it with a key.
 //!
-//! Must never be constructible outside this room: an operation that demands a permit cannot forget the check.
-//! Called by `policy`, which makes them, and by `operations`, which demand them.
+//! Must never be constructible outside this file: an operation that demands a permit cannot forget the check.
+//! Called by `rpc`, which asks for them, and by `operations`, which demand them.
 
 use super::key_name::KeyName;
 use super::operation::{Keyed, Operation, Whole};
@@ -16,11 +16,18 @@ pub struct Admission<'p, Op> {
     operation: PhantomData<Op>,
 }
 
-impl<'p, Op: Operation> Admission<'p, Op> {
-    pub(super) fn new(policy: &'p Policy, peer: Peer) -> Self {
-        Self { policy, peer, operation: PhantomData }
+impl Policy {
+    /// The first step of a permit: may this peer do `Op` at all?
+    ///
+    /// # Errors
+    /// [`Denied`] if not.
+    pub fn admit<Op: Operation>(&self, peer: Peer) -> Result<Admission<'_, Op>, Denied> {
+        self.check::<Op>(peer)?;
+        Ok(Admission { policy: self, peer, operation: PhantomData })
     }
+}
 
+impl<Op> Admission<'_, Op> {
     /// The peer that was admitted.
     #[must_use]
     pub fn peer(&self) -> Peer {
@@ -35,7 +42,7 @@ impl<Op: Keyed> Admission<'_, Op> {
     /// [`Denied`] if policy does not let this peer use the key so.
     pub fn for_key(&self, key: &KeyName) -> Result<Permit<Op>, Denied> {
         self.policy.check_key::<Op>(self.peer, key)?;
-        Ok(Permit { key: Some(key.clone()), operation: PhantomData })
+        Ok(Permit { key: key.clone() })
     }
 }
 
@@ -43,26 +50,25 @@ impl<Op: Whole> Admission<'_, Op> {
     /// The permit of an operation that concerns no one key.
     #[must_use]
     pub fn permit(&self) -> Permit<Op> {
-        Permit { key: None, operation: PhantomData }
+        Permit { key: () }
     }
 }
 
-/// Proof that policy lets a peer do `Op`, and with which key.
-pub struct Permit<Op> {
-    key: Option<KeyName>,
-    operation: PhantomData<Op>,
+/// Proof that policy lets a peer do `Op`, and with which key, if it concerns one.
+pub struct Permit<Op: Operation> {
+    key: Op::Key,
 }
 
 impl<Op: Keyed> Permit<Op> {
     /// Whether this permit was given for `key`.
     #[must_use]
     pub fn covers(&self, key: &KeyName) -> bool {
-        self.key.as_ref() == Some(key)
+        self.key == *key
     }
 
     /// The key it was given for.
     #[must_use]
-    pub fn key(&self) -> Option<&KeyName> {
-        self.key.as_ref()
+    pub fn key(&self) -> &KeyName {
+        &self.key
     }
 }

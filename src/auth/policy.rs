@@ -1,12 +1,11 @@
 //! The policy: administrators do everything, everyone else who can open the component socket is a component.
 //!
 //! Must never read anything when a call arrives: it is made once, at the start, from what the operator said.
-//! Called by `rpc` for each call.
+//! Called by `permit` at both steps and by `operations::whoami`; made by `cli`.
 
 use super::key_name::KeyName;
 use super::operation::{ALL, Class, Keyed, Operation};
 use super::peer::{Peer, Socket};
-use super::permit::Admission;
 
 /// Policy says no. The operation is named for the log; the caller gets fixed text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -41,18 +40,6 @@ impl Policy {
         }
     }
 
-    /// The first step of a permit: may this peer do `Op` at all?
-    ///
-    /// # Errors
-    /// [`Denied`] if not.
-    pub fn admit<Op: Operation>(&self, peer: Peer) -> Result<Admission<'_, Op>, Denied> {
-        if self.allows(peer, Op::CLASS) {
-            Ok(Admission::new(self, peer))
-        } else {
-            Err(Denied { operation: Op::NAME, uid: peer.credentials.uid })
-        }
-    }
-
     /// The names of everything the peer may do, in alphabetical order.
     #[must_use]
     pub fn operations(&self, peer: Peer) -> Vec<&'static str> {
@@ -69,9 +56,15 @@ impl Policy {
         }
     }
 
+    /// The first step: may this peer do `Op` at all?
+    pub(super) fn check<Op: Operation>(&self, peer: Peer) -> Result<(), Denied> {
+        let denied = Denied { operation: Op::NAME, uid: peer.credentials.uid };
+        if self.allows(peer, Op::CLASS) { Ok(()) } else { Err(denied) }
+    }
+
     /// The second step: every key is open to whoever was admitted; policy by key has its place here.
     pub(super) fn check_key<Op: Keyed>(&self, peer: Peer, _key: &KeyName) -> Result<(), Denied> {
-        self.allows(peer, Op::CLASS).then_some(()).ok_or(Denied { operation: Op::NAME, uid: peer.credentials.uid })
+        self.check::<Op>(peer)
     }
 }
 

@@ -41,7 +41,7 @@ pub fn delete_key(
 ) -> Result<Deleted, Refusal> {
     let engine = Arc::clone(ledger.engine());
     engine.changes_allowed()?;
-    let name = permit.key().ok_or(Refusal::NoSuchKey)?.clone();
+    let name = permit.key().clone();
     let request = RequestId::new(request_id, "DeleteKey", &[name.as_str().as_bytes()]);
     let id = match ledger.answered(&request)? {
         Some(answer) => KeyId::from_slice(&answer)

@@ -35,7 +35,7 @@ pub fn rotate_key(
 ) -> Result<Rotated, Refusal> {
     let engine = Arc::clone(ledger.engine());
     engine.changes_allowed()?;
-    let name = permit.key().ok_or(Refusal::NoSuchKey)?.clone();
+    let name = permit.key().clone();
     let request = RequestId::new(request_id, "RotateKey", &[name.as_str().as_bytes()]);
     if let Some(answer) = ledger.answered(&request)? {
         let (id, version) = decode_answer(&answer)?;
