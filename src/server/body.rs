@@ -14,7 +14,7 @@ use hyper::body::{Body, Buf, Bytes, Frame, SizeHint};
 use tonic::Status;
 
 use super::activity::Call;
-use super::call;
+use super::panics;
 
 /// The body of an answer.
 #[derive(Debug)]
@@ -62,7 +62,7 @@ impl Body for Answer {
 /// The trailers of an answer whose stream panicked.
 fn last_words() -> Result<Frame<Piece>, Status> {
     let mut trailers = HeaderMap::new();
-    call::panicked().add_header(&mut trailers)?;
+    panics::status().add_header(&mut trailers)?;
     Ok(Frame::trailers(trailers))
 }
 

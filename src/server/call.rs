@@ -3,11 +3,8 @@
 //! Must never say in a status what the service did or panicked with: the texts are fixed.
 //! Called by `connection` for each request.
 
-use std::any::Any;
 use std::convert::Infallible;
 use std::future::poll_fn;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,13 +14,11 @@ use hyper::{Method, Request, Response, StatusCode};
 use tonic::Status;
 use tonic::body::Body;
 use tonic::codegen::Service;
-use tracing::error;
-
-use crate::telemetry::events;
 
 use super::activity::Call;
 use super::body::Answer;
 use super::deadline::time_allowed;
+use super::panics;
 
 /// What answers calls: a tonic service, or several behind one. Cloned for each call.
 pub trait CallService:
@@ -82,7 +77,7 @@ async fn respond<S: CallService>(mut service: S, request: Request<Incoming>, lim
     if allowed.is_zero() {
         return deadline_passed().into_http();
     }
-    let handled = catching_panics(async move {
+    let handled = panics::caught(async move {
         match poll_fn(|context| service.poll_ready(context)).await {
             Ok(()) => service.call(request).await,
             Err(never) => Err(never),
@@ -91,31 +86,13 @@ async fn respond<S: CallService>(mut service: S, request: Request<Incoming>, lim
     match tokio::time::timeout(allowed, handled).await {
         Ok(Ok(Ok(response))) => response,
         Ok(Ok(Err(never))) => match never {},
-        Ok(Err(_payload)) => panicked().into_http(),
+        Ok(Err(_payload)) => panics::status().into_http(),
         Err(_elapsed) => deadline_passed().into_http(),
     }
 }
 
-/// Runs `future`; a panic in it becomes a value.
-async fn catching_panics<T>(future: impl Future<Output = T>) -> Result<T, Box<dyn Any + Send>> {
-    let mut future = pin!(future);
-    // Sound to go on with: after a panic the future is never polled again, only dropped.
-    poll_fn(|context| match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(context))) {
-        Ok(polled) => polled.map(Ok),
-        Err(payload) => std::task::Poll::Ready(Err(payload)),
-    })
-    .await
-}
-
 fn deadline_passed() -> Status {
     Status::deadline_exceeded("deadline passed")
-}
-
-/// The status of a call whose service, or whose stream of answers, panicked: the id joins it to the log.
-pub(super) fn panicked() -> Status {
-    let (id, status) = crate::rpc::status::broken();
-    error!(event = events::CALL_FAILED, id, "a call broke off: this is a bug");
-    status
 }
 
 #[cfg(test)]
@@ -132,11 +109,5 @@ mod tests {
         {
             assert!(!is_grpc(refused.as_bytes()), "{refused}");
         }
-    }
-
-    #[tokio::test]
-    async fn a_panic_becomes_a_value() {
-        assert!(catching_panics(async { panic!("planted") }).await.is_err());
-        assert_eq!(catching_panics(async { 7 }).await.ok(), Some(7));
     }
 }

@@ -3,11 +3,9 @@
 //! Must never look into a call's contents, and knows neither keys nor policy: it carries calls to a service and answers back.
 //! Called by `cli`, which hands in bound listeners, the service and the end.
 
-pub mod serve;
-
 pub mod limits;
-
 pub mod notify;
+pub mod serve;
 
 mod activity;
 mod admission;
@@ -15,6 +13,7 @@ mod body;
 mod call;
 mod connection;
 mod deadline;
+mod panics;
 
 #[cfg(test)]
 mod socket_tests;
