@@ -1,10 +1,8 @@
 //! What the daemon says of a canary.
 //!
-//! Must never let anything but OPENS pass for an answer: everything else is an error.
-//! Called by the typed client's `verify_canary` and `verify_own_canary`.
+//! Must never hold a result that the contract does not know.
+//! Made by `value`, which checks it; applications read the fields, here or in the error that it is.
 
-use super::error::Error;
-use crate::proto::v1;
 use std::fmt;
 
 /// What a canary says.

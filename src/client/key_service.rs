@@ -8,7 +8,7 @@ use super::connection::{Connection, LONGEST_DEADLINE, Settings};
 use super::context::Context;
 use super::error::Error;
 use super::key_name::KeyName;
-use super::value::{Decrypted, ReSealed, Sealed, checked_format, checked_seal, from_base64};
+use super::value::{Decrypted, ReSealed, Sealed, checked_canary, checked_format, checked_seal, from_base64};
 use crate::proto::v1::key_service_client::KeyServiceClient;
 use crate::proto::v1::{
     self, EncryptRequest, IssueCanaryRequest, ReEncryptRequest, VerifyCanaryRequest, WhoAmIRequest,
@@ -239,7 +239,7 @@ impl Client {
     async fn ask_canary(&self, canary: &[u8]) -> Result<CanaryReport, Error> {
         let message = || VerifyCanaryRequest { canary: canary.to_vec() };
         let send = |channel, request| async move { KeyServiceClient::new(channel).verify_canary(request).await };
-        CanaryReport::from_answer(self.connection.unary(message, send).await?)
+        checked_canary(self.connection.unary(message, send).await?)
     }
 
     /// Gets a canary of 64 bytes to keep in the application's own database.

@@ -1,8 +1,9 @@
-//! Values that were sealed or opened, checked against what the call asked for.
+//! Answers of `KeyService`, checked against what the call asked for: values that were sealed or opened, and canaries.
 //!
 //! Must never show a plaintext, nor let an answer pass that is against the contract.
-//! Called by the typed calls of `KeyService`; applications read the fields.
+//! Called by the typed calls of `KeyService`; applications read the fields of values.
 
+use super::canary::{CanaryReport, CanaryResult};
 use super::error::Error;
 use super::key_name::{KeyName, RESERVED};
 use crate::proto::v1;
@@ -112,5 +113,55 @@ pub(super) fn checked_format(format: v1::Format, legacy_allowed: bool) -> Result
         v1::Format::Legacy if legacy_allowed => Ok(Format::Legacy),
         v1::Format::Legacy => Err(Error::against_contract("a legacy value opened though the call does not allow it")),
         v1::Format::Unspecified => Err(Error::against_contract("a value opened without its format")),
+    }
+}
+
+/// Passes what the daemon says of a canary if it opens.
+///
+/// # Errors
+/// [`Error::Canary`] for every result but OPENS; [`Error::Unexpected`] for a result that the contract does not know.
+pub(super) fn checked_canary(answer: v1::VerifyCanaryResponse) -> Result<CanaryReport, Error> {
+    let result = match answer.result() {
+        v1::CanaryResult::Opens => CanaryResult::Opens,
+        v1::CanaryResult::Stale => CanaryResult::Stale,
+        v1::CanaryResult::OtherStore => CanaryResult::OtherStore,
+        v1::CanaryResult::Damaged => CanaryResult::Damaged,
+        v1::CanaryResult::Unspecified => return Err(Error::against_contract("a canary without a result")),
+    };
+    let report = CanaryReport {
+        result,
+        fingerprint: answer.fingerprint,
+        since_unix_seconds: answer.since,
+        store_id: answer.store_id,
+        generation: answer.generation,
+        keyring: answer.keyring,
+    };
+    if result == CanaryResult::Opens { Ok(report) } else { Err(Error::Canary(Box::new(report))) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answer(result: i32) -> v1::VerifyCanaryResponse {
+        v1::VerifyCanaryResponse { result, fingerprint: "ab".into(), ..Default::default() }
+    }
+
+    #[test]
+    fn only_opens_is_an_answer() {
+        assert_eq!(checked_canary(answer(1)).unwrap().result, CanaryResult::Opens);
+        for (number, result) in [(2, CanaryResult::Stale), (3, CanaryResult::OtherStore), (4, CanaryResult::Damaged)] {
+            match checked_canary(answer(number)) {
+                Err(Error::Canary(report)) => assert_eq!((report.result, report.fingerprint.as_str()), (result, "ab")),
+                _ => panic!("{number} passed"),
+            }
+        }
+    }
+
+    #[test]
+    fn a_result_that_is_unknown_or_missing_is_an_error() {
+        for number in [0, 5, -1, i32::MAX] {
+            assert!(matches!(checked_canary(answer(number)), Err(Error::Unexpected { .. })), "{number}");
+        }
     }
 }
