@@ -13,22 +13,6 @@ use clap::Args;
 use serde_json::json;
 use std::path::PathBuf;
 
-#[derive(Args)]
-pub(super) struct CheckKeyArguments {
-    /// The key: a key file, or an env file with SERVOS_MASTER_KEY= or ACT_MASTER_KEY= in it; else the sources that the
-    /// daemon would read
-    #[arg(long, value_name = "FILE")]
-    pub(super) key_file: Option<PathBuf>,
-
-    /// The store's file, where it is not the configured one
-    #[arg(long, value_name = "PATH", conflicts_with = "config")]
-    pub(super) store: Option<PathBuf>,
-
-    /// The configuration that names sockets, store and key [default: /etc/servos/keyd.toml, if it is there]
-    #[arg(long, value_name = "FILE")]
-    pub(super) config: Option<PathBuf>,
-}
-
 /// Checks the key, and ends with 1 if it does not open the store.
 pub(super) fn run(
     console: &mut Console,

@@ -3,7 +3,7 @@
 //! Must never read a secret before step 1, start a thread before step 9, or serve before the canary has opened.
 //! Called by `run`.
 
-use super::key::{self, ChosenKey};
+use super::key;
 use super::sockets;
 use super::store::{self, Opened};
 use super::{ConfigArguments, dev, harden, place};
@@ -125,12 +125,5 @@ fn limits(config: &Config) -> crate::server::limits::Limits {
         request_timeout: config.limits.request_timeout,
         idle_connection: config.limits.idle_connection,
         ..crate::server::limits::Limits::default()
-    }
-}
-
-/// Names a chosen key's faults in the log.
-pub(super) fn report_key(chosen: &ChosenKey) {
-    for warning in &chosen.warnings {
-        tracing::warn!(event = events::MASTER_KEY_SOURCE_WARNING, source = chosen.source, "{warning}");
     }
 }

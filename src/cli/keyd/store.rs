@@ -5,7 +5,6 @@
 
 use super::key::{self, ChosenKey};
 use super::place;
-use super::serve::report_key;
 use crate::cli::failure::Failure;
 use crate::config::key_source::Sources;
 use crate::config::settings::Config;
@@ -67,6 +66,13 @@ pub fn look(config: &Config, places: &Places, sources: &Sources, memory: &Locked
         ..Facts::default()
     };
     Ok(Seen { snapshot, chosen, facts })
+}
+
+/// Names what should be mended about a chosen key's sources.
+fn report_key(chosen: &ChosenKey) {
+    for warning in &chosen.warnings {
+        tracing::warn!(event = events::MASTER_KEY_SOURCE_WARNING, source = chosen.source, "{warning}");
+    }
 }
 
 fn make(config: &Config, places: &Places, sources: &Sources, memory: &LockedMemory) -> Result<(), Failure> {
