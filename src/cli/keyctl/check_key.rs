@@ -3,15 +3,13 @@
 //! Must never change a byte of a store, or end with 0 for a key that was not checked.
 //! Called by `keyctl::execute`, before there is a runtime: it empties the environment of keys.
 
-use super::check_key_sources::{self as sources, Given, Opener};
+use super::check_key_sources::{self as sources, CheckKeyArguments, Given, Opener};
 use super::console::Console;
 use super::output::{fields, time, time_value};
 use super::socket::SocketArguments;
 use crate::cli::exit;
 use crate::cli::failure::Failure;
-use clap::Args;
 use serde_json::json;
-use std::path::PathBuf;
 
 /// Checks the key, and ends with 1 if it does not open the store.
 pub(super) fn run(

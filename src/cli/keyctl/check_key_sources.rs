@@ -3,7 +3,6 @@
 //! Must never take one store's daemon for that of another, nor open a store's file but to look at it.
 //! Called by `check_key`.
 
-use super::check_key::CheckKeyArguments;
 use super::socket::SocketArguments;
 use crate::cli::exit;
 use crate::cli::failure::Failure;
@@ -20,7 +19,24 @@ use crate::store::directory_lock::DirectoryLock;
 use crate::store::port::StoreError;
 use crate::store::redb_adapter;
 use crate::sys::locked::LockedMemory;
+use clap::Args;
 use std::path::{Path, PathBuf};
+
+#[derive(Args)]
+pub(super) struct CheckKeyArguments {
+    /// The key: a key file, or an env file with SERVOS_MASTER_KEY= or ACT_MASTER_KEY= in it; else the sources that the
+    /// daemon would read
+    #[arg(long, value_name = "FILE")]
+    key_file: Option<PathBuf>,
+
+    /// The store's file, where it is not the configured one
+    #[arg(long, value_name = "PATH", conflicts_with = "config")]
+    store: Option<PathBuf>,
+
+    /// The configuration that names sockets, store and key [default: /etc/servos/keyd.toml, if it is there]
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
 
 /// What opens the store.
 pub(super) struct Opener {

@@ -61,7 +61,7 @@ enum Command {
     ///
     /// Asks the running daemon, else looks at the store's file without changing it. Exits with 0 if the key opens the
     /// store, with 1 if another one does, and with 66 if no key was given: then it only says which one would.
-    CheckKey(check_key::CheckKeyArguments),
+    CheckKey(check_key_sources::CheckKeyArguments),
     /// The daemon's configuration
     #[command(subcommand)]
     Config(config_check::ConfigCommand),
