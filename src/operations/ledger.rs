@@ -194,7 +194,7 @@ impl Ledger {
         self.engine.progress.failed();
         if matches!(error, StoreError::Conflict { .. }) {
             // Only this thread commits, so the store has a commit that this ledger does not know.
-            self.suspended = true;
+            self.suspend();
             tracing::error!(
                 event = events::STORE_SUSPENDED,
                 error = %error,
@@ -204,6 +204,12 @@ impl Ledger {
             tracing::error!(event = events::STORE_COMMIT_FAILED, error = %error, "a change was not written");
         }
         error.into()
+    }
+
+    /// Refuses every further change: what memory and store hold may differ.
+    pub(super) fn suspend(&mut self) {
+        self.suspended = true;
+        self.engine.progress.suspended();
     }
 
     /// Whether a commit that reported a failure is in the store all the same: a failing sync leaves that open.

@@ -13,6 +13,7 @@ pub struct Progress {
     backup_at: AtomicI64,
     records: AtomicU32,
     store_failing: AtomicBool,
+    suspended: AtomicBool,
 }
 
 impl Progress {
@@ -33,6 +34,16 @@ impl Progress {
 
     pub(super) fn failed(&self) {
         self.store_failing.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn suspended(&self) {
+        self.suspended.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether changes are refused until a restart.
+    #[must_use]
+    pub fn is_suspended(&self) -> bool {
+        self.suspended.load(Ordering::Relaxed)
     }
 
     /// Generation of the mark; 0 under salvage, which reads none.
