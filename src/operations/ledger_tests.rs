@@ -92,6 +92,8 @@ fn a_conflict_suspends_changes_while_sealing_and_opening_go_on() {
     assert!(matches!(rig.create("mine", None).err(), Some(Refusal::Suspended)));
     assert!(matches!(rig.delete("default", None), Err(Refusal::Suspended)));
     assert_eq!(rig.decrypt(&sealed.ciphertext).unwrap().plaintext.as_slice(), b"before");
+    let warnings = crate::operations::status::status(&rig.whole(), &rig.engine).warnings;
+    assert!(warnings[0].contains("Restart the daemon") && !warnings.iter().any(|w| w.contains("repeat the change")));
     let sealed = rig.encrypt("default", b"after").unwrap();
     assert_eq!(rig.decrypt(&sealed.ciphertext).unwrap().plaintext.as_slice(), b"after");
     rig.restarted().rotate("default", None).unwrap();
