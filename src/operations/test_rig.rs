@@ -115,7 +115,7 @@ impl Rig {
 
     /// The next commit goes wrong.
     pub(super) fn break_next(&self, fault: Fault) {
-        locked(&self.medium).fault = Some(fault);
+        locked(&self.medium).faults.push_back(fault);
     }
 
     pub(super) fn pass(&self, seconds: i64) {
