@@ -27,8 +27,13 @@ impl Progress {
         self.backup_at.store(at, Ordering::Relaxed);
     }
 
-    pub(super) fn committed(&self, records: usize) {
+    /// The store holds so many records.
+    pub fn counted(&self, records: usize) {
         self.records.store(u32::try_from(records).unwrap_or(u32::MAX), Ordering::Relaxed);
+    }
+
+    pub(super) fn committed(&self, records: usize) {
+        self.counted(records);
         self.store_failing.store(false, Ordering::Relaxed);
     }
 

@@ -212,7 +212,7 @@ pub(super) fn peer() -> Peer {
     Peer { credentials: PeerCredentials { uid: 0, gid: 0, pid: 1 }, socket: Socket::Admin }
 }
 
-fn places(directory: &TempDir) -> Places {
+pub(super) fn places(directory: &TempDir) -> Places {
     let at = |name: &str| directory.path().join(name);
     Places { store: at("keyd.redb"), mark: at("keyd.redb.mark"), backups: at("backup"), keep: 10, keep_for: 0 }
 }
