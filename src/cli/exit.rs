@@ -147,6 +147,10 @@ pub fn of_key(error: &KeyError) -> Exit {
 /// The code of a key source that cannot be read.
 #[must_use]
 pub fn of_key_source(error: &KeySourceError) -> Exit {
+    if matches!(error, KeySourceError::Memory { .. }) {
+        // The limit on locked memory is a setting, wherever it is met.
+        return CONFIG;
+    }
     match error.class() {
         FaultClass::NotFound => MISSING,
         FaultClass::NotPermitted => NOT_PERMITTED,

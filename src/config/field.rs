@@ -111,7 +111,7 @@ impl Field<'_> {
         Ok(path)
     }
 
-    /// A group's name or number; the empty text is none.
+    /// A group's name; the empty text is none.
     pub fn group(&self) -> Result<Option<String>, ConfigError> {
         let text = self.text()?;
         let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');

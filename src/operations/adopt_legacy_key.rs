@@ -3,6 +3,7 @@
 //! Must never keep a key in the clear, nor let one seal anything.
 //! Called by `rpc::key_admin`, on the writer's thread.
 
+use super::backup;
 use super::keyring::Legacy;
 use super::ledger::{Change, Ledger};
 use super::refusal::Refusal;
@@ -13,6 +14,7 @@ use crate::custody::id::Fingerprint;
 use crate::custody::keys::{LegacyKey, MasterKey};
 use crate::custody::record_seal;
 use crate::store::record;
+use crate::telemetry::events;
 use std::sync::Arc;
 
 /// Adopts a former master key, given as its file has it: 64 hex or 44 base64 characters.
@@ -48,7 +50,20 @@ pub fn adopt_legacy_key(
     ledger.remember(&mut change, request, fingerprint.as_bytes().to_vec());
     let held = Legacy { fingerprint, adopted: now, secret: Arc::new(legacy) };
     ledger.commit(change, |keyring| keyring.legacy.insert(0, held))?;
+    back_up(ledger);
     Ok(fingerprint)
+}
+
+/// A backup with the key in it. Unlike a version, the key is elsewhere too: with the operator who gave it. So a failure
+/// is said, and the key is held all the same.
+fn back_up(ledger: &mut Ledger) {
+    if let Err(refusal) = backup::write(ledger) {
+        tracing::warn!(
+            event = events::BACKUP_FAILED,
+            error = %refusal,
+            "the adopted key is in no backup yet: mend the backup directory, then make any new version"
+        );
+    }
 }
 
 fn seal(ledger: &Ledger, legacy: &LegacyKey, now: i64) -> Result<(String, Vec<u8>), Refusal> {

@@ -197,3 +197,7 @@ fn legacy_record(creation: &Creation<'_>, store_id: &StoreId, root: &RootKey) ->
     let value = record::Legacy { schema: record::SCHEMA, seal, adopted: creation.now };
     Ok(vec![(record::legacy(legacy.fingerprint()), record::encode(&value))])
 }
+
+#[cfg(test)]
+#[path = "create_tests.rs"]
+mod tests;

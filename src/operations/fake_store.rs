@@ -4,6 +4,7 @@
 //! Called by `test_rig`, which keeps the medium when the store is dropped as in a crash.
 
 use crate::store::port::{Batch, Snapshot, Store, StoreError};
+use std::collections::VecDeque;
 use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -25,8 +26,8 @@ pub(super) enum Fault {
 #[derive(Default)]
 pub(super) struct Medium {
     pub(super) snapshot: Snapshot,
-    /// Taken by the next commit.
-    pub(super) fault: Option<Fault>,
+    /// One is taken by each of the next commits.
+    pub(super) faults: VecDeque<Fault>,
     /// Said by every load and read as long as it is here.
     pub(super) unreadable: bool,
     /// Records of each commit so far, and whether it rewrote.
@@ -74,7 +75,7 @@ impl FakeStore {
             return Err(StoreError::GenerationNotRising { expected, next });
         }
         batch.check_size()?;
-        let fault = medium.fault.take();
+        let fault = medium.faults.pop_front();
         if let Some(Fault::Fails(error)) = fault {
             return Err(error);
         }

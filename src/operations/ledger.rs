@@ -172,13 +172,17 @@ impl Ledger {
         } else {
             self.store.commit(self.generation, next, &change.batch)
         };
-        if let Err(error) = done
-            && !self.is_durable(next, &mac)
-        {
-            revert(&mut self.digests, undo);
-            return Err(self.not_committed(error));
-        }
-        self.generation = next;
+        let reached = match done {
+            Ok(()) => next,
+            Err(error) => match self.settle(next, &mac) {
+                Some(reached) => reached,
+                None => {
+                    revert(&mut self.digests, undo);
+                    return Err(self.not_committed(error));
+                }
+            },
+        };
+        self.generation = reached;
         self.meta = meta;
         for id in forgotten {
             self.requests.remove(&id);
@@ -194,7 +198,7 @@ impl Ledger {
         self.engine.progress.failed();
         if matches!(error, StoreError::Conflict { .. }) {
             // Only this thread commits, so the store has a commit that this ledger does not know.
-            self.suspended = true;
+            self.suspend();
             tracing::error!(
                 event = events::STORE_SUSPENDED,
                 error = %error,
@@ -206,11 +210,33 @@ impl Ledger {
         error.into()
     }
 
-    /// Whether a commit that reported a failure is in the store all the same: a failing sync leaves that open.
-    fn is_durable(&mut self, next: u64, mac: &[u8; 32]) -> bool {
-        self.store
-            .load()
-            .is_ok_and(|found| found.generation == next && found.records.get(record::MAC).is_some_and(|m| m == mac))
+    /// Refuses every further change: what memory and store hold may differ.
+    pub(super) fn suspend(&mut self) {
+        self.suspended = true;
+        self.engine.progress.suspended();
+    }
+
+    /// Settles a commit that reported a failure, where the store shows it all the same. Being shown is not being kept:
+    /// after a failed sync the kernel shows what the disk may never get. So everything is written anew, into a new file,
+    /// and that is what counts. Answers the generation that is then durable.
+    fn settle(&mut self, next: u64, mac: &[u8; 32]) -> Option<u64> {
+        let found = self.store.load().ok()?;
+        if found.generation != next || found.records.get(record::MAC).is_none_or(|shown| shown != mac) {
+            return None;
+        }
+        let after = next.saturating_add(1);
+        let mac = snapshot::mac(&self.root, &self.store_id, after, &self.digests);
+        let mut batch = Batch::default();
+        batch.puts.insert(record::MAC.to_owned(), mac.to_vec());
+        match self.store.commit_rewriting(next, after, &batch) {
+            Ok(()) => Some(after),
+            Err(error) => {
+                // The store shows a commit that may not last: only a start can tell which it is.
+                self.suspend();
+                tracing::error!(event = events::STORE_SUSPENDED, error = %error, "no further change until a restart");
+                None
+            }
+        }
     }
 
     /// What new keys and versions are made with.

@@ -51,16 +51,32 @@ fn a_failed_commit_forgets_no_request_in_memory_alone() {
 }
 
 #[test]
-fn a_commit_that_says_it_failed_but_is_in_the_store_is_taken_as_done() {
+fn a_commit_that_says_it_failed_but_is_shown_counts_once_everything_is_written_anew() {
     for error in every_failure() {
         let mut rig = Rig::new();
         rig.break_next(Fault::WrittenButSaysSo(error));
         assert_eq!(rig.rotate("default", id(1)).unwrap().version, 2);
+        let rewrites: Vec<bool> = locked(&rig.medium).commits.iter().map(|(_, rewrote)| *rewrote).collect();
+        assert_eq!(rewrites, [false, true, false], "the new version, all of it written anew, and its promotion");
         rig.check();
         rig.encrypt("default", b"x").unwrap();
         rig.rotate("default", None).unwrap();
         rig.restarted().check();
     }
+}
+
+#[test]
+fn a_commit_that_is_shown_but_cannot_be_written_anew_is_refused_and_suspends_changes() {
+    let mut rig = Rig::new();
+    let before = rig.encrypt("default", b"before").unwrap();
+    rig.break_next(Fault::WrittenButSaysSo(unavailable()));
+    rig.break_next(Fault::Fails(unavailable()));
+    assert!(matches!(rig.rotate("default", id(1)), Err(Refusal::Store(_))));
+    assert!(matches!(rig.rotate("default", id(1)), Err(Refusal::Suspended)));
+    assert_eq!(rig.decrypt(&before.ciphertext).unwrap().plaintext.as_slice(), b"before");
+    let mut rig = rig.restarted();
+    rig.check();
+    assert_eq!(rig.rotate("default", id(1)).unwrap().version, 2);
 }
 
 #[test]
@@ -92,6 +108,8 @@ fn a_conflict_suspends_changes_while_sealing_and_opening_go_on() {
     assert!(matches!(rig.create("mine", None).err(), Some(Refusal::Suspended)));
     assert!(matches!(rig.delete("default", None), Err(Refusal::Suspended)));
     assert_eq!(rig.decrypt(&sealed.ciphertext).unwrap().plaintext.as_slice(), b"before");
+    let warnings = crate::operations::status::status(&rig.whole(), &rig.engine).warnings;
+    assert!(warnings[0].contains("Restart the daemon") && !warnings.iter().any(|w| w.contains("repeat the change")));
     let sealed = rig.encrypt("default", b"after").unwrap();
     assert_eq!(rig.decrypt(&sealed.ciphertext).unwrap().plaintext.as_slice(), b"after");
     rig.restarted().rotate("default", None).unwrap();

@@ -13,6 +13,7 @@ pub struct Progress {
     backup_at: AtomicI64,
     records: AtomicU32,
     store_failing: AtomicBool,
+    suspended: AtomicBool,
 }
 
 impl Progress {
@@ -26,8 +27,13 @@ impl Progress {
         self.backup_at.store(at, Ordering::Relaxed);
     }
 
-    pub(super) fn committed(&self, records: usize) {
+    /// The store holds so many records.
+    pub fn counted(&self, records: usize) {
         self.records.store(u32::try_from(records).unwrap_or(u32::MAX), Ordering::Relaxed);
+    }
+
+    pub(super) fn committed(&self, records: usize) {
+        self.counted(records);
         self.store_failing.store(false, Ordering::Relaxed);
     }
 
@@ -35,7 +41,17 @@ impl Progress {
         self.store_failing.store(true, Ordering::Relaxed);
     }
 
-    /// Generation of the mark; 0 under salvage, and if it could not be written since the start.
+    pub(super) fn suspended(&self) {
+        self.suspended.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether changes are refused until a restart.
+    #[must_use]
+    pub fn is_suspended(&self) -> bool {
+        self.suspended.load(Ordering::Relaxed)
+    }
+
+    /// Generation of the mark; 0 under salvage, which reads none.
     #[must_use]
     pub fn mark_generation(&self) -> u64 {
         self.mark_generation.load(Ordering::Relaxed)

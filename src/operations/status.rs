@@ -59,7 +59,13 @@ fn warnings(keyring: &Keyring, engine: &Engine) -> Vec<String> {
     if engine.facts.salvage {
         warnings.push("Salvage: the daemon only opens. Restore a backup, then start it without --salvage.".to_owned());
     }
-    if engine.progress.store_failing() {
+    if engine.progress.is_suspended() {
+        warnings.push(
+            "No change is possible: one broke off half way, see the log. Restart the daemon; until then it seals and \
+             opens with the keys it had."
+                .to_owned(),
+        );
+    } else if engine.progress.store_failing() {
         warnings.push(format!(
             "The last change could not be written to {}: see the log, mend the disk, and repeat the change.",
             engine.facts.store_path

@@ -115,7 +115,7 @@ impl Rig {
 
     /// The next commit goes wrong.
     pub(super) fn break_next(&self, fault: Fault) {
-        locked(&self.medium).fault = Some(fault);
+        locked(&self.medium).faults.push_back(fault);
     }
 
     pub(super) fn pass(&self, seconds: i64) {
@@ -212,7 +212,7 @@ pub(super) fn peer() -> Peer {
     Peer { credentials: PeerCredentials { uid: 0, gid: 0, pid: 1 }, socket: Socket::Admin }
 }
 
-fn places(directory: &TempDir) -> Places {
+pub(super) fn places(directory: &TempDir) -> Places {
     let at = |name: &str| directory.path().join(name);
     Places { store: at("keyd.redb"), mark: at("keyd.redb.mark"), backups: at("backup"), keep: 10, keep_for: 0 }
 }

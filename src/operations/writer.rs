@@ -81,7 +81,7 @@ fn run(mut ledger: Ledger, queue: &Receiver<Job>) {
     for job in queue {
         // The caller sees its channel closed and answers INTERNAL; the ledger cannot tell how far the job came.
         if catch_unwind(AssertUnwindSafe(|| job(&mut ledger))).is_err() && !recovered(&mut ledger) {
-            ledger.suspended = true;
+            ledger.suspend();
             tracing::error!(
                 event = events::STORE_SUSPENDED,
                 "a change broke off: no further change until the daemon is restarted; Encrypt and Decrypt go on"

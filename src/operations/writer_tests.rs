@@ -82,7 +82,7 @@ fn a_job_that_panics_costs_itself_alone_where_nothing_was_begun() {
 #[test]
 fn a_commit_that_panics_before_it_wrote_costs_itself_alone_and_the_mac_still_fits() {
     let running = running();
-    locked(&running.medium).fault = Some(Fault::Panics { written: false });
+    locked(&running.medium).faults.push_back(Fault::Panics { written: false });
     let permit = (running.create)("mine");
     assert!(ask(&running.writer, move |ledger| create_key(&permit, ledger, None).is_ok()).is_none());
     assert_eq!(running.rotate().unwrap().unwrap(), 2);
@@ -108,7 +108,7 @@ fn a_panic_between_a_commit_and_its_publication_suspends_changes_alone() {
     running.stop();
 
     let running = self::running();
-    locked(&running.medium).fault = Some(Fault::Panics { written: true });
+    locked(&running.medium).faults.push_back(Fault::Panics { written: true });
     assert!(running.rotate().is_none());
     assert!(matches!(running.rotate(), Some(Err(Refusal::Suspended))));
     running.stop();

@@ -4,7 +4,7 @@
 //! Called by `connection` for each request.
 
 use std::convert::Infallible;
-use std::future::poll_fn;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,7 +20,8 @@ use super::body::Answer;
 use super::deadline::time_allowed;
 use super::panics;
 
-/// What answers calls: a tonic service, or several behind one. Cloned for each call.
+/// What answers calls: a tonic service, or several behind one. Cloned for each call, and never asked whether it is ready:
+/// it must always be.
 pub trait CallService:
     Service<Request<Incoming>, Response = Response<Body>, Error = Infallible, Future: Send> + Clone + Send + 'static
 {
@@ -31,23 +32,49 @@ impl<S> CallService for S where
 {
 }
 
+/// A call that was begun.
+enum Begun<F> {
+    /// Nothing is left to do.
+    Answered(Box<Response<Body>>),
+    /// The service is at it, and has so much time.
+    Handled(F, Duration),
+}
+
 /// Answers one request. The call is over when the answer's last byte is sent.
-pub(super) async fn answer<S: CallService>(
-    service: S,
+pub(super) fn answer<S: CallService>(
+    mut service: S,
     request: Request<Incoming>,
     call: Arc<Call>,
     limit: Duration,
-) -> Result<Response<Answer>, Infallible> {
-    let mut response = match refusal(&request) {
-        Some(refusal) => refusal,
-        None => respond(service, request, limit).await,
-    };
-    // In HTTP/2 the header has no meaning and is never sent. Here it is how a service asks for a fresh connection,
-    // because this one's buffers have held something that should not lie there.
-    if response.headers_mut().remove(CONNECTION).is_some_and(|value| value == "close") {
-        call.close_connection();
+) -> impl Future<Output = Result<Response<Answer>, Infallible>> + Send {
+    // The request goes to the service before the future is made: in it, it would be moved again and again.
+    let begun = begin(&mut service, request, limit);
+    async move {
+        let mut response = match begun {
+            Begun::Answered(response) => *response,
+            Begun::Handled(future, allowed) => finish(future, allowed).await,
+        };
+        // In HTTP/2 the header has no meaning and is never sent. Here it is how a service asks for a fresh connection,
+        // because this one's buffers have held something that should not lie there.
+        if response.headers_mut().remove(CONNECTION).is_some_and(|value| value == "close") {
+            call.close_connection();
+        }
+        Ok(response.map(|body| Answer::new(body, call)))
     }
-    Ok(response.map(|body| Answer::new(body, call)))
+}
+
+fn begin<S: CallService>(service: &mut S, request: Request<Incoming>, limit: Duration) -> Begun<S::Future> {
+    if let Some(refusal) = refusal(&request) {
+        return Begun::Answered(Box::new(refusal));
+    }
+    let allowed = time_allowed(request.headers(), limit);
+    if allowed.is_zero() {
+        return Begun::Answered(Box::new(deadline_passed().into_http()));
+    }
+    match catch_unwind(AssertUnwindSafe(|| service.call(request))) {
+        Ok(future) => Begun::Handled(future, allowed),
+        Err(_payload) => Begun::Answered(Box::new(panics::status().into_http())),
+    }
 }
 
 /// The answer to what is not a gRPC request.
@@ -72,18 +99,11 @@ fn plain(status: StatusCode) -> Response<Body> {
     response
 }
 
-async fn respond<S: CallService>(mut service: S, request: Request<Incoming>, limit: Duration) -> Response<Body> {
-    let allowed = time_allowed(request.headers(), limit);
-    if allowed.is_zero() {
-        return deadline_passed().into_http();
-    }
-    let handled = panics::caught(async move {
-        match poll_fn(|context| service.poll_ready(context)).await {
-            Ok(()) => service.call(request).await,
-            Err(never) => Err(never),
-        }
-    });
-    match tokio::time::timeout(allowed, handled).await {
+async fn finish<F>(future: F, allowed: Duration) -> Response<Body>
+where
+    F: Future<Output = Result<Response<Body>, Infallible>>,
+{
+    match tokio::time::timeout(allowed, panics::caught(future)).await {
         Ok(Ok(Ok(response))) => response,
         Ok(Ok(Err(never))) => match never {},
         Ok(Err(_payload)) => panics::status().into_http(),

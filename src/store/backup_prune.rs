@@ -6,6 +6,7 @@
 use super::backup_file;
 use super::port::StoreError;
 use std::path::Path;
+use std::time::UNIX_EPOCH;
 
 /// Removes backups of `store_id` in `directory` that are neither among the `keep` newest nor made within `keep_for`
 /// seconds before `now` (Unix seconds). Answers how many went.
@@ -19,10 +20,17 @@ pub fn prune(directory: &Path, store_id: &[u8; 16], keep: usize, keep_for: u64, 
         |path: &Path| path.file_name().and_then(|name| name.to_str()).is_some_and(|n| n.starts_with(&prefix));
     // Names sort by generation, so the newest come first here and are never even read.
     let own = backup_file::list(directory)?.into_iter().filter(|path| named_so(path)).rev();
+    let is_young = |seconds: u64| seconds <= keep_for;
     let mut removed = 0;
     for path in own.skip(keep.max(1)) {
+        // A file's own age is asked first: it spares reading every young one. What decides is the backup's.
+        let written = path.metadata().and_then(|file| file.modified()).ok();
+        let written = written.and_then(|at| at.duration_since(UNIX_EPOCH).ok());
+        if written.is_some_and(|at| is_young(now.saturating_sub(at.as_secs()))) {
+            continue;
+        }
         let Ok(backup) = backup_file::read(&path) else { continue };
-        if backup.store_id == *store_id && now.saturating_sub(backup.unix_seconds) > keep_for {
+        if backup.store_id == *store_id && !is_young(now.saturating_sub(backup.unix_seconds)) {
             std::fs::remove_file(&path).map_err(|error| StoreError::from_io(&path, error))?;
             removed += 1;
         }
@@ -44,7 +52,9 @@ mod tests {
     fn only_old_backups_of_this_store_beyond_the_number_to_keep_go() {
         let directory = tempfile::tempdir().unwrap();
         for (store, generation, made) in [(1, 1, 100), (1, 2, 200), (1, 3, 300), (1, 4, 1000), (2, 1, 100)] {
-            write_durably(directory.path(), &backup(store, generation, made)).unwrap();
+            let path = write_durably(directory.path(), &backup(store, generation, made)).unwrap();
+            let written = UNIX_EPOCH + std::time::Duration::from_secs(made);
+            std::fs::File::open(path).unwrap().set_modified(written).unwrap();
         }
         std::fs::write(directory.path().join("keyd-notes.skb1"), "not a backup").unwrap();
         assert_eq!(prune(directory.path(), &[1; 16], 2, 850, 1050).unwrap(), 1);

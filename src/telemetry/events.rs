@@ -39,6 +39,8 @@ events! {
     STORE_SUSPENDED = "store.suspended";
     /// A backup is durable: its file and generation.
     BACKUP_WRITTEN = "backup.written";
+    /// A backup that is no condition of the change it follows could not be written.
+    BACKUP_FAILED = "backup.failed";
     /// A backup that is due to go could not be removed.
     BACKUP_PRUNE_FAILED = "backup.prune_failed";
     /// What broke off before the start could not be finished yet.

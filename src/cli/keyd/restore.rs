@@ -24,6 +24,9 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         .map_err(|error| Failure::new(exit::of_config(&error), &error))?;
     let memory = key::memory()?;
     let sources = key::sources_of_daemon(&config.master_key, &config.store.path, &memory)?;
+    if !arguments.file.exists() {
+        return Err(Failure::say(exit::MISSING, format!("{}: no such file", arguments.file.display())));
+    }
     let places = place::places(&config);
     place::make_directory(&places)?;
     let _lock = place::lock(&places)?;

@@ -130,6 +130,7 @@ pub fn salvage(seen: Seen, places: &Places, memory: &LockedMemory) -> Result<Ope
             redb_adapter::danger_view_unchecked(&places.store).map_err(StartFailure::from)?
         }
     };
+    let records = snapshot.records.len();
     let salvaged = salvaging::salvage(snapshot, chosen.key, memory).inspect_err(report_wrong_key)?;
     for (record, reason) in &salvaged.unopened {
         tracing::warn!(event = events::SALVAGE_UNOPENED, record, reason, "this record does not open");
@@ -138,6 +139,7 @@ pub fn salvage(seen: Seen, places: &Places, memory: &LockedMemory) -> Result<Ope
     facts.unopened = salvaged.unopened.into_iter().map(|(record, _)| record).collect();
     report_opened(&salvaged.keyring, &chosen.source);
     let engine = Engine::new(salvaged.keyring, Box::new(key::random), Box::new(key::now), facts);
+    engine.progress.counted(records);
     Ok(Opened { engine: Arc::new(engine), ledger: None })
 }
 
