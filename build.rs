@@ -1,6 +1,6 @@
 //! Compiles `proto/` into Rust with a pure-Rust compiler, so that no `protoc` need be installed.
 //!
-//! Never runs anything but the compiler, and writes only under `OUT_DIR`.
+//! Must never run anything but the compiler, nor write but under `OUT_DIR`.
 //! Called by cargo; `src/proto` includes what it writes.
 
 use prost::Message as _;

@@ -1,5 +1,6 @@
 //! Tests of `cli::exit`: the numbers are those of sysexits(3), and every cause has the one of the table.
-//! They must never build a cause in a way that its own room would not.
+//!
+//! Must never build a cause in a way that its own room would not.
 //! Run as `cli::exit::tests`.
 
 use super::*;

@@ -1,5 +1,6 @@
 //! Holds docs/configuration.md and packaging/keyd.toml to the settings: what one names, the other has.
-//! It must never pass because nothing was found to compare.
+//!
+//! Must never pass because nothing was found to compare.
 //! Run by `cargo test`.
 
 use std::collections::BTreeSet;

@@ -1,5 +1,6 @@
 //! Durations as people write them in the configuration: one number and one unit.
-//! It must never guess a unit: a bare number is refused with words that say so.
+//!
+//! Must never guess a unit: a bare number is refused with words that say so.
 //! Called by `config::file` (reading) and `config::settings` (showing).
 
 use std::time::Duration;

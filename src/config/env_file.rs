@@ -1,5 +1,6 @@
 //! Reads an environment file as systemd reads `EnvironmentFile=`, for the variables it is asked for.
-//! It must never copy a value, ours or another's, anywhere but into locked memory.
+//!
+//! Must never copy a value, ours or another's, anywhere but into locked memory.
 //! Called by `config::key_source`, for `servos.env` and files like it.
 //!
 //! Source: systemd.exec(5), `EnvironmentFile=`, and the behaviour of systemd 254. Two things differ: a leading `export` is

@@ -1,5 +1,6 @@
 //! Tests of `config::env_file`: one row for each thing that systemd reads in its own way.
-//! It must never need a file: the parser takes bytes.
+//!
+//! Must never need a file: the parser takes bytes.
 //! Run as `config::env_file::tests`.
 
 use super::*;

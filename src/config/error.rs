@@ -1,5 +1,6 @@
 //! What can be wrong with the configuration file, in words that name the file, the line and the key.
-//! It must never repeat a line of the file: someone may have written a key into it.
+//!
+//! Must never repeat a line of the file: someone may have written a key into it.
 //! Made by `config::file`; shown by `cli`.
 
 use std::io;

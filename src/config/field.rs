@@ -1,5 +1,6 @@
 //! One value of the configuration file with its place: turned into what its key needs, or refused by name.
-//! It must never repeat a value in an error, but a number or a word that cannot be a secret.
+//!
+//! Must never repeat a value in an error, but a number or a word that cannot be a secret.
 //! Called by `config::file` alone.
 
 use std::fmt::Display;

@@ -1,5 +1,6 @@
 //! Reads the configuration file and checks every word of it: after it, nothing is checked twice.
-//! It must never accept a key it does not know, nor show a line of the file, which may hold a key by mistake.
+//!
+//! Must never accept a key it does not know, nor show a line of the file, which may hold a key by mistake.
 //! Called by `cli` at the start and for `config check`.
 
 use std::collections::BTreeMap;

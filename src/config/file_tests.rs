@@ -1,5 +1,6 @@
 //! Tests of `config::file`: every key, every kind of fault, and that no error repeats the file's text.
-//! It must never depend on a file of the machine it runs on.
+//!
+//! Must never depend on a file of the machine it runs on.
 //! Run as `config::file::tests`.
 
 use super::*;

@@ -1,5 +1,6 @@
 //! Opens a file that holds a master key, judges it by what was opened, and reads it into locked memory.
-//! It must never wait for a FIFO or device, nor read a file that others could have read or changed, unless told so.
+//!
+//! Must never wait for a FIFO or device, nor read a file that others could have read or changed, unless told so.
 //! Called by `config::key_source`.
 
 use std::fmt;

@@ -1,5 +1,6 @@
 //! Tests of `config::key_file`: each fault of a file, by its facts and on real files.
-//! It must never depend on the machine: real files lie beside the test's own program, which is on no tmpfs.
+//!
+//! Must never depend on the machine: real files lie beside the test's own program, which is on no tmpfs.
 //! Run as `config::key_file::tests`.
 
 use std::fs::Permissions;

@@ -1,5 +1,6 @@
 //! Gathers the master key's text from every place that holds it, in the order in which they count.
-//! It must never judge whether a text is a key or two agree (that needs `custody`), nor keep one outside locked memory.
+//!
+//! Must never judge whether a text is a key or two agree (that needs `custody`), nor keep one outside locked memory.
 //! Called by `cli` at a start, and again through its closure when a rotation finishes or is aborted.
 
 use std::ffi::OsString;

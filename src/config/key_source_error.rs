@@ -1,5 +1,6 @@
 //! What can be wrong with a place the master key comes from, in words that name the place and what mends it.
-//! It must never hold or show a byte of what was read there.
+//!
+//! Must never hold or show a byte of what was read there.
 //! Made by `config::key_source` and below; `cli` turns its class into an exit code.
 
 use std::io;

@@ -1,5 +1,6 @@
 //! Tests of `config::key_source`: which sources are found, in which order, and every content that is no key.
-//! It must never touch the process's own environment: other tests run beside it.
+//!
+//! Must never touch the process's own environment: other tests run beside it.
 //! Run as `config::key_source::tests`.
 
 use std::os::unix::fs::OpenOptionsExt;

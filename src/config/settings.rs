@@ -1,5 +1,6 @@
 //! The configuration once it is checked: what every part of the daemon may rely on without looking again.
-//! It must never hold what `config::file` would refuse; its defaults are the names that users meet.
+//!
+//! Must never hold what `config::file` would refuse; its defaults are the names that users meet.
 //! Made by `config::file` or for `--dev`; read by `server` and `cli`.
 
 use std::path::{Path, PathBuf};

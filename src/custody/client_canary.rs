@@ -1,4 +1,5 @@
 //! SKC1, a client's canary: 64 bytes that a component keeps in its own database, by which it knows its keyring again.
+//!
 //! Must never be made for anybody but the holder of the identity, nor read before its MAC has matched.
 //! Called by operations for IssueCanary and VerifyCanary, and to tell whether a store is older than its clients.
 

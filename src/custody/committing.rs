@@ -1,4 +1,5 @@
 //! The one construction behind SKD1 and SKR1: key, nonce and commitment derived for each message.
+//!
 //! Must never touch the AEAD before the commitment has matched, nor try a second key: a ciphertext has exactly one.
 //! Called by the message and the record seal, which say whose key it is and where the bytes lie.
 

@@ -1,4 +1,5 @@
 //! The context of a message: what it belongs to, as pairs that are bound to it and not stored in it.
+//!
 //! Must never normalise, trim or reinterpret a byte: what was given is what is bound.
 //! Called by operations for what components send, and by the record seals for theirs.
 

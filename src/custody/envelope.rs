@@ -1,4 +1,5 @@
 //! What a value claims to be, told from its bytes alone, without a key.
+//!
 //! Must never be taken for proof: a legacy value may begin with any bytes, and only opening a value authenticates it.
 //! Called by operations, to choose the one way in which a value is opened, and to refuse sealing what is sealed.
 

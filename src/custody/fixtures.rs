@@ -1,4 +1,5 @@
 //! What the room's tests share: the vectors under `tests/vectors` as typed rows, and keys of given bytes.
+//!
 //! Must never be compiled into the daemon: it makes keys out of known bytes.
 //! Called by the unit tests of this room alone.
 

@@ -1,4 +1,5 @@
 //! The public names of keys and stores: fixed-size byte strings, shown in lower-case hex.
+//!
 //! Must never hold secret bytes: every type here may be printed, logged, compared and stored.
 //! Called by every room above that stores, shows or compares an id.
 

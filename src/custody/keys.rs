@@ -1,4 +1,5 @@
 //! The five kinds of key, each a type of its own over 32 locked bytes, so that none can stand where another is meant.
+//!
 //! Must never be cloned, shown or handed out: the bytes are seen inside this room alone, and only as long as one call.
 //! Called by operations, which holds keys and passes them back to this room, and by nobody as bytes.
 

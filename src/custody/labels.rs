@@ -1,4 +1,5 @@
 //! Every label of HKDF-Expand, one for each use of a key, so that no two uses ever share derived bytes.
+//!
 //! Must never hold a label that another begins with: what follows the one could make it equal to the other.
 //! Called by whatever in custody derives a key.
 

@@ -1,4 +1,5 @@
 //! What ServOS sealed before it had a daemon: `nonce[12] || ciphertext || tag` under the raw master key.
+//!
 //! Must never write this format, nor open it with anything but a key that is held as a legacy key on purpose.
 //! Called by operations, only where a request allows it and the store holds a legacy key.
 

@@ -1,4 +1,5 @@
 //! A master key's text: the two spellings that are taken, the near misses that are named, the keys that are refused.
+//!
 //! Must never put a byte of the text into an error: what goes wrong is told by lengths and kinds alone.
 //! Called by the master key's constructors.
 

@@ -1,4 +1,5 @@
 //! SKD1, one message: a plaintext sealed under a version of a data key and bound to a context.
+//!
 //! Must never return an empty plaintext for a message that did not open, nor leave a message key behind.
 //! Called by operations for Encrypt, Decrypt, ReEncrypt, their batches and GenerateDataKey.
 

@@ -1,4 +1,5 @@
 //! The key core: keys, and what is sealed, opened and authenticated with them. Bytes in, bytes out.
+//!
 //! Must never do I/O, look at a clock, log, or be async; must never hand a raw key to another room.
 //! Called by `operations` alone; of ours it imports `sys`, for locked memory and for wiping.
 //!

@@ -1,4 +1,5 @@
 //! The four primitives, one short function each: HKDF-Expand, HMAC and SHA-256, and AES-256-GCM in place.
+//!
 //! Must never choose a key, nonce or label, nor return before what ring held of a key is wiped.
 //! Called by the formats of this room and by nothing outside it.
 

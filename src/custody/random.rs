@@ -1,4 +1,5 @@
 //! Randomness as the key core asks for it: a closure that fills bytes from the kernel's generator.
+//!
 //! Must never fall back to anything weaker: a source that fails is an error, and what was begun is wiped.
 //! Called by all of custody that makes a key, an id or a salt; the closure comes from the composition root.
 

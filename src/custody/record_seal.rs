@@ -1,4 +1,5 @@
 //! SKR1, a secret in a record of the store: one sealing and one opening function for each kind of secret.
+//!
 //! Must never open a seal in another place than its own: store, record, key, number and purpose are bound to it.
 //! Called by operations when a store is made, loaded, rotated or given a new version.
 

@@ -1,4 +1,5 @@
 //! SKR1 without the kinds of secret: who seals, the one place a seal is made for, and sealing and opening there.
+//!
 //! Must never let a secret lie on the heap: it goes from locked memory over a wiped stack into its seal, and back.
 //! Called by the typed functions of the record seals.
 

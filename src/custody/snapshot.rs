@@ -1,4 +1,5 @@
 //! The MAC over a whole snapshot of the store: which records there are, and what is in each, at which generation.
+//!
 //! Must never trust the record that holds the MAC itself, nor compare a MAC in a time that depends on its bytes.
 //! Called by operations at each load, before anything but the root is believed, and at each commit.
 

@@ -1,5 +1,6 @@
 //! The heap, zeroed as it is given back: plaintexts and keys in messages do not outlive their last owner.
-//! Never moves a block without wiping the old place, and never allocates by any means but the system's allocator.
+//!
+//! Must never move a block without wiping the old place, nor allocate by any means but the system's allocator.
 //! Called by the compiler, once `bin/servos-keyd` names it `#[global_allocator]`; the rest by `cli` and `server`.
 #![allow(unsafe_code, reason = "an allocator hands out raw memory")]
 

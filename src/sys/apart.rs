@@ -1,5 +1,6 @@
 //! Tests that change what a whole process shares run apart: in a process, or a fork, of their own.
-//! Never part of the program: compiled for tests alone.
+//!
+//! Must never be part of the program: compiled for tests alone.
 //! Called by the tests of `sys`.
 #![allow(unsafe_code, reason = "a fork, for tests of what needs a single thread")]
 

@@ -1,5 +1,6 @@
 //! A secret from the environment, taken out of it for good.
-//! Never leaves the value in the block that /proc/PID/environ shows, and never copies it to unlocked memory.
+//!
+//! Must never leave the value in the block that /proc/PID/environ shows, nor copy it to unlocked memory.
 //! Called by `config` for the master key in the environment, before any thread is started.
 #![allow(unsafe_code, reason = "the environment block is C's, and is overwritten in place")]
 

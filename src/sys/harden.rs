@@ -1,5 +1,6 @@
 //! The process's own hardening: not dumpable, no core, no new privileges.
-//! Never runs beside other threads, and never goes on after a step that did not take.
+//!
+//! Must never run beside other threads, nor go on after a step that did not take.
 //! Called by `cli`, as the first step of a start, before any secret is read.
 
 use std::{fs, io};

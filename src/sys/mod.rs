@@ -1,5 +1,6 @@
 //! What only the operating system can give: locked memory, hardening, peers, sockets, and the wiping of memory.
-//! Never knows what a key means, never parses or logs one: it holds bytes.
+//!
+//! Must never know what a key means, nor parse or log one: it holds bytes.
 //! Called by `custody`, `auth`, `config` and `server` for what is theirs, and by `cli` at start and stop.
 
 pub mod allocator;

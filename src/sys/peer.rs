@@ -1,5 +1,6 @@
 //! Who is at the other end of a Unix socket, in the kernel's own word.
-//! Never guesses: credentials that the kernel cannot name are an error, which is a denial.
+//!
+//! Must never guess: credentials that the kernel cannot name are an error, which is a denial.
 //! Called by `server` for each accepted connection; `auth` judges what it says.
 
 use std::{fs, io, os::fd::AsFd, sync::OnceLock};

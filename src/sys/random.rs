@@ -1,5 +1,6 @@
 //! The kernel's random numbers, by getrandom(2).
-//! Never falls back to another source, and never returns with a buffer filled in part.
+//!
+//! Must never fall back to another source, nor return with a buffer filled in part.
 //! Called by `cli`, which hands it to `custody` and `operations` as their source of randomness.
 #![allow(unsafe_code, reason = "getrandom(2) writes through a raw pointer")]
 

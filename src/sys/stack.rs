@@ -1,5 +1,6 @@
 //! Clearing the part of the stack that calls just made have used and left.
-//! Never touches the caller's own frame, so what the caller still holds stays, secrets included.
+//!
+//! Must never touch the caller's own frame, so what the caller still holds stays, secrets included.
 //! Called by `custody` after every call into ring that handled a key.
 #![allow(unsafe_code, reason = "uninitialised stack memory is overwritten")]
 

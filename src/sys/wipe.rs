@@ -1,5 +1,6 @@
 //! Overwriting memory in a way that the optimiser cannot leave out.
-//! Never frees, never reads what it overwrites, and holds nothing that needs a destructor.
+//!
+//! Must never free, nor read what it overwrites, nor hold anything that needs a destructor.
 //! Called by `custody` around ring's key objects, and by the rest of `sys`.
 #![allow(unsafe_code, reason = "memory is overwritten through raw pointers")]
 

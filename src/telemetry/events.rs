@@ -1,5 +1,6 @@
 //! Every event the daemon logs, by name: what an operator may search for, and an alert may rest on.
-//! It must never hold a name that is not used; a renamed one breaks somebody's alert.
+//!
+//! Must never hold a name that is not used; a renamed one breaks somebody's alert.
 //! Named as the field `event` wherever the daemon logs.
 
 /// Declares each event once, as a constant and in [`ALL`].

@@ -1,5 +1,6 @@
 //! Sets up the log: text or JSON lines on standard error, shaped by who reads them.
-//! It must never let another crate write below a warning: their details may be our callers' bytes.
+//!
+//! Must never let another crate write below a warning: their details may be our callers' bytes.
 //! Called once by `cli`, as soon as the configuration says level and format.
 
 use std::fmt;

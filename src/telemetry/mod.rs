@@ -1,5 +1,6 @@
 //! What the daemon says about itself: tracing's set-up, the list of events, and where a panic happened.
-//! It must never write a payload, a key or a panic's message.
+//!
+//! Must never write a payload, a key or a panic's message.
 //! Called by `cli` (set-up); every room above `custody` names its events here.
 
 pub mod events;

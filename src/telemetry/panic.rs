@@ -1,5 +1,6 @@
 //! Says where code of ours panicked, and keeps the place for the answer to the call it happened in.
-//! It must never show a panic's message: it may be made of what was being sealed.
+//!
+//! Must never show a panic's message: it may be made of what was being sealed.
 //! Installed once by `cli`; `rpc` asks for the place after it caught a panic.
 
 use std::cell::RefCell;

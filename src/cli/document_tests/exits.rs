@@ -1,5 +1,6 @@
 //! Holds the exit codes of docs/errors.md and README.md to the code, cause by cause.
-//! It must never pass for a cause that the page does not name.
+//!
+//! Must never pass for a cause that the page does not name.
 //! Run by `cargo test`.
 
 use std::collections::BTreeMap;

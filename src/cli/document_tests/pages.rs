@@ -1,5 +1,6 @@
 //! Holds what the documents name to the repository: dependencies, tests, rooms, links, the client's example, events.
-//! It must never pass because nothing was found to compare.
+//!
+//! Must never pass because nothing was found to compare.
 //! Run by `cargo test`.
 
 use std::collections::BTreeSet;

@@ -1,5 +1,6 @@
 //! Holds the table of docs/errors.md to the code: every refusal has its row, and every row its refusal.
-//! It must never miss a refusal: one that is added does not compile here until it has an example.
+//!
+//! Must never miss a refusal: one that is added does not compile here until it has an example.
 //! Run by `cargo test`.
 
 use std::collections::BTreeSet;

@@ -1,5 +1,6 @@
 //! A buffer of locked memory for the text of a key source, or for a key on its way out.
-//! Never reads or keeps a byte of its contents outside the locked memory.
+//!
+//! Must never read or keep a byte of its contents outside the locked memory.
 //! Called by `config` to read sources, by `custody` to parse and write keys, by `cli` to print one on request.
 #![allow(unsafe_code, reason = "the buffer is a mapping that is known by its address only")]
 

@@ -1,5 +1,6 @@
 //! Memory for keys that is never swapped, dumped, forked or, where the kernel can, read by root.
-//! Never copies a secret out of itself: what is exposed is a borrow of the locked bytes.
+//!
+//! Must never copy a secret out of itself: what is exposed is a borrow of the locked bytes.
 //! Called by `custody` for every key, by `config` for key sources, and by `cli`, which makes the one instance.
 
 mod buffer;

@@ -1,5 +1,6 @@
 //! One mapping of locked memory between two guard pages.
-//! Never leaves a descriptor of its memory open, and never unmaps what it has not wiped.
+//!
+//! Must never leave a descriptor of its memory open, nor unmap what it has not wiped.
 //! Called by the other files of `locked` only.
 #![allow(unsafe_code, reason = "memory is mapped, locked and unmapped by system calls")]
 

@@ -1,5 +1,6 @@
 //! Secrets of 32 bytes, side by side in one region.
-//! Never keeps its accounts in the locked memory, and never hands out a slot that is not zeroed.
+//!
+//! Must never keep its accounts in the locked memory, nor hand out a slot that is not zeroed.
 //! Called by `LockedMemory`; `Secret` is what `custody` holds.
 #![allow(unsafe_code, reason = "slots are parts of a mapping that is known by its address only")]
 

@@ -1,5 +1,6 @@
 //! What locked memory promises, seen from outside: /proc/self/smaps, and the bytes after a drop.
-//! Never wipes memory that another test uses: each test has an instance of its own.
+//!
+//! Must never wipe memory that another test uses: each test has an instance of its own.
 //! Called by `cargo test`.
 #![allow(unsafe_code, reason = "the tests look at memory whose owner is gone")]
 

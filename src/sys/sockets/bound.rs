@@ -1,5 +1,6 @@
 //! Binding a Unix socket at a path: its directory judged, a stale one cleared away, the mode final from the start.
-//! Never touches a file that is no socket, a socket that somebody serves, or one that belongs to somebody else.
+//!
+//! Must never touch a file that is no socket, a socket that somebody serves, or one that belongs to somebody else.
 //! Called by `cli` at the start, where the service manager handed over no socket, and at the stop.
 
 use std::{

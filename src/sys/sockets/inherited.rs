@@ -1,5 +1,6 @@
 //! Sockets that the service manager opened and handed over, as in sd_listen_fds(3).
-//! Never takes a descriptor that is not a listening Unix stream socket, nor guesses at variables that do not fit.
+//!
+//! Must never take a descriptor that is not a listening Unix stream socket, nor guess at variables that do not fit.
 //! Called by `cli` at the start, before it opens anything of its own.
 #![allow(unsafe_code, reason = "a descriptor becomes ours by its number alone")]
 

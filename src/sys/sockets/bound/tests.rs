@@ -1,5 +1,6 @@
 //! Binding at a path, with everything that can be there already.
-//! Never changes the umask of the process that runs the other tests: each test runs apart.
+//!
+//! Must never change the umask of the process that runs the other tests: each test runs apart.
 //! Called by `cargo test`.
 
 use std::os::unix::{
