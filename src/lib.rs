@@ -30,14 +30,14 @@
 //! |---|---|---|
 //! | `proto` | nothing | - |
 //! | `telemetry` | nothing | - |
-//! | `sys` | `telemetry` | no |
+//! | `sys` | nothing | no |
 //! | `custody` | `sys` | no |
 //! | `store` | `proto` | no |
 //! | `auth` | `sys` | no |
-//! | `config` | `sys`, `auth` | no |
+//! | `config` | `sys` | no |
 //! | `operations` | `custody`, `store`, `auth`, `telemetry` | no |
 //! | `rpc` | `operations`, `auth`, `proto`, `telemetry` | yes |
-//! | `server` | `rpc`, `config`, `sys`, `telemetry` | yes |
+//! | `server` | `rpc`, `sys`, `telemetry` | yes |
 //! | `client` | `proto` | yes |
 //! | `cli` | everything | yes |
 //!

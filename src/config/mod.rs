@@ -1,7 +1,7 @@
 //! What the operator said: the configuration file, and the places that hold the master key.
 //!
 //! Must never hold a value that was not checked, parse a key, or let a byte of one out of locked memory.
-//! Called by `server` (limits, sockets) and by `cli`, which reads it at the start and for `config check`.
+//! Called by `cli`, which reads it at the start and for `config check`, and hands `server` its limits.
 
 pub mod duration;
 pub mod env_file;

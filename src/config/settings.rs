@@ -1,7 +1,7 @@
 //! The configuration once it is checked: what every part of the daemon may rely on without looking again.
 //!
 //! Must never hold what `config::file` would refuse; its defaults are the names that users meet.
-//! Made by `config::file` or for `--dev`; read by `server` and `cli`.
+//! Made by `config::file` or for `--dev`; read by `cli`.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
