@@ -1,6 +1,6 @@
 //! What a value belongs to: pairs of names and values that are bound to its message and needed again to open it.
 //!
-//! Must never become empty by accident, and never drops or overwrites a pair silently.
+//! Must never become empty by accident, nor drop or overwrite a pair silently.
 //! Called by every typed call that seals or opens.
 
 use std::collections::{BTreeMap, HashMap};

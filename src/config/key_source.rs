@@ -1,7 +1,7 @@
 //! Gathers the master key's text from every place that holds it, in the order in which they count.
 //!
 //! Must never judge whether a text is a key or two agree (that needs `custody`), nor keep one outside locked memory.
-//! Called by `cli` at a start, and again through its closure when a rotation finishes or is aborted.
+//! Called by `cli` for every command that needs the key.
 
 use std::ffi::OsString;
 use std::fmt;

@@ -1,7 +1,7 @@
 //! SKD1, one message: a plaintext sealed under a version of a data key and bound to a context.
 //!
 //! Must never return an empty plaintext for a message that did not open, nor leave a message key behind.
-//! Called by operations for Encrypt, Decrypt, ReEncrypt, their batches and GenerateDataKey.
+//! Called by operations for Encrypt, Decrypt and ReEncrypt, and for the self-test.
 
 use std::mem;
 

@@ -1,7 +1,7 @@
 //! The key core: keys, and what is sealed, opened and authenticated with them. Bytes in, bytes out.
 //!
 //! Must never do I/O, look at a clock, log, or be async; must never hand a raw key to another room.
-//! Called by `operations` alone; of ours it imports `sys`, for locked memory and for wiping.
+//! Called by `operations`, and by `cli` where it makes a master key; of ours it imports `sys` alone.
 //!
 //! # The keys
 //!

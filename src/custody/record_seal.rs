@@ -1,7 +1,7 @@
 //! SKR1, a secret in a record of the store: one sealing and one opening function for each kind of secret.
 //!
 //! Must never open a seal in another place than its own: store, record, key, number and purpose are bound to it.
-//! Called by operations when a store is made, loaded, rotated or given a new version.
+//! Called by operations when a store is made or loaded, and when it is given a version or a legacy key.
 
 use crate::custody::committing::{Fields, SKR1};
 use crate::custody::id::{Fingerprint, KeyId, StoreId, VersionId};

@@ -1,7 +1,7 @@
 //! The backup before use: the snapshot of the moment, durable in the backup directory, and the old ones pruned.
 //!
 //! Must never remove a backup of another store, nor one that is young or among the newest.
-//! Called by `promotion`, before a version becomes primary, and by `create` and `restore`.
+//! Called by `promotion`, before a version becomes primary, and by `create` and `export_keyring`.
 
 use super::ledger::{Ledger, Places};
 use super::refusal::Refusal;

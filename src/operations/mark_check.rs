@@ -1,7 +1,7 @@
 //! The high-water mark against the store: is this the newest that was acknowledged here?
 //!
 //! Must never take a store for new because its mark says less than the store does of itself.
-//! Called by `cli` at a start, between the MAC and the canary.
+//! Called by `cli` at a start, between the MAC and the canary; `accept` and `restore` ask it where to go on.
 
 use super::start_failure::StartFailure;
 use crate::custody::id::RootId;

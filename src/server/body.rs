@@ -1,6 +1,6 @@
 //! A response body that knows its call: the call stays in flight until the last byte is sent, and each piece is progress.
 //!
-//! Must never copy a piece, and never lets a panic in a stream of answers end more than its own call.
+//! Must never copy a piece, nor let a panic in a stream of answers end more than its own call.
 //! Called by `call`, and polled and dropped by hyper and h2.
 
 use std::io::IoSlice;

@@ -1,6 +1,6 @@
 //! A client's own deadline: the `grpc-timeout` header.
 //!
-//! Must never panic or overflow, whatever the header holds, and never makes a deadline longer than the server's.
+//! Must never panic or overflow, whatever the header holds, nor make a deadline longer than the server's.
 //! Called by `call` for each request.
 
 use std::time::Duration;

@@ -1,6 +1,6 @@
 //! The process on its sockets: accept, limits, deadlines, idle connections, drain, and word to the service manager.
 //!
-//! Must never look into a call's contents, and knows neither keys nor policy: it carries calls to a service and answers back.
+//! Must never look into a call's contents, nor know keys or policy: it carries calls to a service and answers back.
 //! Called by `cli`, which hands in bound listeners, the service and the end.
 
 pub mod limits;

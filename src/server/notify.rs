@@ -1,6 +1,6 @@
 //! Word to the service manager: READY, STOPPING, STATUS, over the datagram socket it names.
 //!
-//! Must never block a start or a stop, and never puts anything but these words on the socket.
+//! Must never block a start or a stop, nor put anything but these words on the socket.
 //! Called by `cli`, which takes the address from `NOTIFY_SOCKET`.
 
 use std::ffi::OsStr;
@@ -17,12 +17,10 @@ const SEND_TIMEOUT: Duration = Duration::from_secs(1);
 /// One word to the service manager. Source: sd_notify(3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Notification<'a> {
-    /// Start-up is finished, or a reload.
+    /// Start-up is finished.
     Ready,
     /// The daemon has begun to stop.
     Stopping,
-    /// The daemon is alive.
-    Watchdog,
     /// One line for people. A line break in it becomes a space: on the wire it would begin another word.
     Status(&'a str),
 }
@@ -32,7 +30,6 @@ impl fmt::Display for Notification<'_> {
         match self {
             Self::Ready => f.write_str("READY=1"),
             Self::Stopping => f.write_str("STOPPING=1"),
-            Self::Watchdog => f.write_str("WATCHDOG=1"),
             Self::Status(text) => write!(f, "STATUS={}", text.replace(['\n', '\r'], " ")),
         }
     }
@@ -91,8 +88,8 @@ mod tests {
         let socket = UnixDatagram::bind_addr(&address).unwrap();
         let mut text = std::ffi::OsString::from("@");
         text.push(&name);
-        assert!(notify(Some(&text), &[Notification::Watchdog]).unwrap());
-        assert_eq!(received(&socket), "WATCHDOG=1");
+        assert!(notify(Some(&text), &[Notification::Stopping]).unwrap());
+        assert_eq!(received(&socket), "STOPPING=1");
     }
 
     #[test]

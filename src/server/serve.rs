@@ -1,6 +1,6 @@
 //! The accept loops and the end: connections in, within the limits; at the stop, time for what is in flight.
 //!
-//! Must never spin when the system refuses a descriptor, and never lets a stop wait for a client.
+//! Must never spin when the system refuses a descriptor, nor let a stop wait for a client.
 //! Called by `cli`, as the last step of a start.
 
 use std::io;

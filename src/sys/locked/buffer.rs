@@ -31,11 +31,6 @@ impl LockedBuffer {
         Self { region, capacity, len: 0 }
     }
 
-    /// How many bytes fit.
-    pub fn capacity(&self) -> usize {
-        self.capacity
-    }
-
     /// How many bytes are in it.
     pub fn len(&self) -> usize {
         self.len
@@ -60,11 +55,6 @@ impl LockedBuffer {
     /// Takes the next `count` bytes of the room behind the contents as contents, at most up to the capacity.
     pub fn advance(&mut self, count: usize) {
         self.len = self.len.saturating_add(count).min(self.capacity);
-    }
-
-    /// Wipes the contents and all room behind them.
-    pub fn clear(&mut self) {
-        self.keep(0..0);
     }
 
     /// Moves the bytes of `range` to the front and wipes all others. What of `range` lies beyond the contents is left out.

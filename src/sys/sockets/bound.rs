@@ -130,13 +130,6 @@ pub struct SocketFile {
     inode: u64,
 }
 
-impl SocketFile {
-    /// Where it is.
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-}
-
 impl Drop for SocketFile {
     fn drop(&mut self) {
         let same = |found: fs::Metadata| (found.dev(), found.ino()) == (self.device, self.inode);

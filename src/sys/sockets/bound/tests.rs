@@ -231,7 +231,7 @@ fn the_file_is_removed_at_the_stop_only_if_it_is_the_one_that_was_bound() {
     in_a_fork_of_its_own(module_path!(), name, || {
         let (_directory, path) = place();
         let socket = bound(&path).unwrap();
-        assert_eq!(socket.file.path(), path);
+        assert_eq!(socket.file.path, path);
         drop(socket.file);
         assert!(!path.exists());
 
