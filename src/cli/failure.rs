@@ -6,6 +6,7 @@
 use super::exit::{self, Exit};
 use crate::operations::refusal::Refusal;
 use crate::operations::start_failure::StartFailure;
+use crate::telemetry::chain::chain;
 use std::error::Error;
 use std::io::ErrorKind;
 use std::path::Path;
@@ -24,14 +25,7 @@ pub struct Failure {
 impl Failure {
     /// A failure with its chain of causes.
     pub fn new(exit: Exit, error: &dyn Error) -> Self {
-        let mut message = error.to_string();
-        let mut source = error.source();
-        while let Some(cause) = source {
-            message.push_str(": ");
-            message.push_str(&cause.to_string());
-            source = cause.source();
-        }
-        Self { exit, message, hint: None }
+        Self::say(exit, chain(error))
     }
 
     /// A failure in words.

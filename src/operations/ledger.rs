@@ -130,7 +130,7 @@ impl Ledger {
     /// Every record as the store has it now.
     ///
     /// # Errors
-    /// [`Refusal::Store`]; [`Refusal::Damaged`] if the store is not at the generation that was last committed.
+    /// [`Refusal::Store`], also if the store is not at the generation that was last committed.
     pub(super) fn snapshot(&mut self) -> Result<Snapshot, Refusal> {
         let snapshot = self.store.load()?;
         if snapshot.generation != self.generation {

@@ -1,7 +1,7 @@
 //! What the writer did last, readable by anyone without waiting for it.
 //!
-//! Must never be what a decision stands on: it is for status and health.
-//! Called by `ledger`, `backup` and `cli` at the start, which write it, and by `status` and `rpc`, which read it.
+//! Must never be what a decision stands on: it is for status.
+//! Called by `ledger` and `backup`, which write it, and by `status`, which reads it.
 
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering};
 

@@ -8,9 +8,9 @@ use crate::auth::peer::Peer;
 use crate::operations::ledger::Ledger;
 use crate::operations::refusal::Refusal;
 use crate::operations::writer::{Job, Writer};
+use crate::telemetry::chain::chain;
 use crate::telemetry::events;
 use crate::telemetry::panic::{PanicLocation, last_panic_location};
-use std::error::Error;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use tokio::sync::oneshot;
 use tonic::{Code, Request, Response, Status};
@@ -108,15 +108,4 @@ fn broken(rpc: &'static str, peer: Peer, place: Option<PanicLocation>) -> Status
     let (uid, pid) = (peer.credentials.uid, peer.credentials.pid);
     tracing::error!(event = events::CALL_FAILED, rpc, id, place, uid, pid, "a call broke off: this is a bug");
     status
-}
-
-fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }

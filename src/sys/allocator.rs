@@ -1,7 +1,7 @@
 //! The heap, zeroed as it is given back: plaintexts and keys in messages do not outlive their last owner.
 //!
 //! Must never move a block without wiping the old place, nor allocate by any means but the system's allocator.
-//! Called by the compiler, once `bin/servos-keyd` names it `#[global_allocator]`; the rest by `cli` and `server`.
+//! Called by the compiler, once a binary names it `#[global_allocator]`; the rest by `cli`.
 #![allow(unsafe_code, reason = "an allocator hands out raw memory")]
 
 use std::{
@@ -56,7 +56,7 @@ unsafe impl GlobalAlloc for ZeroizingAllocator {
     }
 }
 
-/// Gives memory that is free back to the kernel; for after a large batch or a rewrite of the store.
+/// Gives memory that is free back to the kernel; for after a start, which takes more than the daemon needs later.
 pub fn release_free_memory() {
     #[cfg(target_env = "gnu")]
     // JUSTIFICATION: glibc keeps freed pages, and std has no call for this.

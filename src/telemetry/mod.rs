@@ -3,6 +3,7 @@
 //! Must never write a payload, a key or a panic's message.
 //! Called by `cli` (set-up); every room above `custody` names its events here.
 
+pub mod chain;
 pub mod events;
 pub mod log;
 pub mod panic;
