@@ -14,6 +14,7 @@ use crate::custody::id::Fingerprint;
 use crate::custody::keys::{LegacyKey, MasterKey};
 use crate::custody::record_seal;
 use crate::store::record;
+use crate::telemetry::chain::chain;
 use crate::telemetry::events;
 use std::sync::Arc;
 
@@ -60,7 +61,7 @@ fn back_up(ledger: &mut Ledger) {
     if let Err(refusal) = backup::write(ledger) {
         tracing::warn!(
             event = events::BACKUP_FAILED,
-            error = %refusal,
+            error = %chain(&refusal),
             "the adopted key is in no backup yet: mend the backup directory, then make any new version"
         );
     }

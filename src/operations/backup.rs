@@ -9,6 +9,7 @@ use crate::custody::id::StoreId;
 use crate::store::backup_file::{self, Backup};
 use crate::store::backup_prune;
 use crate::store::port::Snapshot;
+use crate::telemetry::chain::chain;
 use crate::telemetry::events;
 
 /// Writes a backup of the store as it stands.
@@ -38,6 +39,6 @@ pub fn of_snapshot(store_id: StoreId, snapshot: Snapshot, now: i64) -> Backup {
 fn prune(places: &Places, store_id: StoreId, now: i64) {
     let removed = backup_prune::prune(&places.backups, store_id.as_bytes(), places.keep, places.keep_for, now);
     if let Err(error) = removed {
-        tracing::warn!(event = events::BACKUP_PRUNE_FAILED, error = %error, "old backups could not be removed");
+        tracing::warn!(event = events::BACKUP_PRUNE_FAILED, error = %chain(&error), "old backups could not be removed");
     }
 }

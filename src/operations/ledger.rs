@@ -13,6 +13,7 @@ use crate::custody::snapshot;
 use crate::store::mark::{self, Mark, State};
 use crate::store::port::{Batch, Snapshot, Store, StoreError};
 use crate::store::record;
+use crate::telemetry::chain::chain;
 use crate::telemetry::events;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -201,11 +202,11 @@ impl Ledger {
             self.suspend();
             tracing::error!(
                 event = events::STORE_SUSPENDED,
-                error = %error,
+                error = %chain(&error),
                 "the store is not at the generation that was last committed: no further change until a restart"
             );
         } else {
-            tracing::error!(event = events::STORE_COMMIT_FAILED, error = %error, "a change was not written");
+            tracing::error!(event = events::STORE_COMMIT_FAILED, error = %chain(&error), "a change was not written");
         }
         error.into()
     }
@@ -233,7 +234,11 @@ impl Ledger {
             Err(error) => {
                 // The store shows a commit that may not last: only a start can tell which it is.
                 self.suspend();
-                tracing::error!(event = events::STORE_SUSPENDED, error = %error, "no further change until a restart");
+                tracing::error!(
+                    event = events::STORE_SUSPENDED,
+                    error = %chain(&error),
+                    "no further change until a restart"
+                );
                 None
             }
         }
@@ -278,7 +283,7 @@ impl Ledger {
             Err(error) => tracing::error!(
                 event = events::STORE_MARK_FAILED,
                 path = %self.places.mark.display(),
-                error = %error,
+                error = %chain(&error),
                 "the high-water mark could not be written; the next commit tries again"
             ),
         }

@@ -18,6 +18,7 @@ use super::call::CallService;
 use super::connection::{self, Rules, Stop};
 use super::limits::Limits;
 use crate::sys::peer::{self, PeerCredentials};
+use crate::telemetry::chain::chain;
 use crate::telemetry::events;
 
 const FIRST_BACKOFF: Duration = Duration::from_millis(50);
@@ -151,7 +152,11 @@ where
             Ok(credentials) => Some(credentials),
             Err(error) => {
                 if self.strangers.begins(Instant::now()) {
-                    warn!(event = events::PEER_UNKNOWN, %error, "a peer is unknown: its calls are denied");
+                    warn!(
+                        event = events::PEER_UNKNOWN,
+                        error = %chain(&error),
+                        "a peer is unknown: its calls are denied"
+                    );
                 }
                 None
             }

@@ -1,7 +1,7 @@
 //! An error with all its causes in one line, as the log and both binaries' messages have it.
 //!
 //! Must never leave a cause out: an error does not repeat its source in its own text.
-//! Called by `rpc`, once for each refusal that it logs, and by `cli` for the end of a command.
+//! Called wherever an error is logged, and by `cli` for the end of a command.
 
 use std::error::Error;
 

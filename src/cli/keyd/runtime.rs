@@ -20,6 +20,7 @@ use crate::rpc::key_service::KeyServiceHandler;
 use crate::server::limits::Limits;
 use crate::server::notify::{Notification, notify};
 use crate::server::serve::{Endpoint, serve};
+use crate::telemetry::chain::chain;
 use crate::telemetry::events;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -138,7 +139,7 @@ impl Shell {
     fn resume(&self) {
         let Some(writer) = &self.writer else { return };
         if let Err(refusal) = writer.submit(Box::new(finish_what_broke_off)) {
-            tracing::warn!(event = events::RESUME_FAILED, error = %refusal, "nothing was resumed");
+            tracing::warn!(event = events::RESUME_FAILED, error = %chain(&refusal), "nothing was resumed");
         }
     }
 
@@ -154,12 +155,12 @@ impl Shell {
 fn finish_what_broke_off(ledger: &mut Ledger) {
     for key in promotion::waiting(ledger) {
         if let Err(refusal) = promotion::promote(ledger, key) {
-            tracing::warn!(event = events::RESUME_FAILED, %key, error = %refusal, "a new version still waits");
+            tracing::warn!(event = events::RESUME_FAILED, %key, error = %chain(&refusal), "a new version still waits");
         }
     }
     for key in promotion::deleted(ledger) {
         if let Err(refusal) = disable_versions(ledger, key) {
-            tracing::warn!(event = events::RESUME_FAILED, %key, error = %refusal, "a deletion is still to be finished");
+            tracing::warn!(event = events::RESUME_FAILED, %key, error = %chain(&refusal), "a deletion is still to be finished");
         }
     }
 }

@@ -18,6 +18,7 @@ use crate::store::mark;
 use crate::store::port::Snapshot;
 use crate::store::redb_adapter::{self, RedbStore};
 use crate::sys::locked::{LockedMemory, Protection};
+use crate::telemetry::chain::chain;
 use crate::telemetry::events;
 use std::sync::Arc;
 
@@ -126,7 +127,7 @@ pub fn salvage(seen: Seen, places: &Places, memory: &LockedMemory) -> Result<Ope
     let snapshot = match snapshot {
         Ok(snapshot) => snapshot,
         Err(failure) => {
-            tracing::warn!(event = events::SALVAGE_UNOPENED, "the file is damaged: {failure}");
+            tracing::warn!(event = events::SALVAGE_UNOPENED, "the file is damaged: {}", chain(&failure));
             redb_adapter::danger_view_unchecked(&places.store).map_err(StartFailure::from)?
         }
     };
