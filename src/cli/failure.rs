@@ -4,8 +4,13 @@
 //! Called by every command of both binaries.
 
 use super::exit::{self, Exit};
+use crate::config::error::ConfigError;
+use crate::config::key_source_error::KeySourceError;
+use crate::custody::keys::KeyError;
 use crate::operations::refusal::Refusal;
 use crate::operations::start_failure::StartFailure;
+use crate::store::port::StoreError;
+use crate::sys::sockets::bound::BindError;
 use crate::telemetry::chain::chain;
 use std::error::Error;
 use std::io::ErrorKind;
@@ -62,10 +67,24 @@ impl Failure {
     }
 }
 
-impl From<StartFailure> for Failure {
-    fn from(failure: StartFailure) -> Self {
-        Self::new(exit::of_start(&failure), &failure)
-    }
+/// An error whose exit code the table knows.
+macro_rules! fails_with {
+    ($($error:ty: $exit:path),* $(,)?) => {$(
+        impl From<$error> for Failure {
+            fn from(error: $error) -> Self {
+                Self::new($exit(&error), &error)
+            }
+        }
+    )*};
+}
+
+fails_with! {
+    BindError: exit::of_bind,
+    ConfigError: exit::of_config,
+    KeyError: exit::of_key,
+    KeySourceError: exit::of_key_source,
+    StartFailure: exit::of_start,
+    StoreError: exit::of_store,
 }
 
 impl From<Refusal> for Failure {

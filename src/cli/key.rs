@@ -30,7 +30,7 @@ pub struct ChosenKey {
 /// # Errors
 /// 77 or 78, as `config` says.
 pub fn sources(configured: &settings::MasterKey, memory: &LockedMemory) -> Result<Sources, Failure> {
-    Sources::from_process(configured, memory).map_err(|error| Failure::new(exit::of_key_source(&error), &error))
+    Ok(Sources::from_process(configured, memory)?)
 }
 
 /// Like [`sources`], for a command that root runs in the daemon's place on the store at `store`: a key file is judged
@@ -63,7 +63,7 @@ pub fn daemon_of(store: &Path) -> (u32, u32) {
 /// # Errors
 /// 66 without a key, 77 for a file's mode or owner, 78 for a malformed key or two keys.
 pub fn choose(sources: &Sources, memory: &LockedMemory) -> Result<ChosenKey, Failure> {
-    let found = sources.read(memory).map_err(|error| Failure::new(exit::of_key_source(&error), &error))?;
+    let found = sources.read(memory)?;
     choose_among(&found, memory)
 }
 

@@ -78,9 +78,7 @@ pub(super) fn look(
     // A configuration of which nothing is needed is not read: it may be the broken part of this machine.
     let config = match (&arguments.store, &arguments.key_file) {
         (Some(_), Some(_)) => Config::default(),
-        _ => {
-            Config::load(arguments.config.as_deref()).map_err(|error| Failure::new(exit::of_config(&error), &error))?
-        }
+        _ => Config::load(arguments.config.as_deref())?,
     };
     let store = arguments.store.as_ref().unwrap_or(&config.store.path);
     let memory = key::memory()?;
@@ -124,21 +122,20 @@ fn given_key(
     key_file: Option<&Path>,
     memory: &LockedMemory,
 ) -> Result<Option<ChosenKey>, Failure> {
-    let failed = |error: KeySourceError| Failure::new(exit::of_key_source(&error), &error);
     let (daemon_uid, daemon_gid) = key::daemon_of(store);
     let found = match key_file {
         Some(path) => {
             let allow_readable = config.master_key.allow_readable;
             let trust = Trust { credentials_directory: None, allow_readable, daemon_uid, daemon_gid };
             let sources = Sources { key_files: Vec::new(), environment_key: Vec::new(), trust };
-            sources.read_file(path, memory).map_err(failed)?
+            sources.read_file(path, memory)?
         }
         None => {
             let mut sources = key::sources(&config.master_key, memory)?;
             (sources.trust.daemon_uid, sources.trust.daemon_gid) = (daemon_uid, daemon_gid);
             match sources.read(memory) {
                 Err(KeySourceError::NoSource) => return Ok(None),
-                read => read.map_err(failed)?,
+                read => read?,
             }
         }
     };
@@ -225,9 +222,10 @@ fn read_store(
         (StoreError::Missing { .. }, _) => StartFailure::NoStore { store: store.to_owned() }.into(),
         // A daemon has the store, and would not say.
         (StoreError::InUse { .. }, Some(failure)) if failure.exit != exit::NO_DAEMON => failure,
-        (error @ StoreError::InUse { .. }, _) => Failure::new(exit::of_store(&error), &error)
-            .with_hint("a daemon has this store: ask it on its own socket, with --socket PATH"),
-        (error, _) => Failure::new(exit::of_store(&error), &error),
+        (error @ StoreError::InUse { .. }, _) => {
+            Failure::from(error).with_hint("a daemon has this store: ask it on its own socket, with --socket PATH")
+        }
+        (error, _) => error.into(),
     })?;
     let snapshot = redb_adapter::view(store).map_err(StartFailure::from)?;
     let claim = claim(&snapshot)?;

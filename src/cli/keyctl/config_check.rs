@@ -5,7 +5,6 @@
 
 use super::console::Console;
 use super::output::table;
-use crate::cli::exit;
 use crate::cli::failure::Failure;
 use crate::config::file::DEFAULT_PATH;
 use crate::config::settings::{Config, Setting};
@@ -32,8 +31,7 @@ pub(super) struct CheckArguments {
 /// Runs a subcommand of `config`.
 pub(super) fn run(console: &mut Console, command: &ConfigCommand) -> Result<(), Failure> {
     let ConfigCommand::Check(arguments) = command;
-    let config =
-        Config::load(arguments.config.as_deref()).map_err(|error| Failure::new(exit::of_config(&error), &error))?;
+    let config = Config::load(arguments.config.as_deref())?;
     let default = Path::new(DEFAULT_PATH);
     let file = arguments.config.as_deref().or_else(|| default.exists().then_some(default));
     let warnings = warnings(&config);

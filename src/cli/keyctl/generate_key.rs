@@ -50,10 +50,9 @@ pub(super) fn run(console: &mut Console, arguments: &GenerateKeyArguments) -> Re
 }
 
 fn make(path: &Path, base64: bool, memory: &LockedMemory) -> Result<String, Failure> {
-    let failed = |error: KeyError| Failure::new(exit::of_key(&error), &error);
-    let key = MasterKey::generate(memory, &key::random).map_err(failed)?;
-    let mut text = memory.buffer(HEX_CHARACTERS + 1).map_err(|error| failed(error.into()))?;
-    if base64 { key.write_base64(&mut text) } else { key.write_hex(&mut text) }.map_err(failed)?;
+    let key = MasterKey::generate(memory, &key::random)?;
+    let mut text = memory.buffer(HEX_CHARACTERS + 1).map_err(KeyError::from)?;
+    if base64 { key.write_base64(&mut text) } else { key.write_hex(&mut text) }?;
     if let Some(end) = text.expose_spare_mut().first_mut() {
         *end = b'\n';
         text.advance(1);

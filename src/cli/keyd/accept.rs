@@ -6,7 +6,6 @@
 use super::{ConfigArguments, harden, key, output, place};
 use crate::cli::exit;
 use crate::cli::failure::Failure;
-use crate::config::settings::Config;
 use crate::operations::accept::accept;
 use crate::operations::start_failure::StartFailure;
 use crate::operations::{load, rfc3339};
@@ -27,8 +26,7 @@ pub struct Arguments {
 
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     harden()?;
-    let config = Config::load(arguments.config.config.as_deref())
-        .map_err(|error| Failure::new(exit::of_config(&error), &error))?;
+    let config = arguments.config.load()?;
     let memory = key::memory()?;
     let sources = key::sources_of_daemon(&config.master_key, &config.store.path, &memory)?;
     let places = place::places(&config);

@@ -6,7 +6,6 @@
 use super::{ConfigArguments, harden, key, output, place};
 use crate::cli::exit;
 use crate::cli::failure::Failure;
-use crate::config::settings::Config;
 use crate::custody::keys::MasterKey;
 use crate::operations::create::{Creation, FIRST_KEYS, create, vacancy};
 use crate::operations::legacy_proof::prove;
@@ -32,8 +31,7 @@ pub struct Arguments {
 
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     harden()?;
-    let config = Config::load(arguments.config.config.as_deref())
-        .map_err(|error| Failure::new(exit::of_config(&error), &error))?;
+    let config = arguments.config.load()?;
     let memory = key::memory()?;
     let sources = key::sources_of_daemon(&config.master_key, &config.store.path, &memory)?;
     let places = place::places(&config);
@@ -85,10 +83,7 @@ fn check_rows(file: &Path, master: &MasterKey, memory: &LockedMemory) -> Result<
         std::io::ErrorKind::InvalidData => {
             Failure::say(exit::DATA, format!("{}: is not text; give one base64 value a line", file.display()))
         }
-        _ => {
-            let error = StoreError::from_io(file, error);
-            Failure::new(exit::of_store(&error), &error)
-        }
+        _ => StoreError::from_io(file, error).into(),
     };
     if file.metadata().map_err(unreadable)?.len() > MAX_ROWS_BYTES {
         return Err(Failure::say(exit::DATA, format!("{}: has more than 16 MiB", file.display())));

@@ -15,8 +15,10 @@ mod sockets;
 mod store;
 
 use super::exit;
+use super::failure::Failure;
 use super::hardening::harden;
 use super::key;
+use crate::config::settings::Config;
 use clap::{Parser, Subcommand};
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -42,11 +44,17 @@ enum Command {
 }
 
 /// Where the configuration is read.
-#[derive(clap::Args, Clone)]
+#[derive(clap::Args)]
 struct ConfigArguments {
     /// Configuration file [default: /etc/servos/keyd.toml, if it is there]
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
+}
+
+impl ConfigArguments {
+    fn load(&self) -> Result<Config, Failure> {
+        Ok(Config::load(self.config.as_deref())?)
+    }
 }
 
 /// Runs the command line; returns the exit code.

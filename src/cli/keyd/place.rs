@@ -32,7 +32,7 @@ pub fn lock(places: &Places) -> Result<DirectoryLock, Failure> {
     let directory = directory_of(&places.store);
     DirectoryLock::acquire(&directory).map_err(|error| match error {
         StoreError::Missing { .. } => StartFailure::NoStore { store: places.store.clone() }.into(),
-        error => Failure::new(exit::of_store(&error), &error),
+        error => error.into(),
     })
 }
 

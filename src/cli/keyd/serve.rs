@@ -78,8 +78,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
 
 fn configuration(arguments: &Arguments) -> Result<Config, Failure> {
     let Some(directory) = &arguments.dev else {
-        return Config::load(arguments.config.config.as_deref())
-            .map_err(|error| Failure::new(exit::of_config(&error), &error));
+        return arguments.config.load();
     };
     let directory = directory.clone().unwrap_or_else(dev::default_directory);
     let directory = std::path::absolute(&directory).map_err(|error| Failure::new(exit::USAGE, &error))?;

@@ -67,7 +67,7 @@ fn bind_all(configured: &settings::Socket, dev: bool) -> Result<Vec<Listening>, 
 }
 
 fn bind_one(path: &Path, socket: Socket, mode: SocketMode, group: Option<u32>) -> Result<Listening, Failure> {
-    let bound = bind(path, mode, group).map_err(|error| Failure::new(exit::of_bind(&error), &error))?;
+    let bound = bind(path, mode, group)?;
     Ok(Listening { socket, listener: bound.listener, file: Some(bound.file) })
 }
 
