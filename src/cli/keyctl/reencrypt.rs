@@ -58,7 +58,7 @@ pub(super) async fn run(
     if !arguments.base64 {
         arguments.output.check_binary(console)?;
     }
-    let ciphertext = read_ciphertext(console, arguments.input.as_ref(), arguments.base64)?;
+    let ciphertext = read_ciphertext(console, arguments.input.as_deref(), arguments.base64)?;
     let (client, context) = (socket.client(), arguments.context.context());
     let key = &arguments.key;
     let to_key = arguments.to_key.as_ref().unwrap_or(key);

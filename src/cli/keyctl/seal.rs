@@ -11,17 +11,16 @@ use crate::cli::exit;
 use crate::cli::failure::Failure;
 use crate::client::key_name::KeyName;
 use crate::client::value::{Decrypted, Format, Sealed, from_base64};
+use crate::operations::decrypt::MAX_CIPHERTEXT_BYTES;
+use crate::operations::encrypt::MAX_PLAINTEXT_BYTES;
 use base64ct::{Base64, Encoding};
 use clap::Args;
 use serde_json::{Value, json};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
 
-const PLAINTEXT_LIMIT: usize = 1 << 20;
-/// A message is 92 bytes longer than its plaintext.
-const CIPHERTEXT_LIMIT: usize = PLAINTEXT_LIMIT + 92;
-/// Base64 of it, and some white space.
-const CIPHERTEXT_TEXT_LIMIT: usize = CIPHERTEXT_LIMIT.div_ceil(3) * 4 + 64;
+/// Base64 of the largest ciphertext, and some white space.
+const CIPHERTEXT_TEXT_LIMIT: usize = MAX_CIPHERTEXT_BYTES.div_ceil(3) * 4 + 64;
 
 #[derive(Args)]
 pub(super) struct EncryptArguments {
@@ -88,7 +87,7 @@ pub(super) async fn encrypt(
             "No context: this value will open wherever it is put. Give --context KEY=VALUE, or --no-context to mean it.",
         );
     }
-    let plaintext = payload::read(console, arguments.input.as_deref(), PLAINTEXT_LIMIT)?;
+    let plaintext = payload::read(console, arguments.input.as_deref(), MAX_PLAINTEXT_BYTES)?;
     let (client, context) = (socket.client(), arguments.context.context());
     let sealed = if arguments.allow_nested {
         client.danger_encrypt_nested(&arguments.key, &plaintext, &context).await?
@@ -106,7 +105,7 @@ pub(super) async fn decrypt(
     arguments: &DecryptArguments,
 ) -> Result<(), Failure> {
     arguments.output.check()?;
-    let ciphertext = read_ciphertext(console, arguments.input.as_ref(), arguments.base64)?;
+    let ciphertext = read_ciphertext(console, arguments.input.as_deref(), arguments.base64)?;
     let (client, context) = (socket.client(), arguments.context.context());
     let opened = if arguments.allow_legacy {
         client.danger_decrypt_legacy(&arguments.key, &ciphertext, &context).await?
@@ -125,13 +124,13 @@ pub(super) async fn decrypt(
 /// Reads a ciphertext, decoded if it is text.
 pub(super) fn read_ciphertext(
     console: &mut Console,
-    input: Option<&PathBuf>,
+    input: Option<&Path>,
     is_text: bool,
 ) -> Result<Zeroizing<Vec<u8>>, Failure> {
     if !is_text {
-        return payload::read(console, input.map(PathBuf::as_path), CIPHERTEXT_LIMIT);
+        return payload::read(console, input, MAX_CIPHERTEXT_BYTES);
     }
-    let text = payload::read(console, input.map(PathBuf::as_path), CIPHERTEXT_TEXT_LIMIT)?;
+    let text = payload::read(console, input, CIPHERTEXT_TEXT_LIMIT)?;
     let text = str::from_utf8(&text).map_err(|_| {
         Failure::say(exit::DATA, "not standard base64").with_hint("leave --base64 away for binary input")
     })?;
