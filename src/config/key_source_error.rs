@@ -161,8 +161,9 @@ impl KeySourceError {
     }
 }
 
-/// A path as a shell takes it, for the commands that errors suggest.
-pub(super) fn shell_quoted(path: &std::path::Path) -> String {
+/// A path as a shell takes it, for the commands that errors and examples suggest.
+#[must_use]
+pub fn shell_quoted(path: &std::path::Path) -> String {
     let text = path.display().to_string();
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '/' | '.' | '_' | '-' | '+' | '@' | ':');
     if !text.is_empty() && text.chars().all(plain) { text } else { format!("'{}'", text.replace('\'', r"'\''")) }

@@ -10,6 +10,7 @@ use crate::auth::peer::{Peer, PeerCredentials, Socket};
 use crate::auth::policy::Policy;
 use crate::cli::exit;
 use crate::cli::failure::Failure;
+use crate::config::key_source_error::shell_quoted;
 use crate::config::settings::Config;
 use crate::custody::keys::MasterKey;
 use crate::operations::Context;
@@ -75,7 +76,7 @@ pub fn make_key(config: &Config, memory: &LockedMemory) -> Result<(), Failure> {
 
 /// Prints what to paste: the tool's and grpcurl's commands that seal and open a secret here.
 pub fn print_examples(socket: &Path, engine: &Engine, policy: &Policy) {
-    let socket_text = quote(&socket.display().to_string());
+    let socket_text = shell_quoted(socket);
     let tool = tool();
     let grpcurl = "grpcurl -plaintext -unix -authority localhost";
     output::line(&format!("\nservos-keyd serves on {}\n", socket.display()));
@@ -113,17 +114,7 @@ fn sample(engine: &Engine, policy: &Policy) -> Option<String> {
 fn tool() -> String {
     let beside = std::env::current_exe().ok().map(|daemon| daemon.with_file_name("servos-keyctl"));
     match beside {
-        Some(path) if path.exists() => quote(&path.display().to_string()),
+        Some(path) if path.exists() => shell_quoted(&path),
         _ => "cargo run --release --quiet --bin servos-keyctl --".to_owned(),
-    }
-}
-
-/// A word as a shell takes it.
-fn quote(word: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '/' | '.' | '-' | '_' | '+' | ':' | '@');
-    if !word.is_empty() && word.chars().all(plain) {
-        word.to_owned()
-    } else {
-        format!("'{}'", word.replace('\'', "'\\''"))
     }
 }
