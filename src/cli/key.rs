@@ -9,6 +9,7 @@ use crate::config::key_source::{KeySource, Sources};
 use crate::config::settings;
 use crate::custody::keys::MasterKey;
 use crate::operations::key_choice::{Candidate, agree};
+use crate::store::durable::directory_of;
 use crate::sys::locked::LockedMemory;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -51,8 +52,7 @@ pub fn sources_of_daemon(
 /// The user and group whose key files are good: for root, those of the store directory's owner, who runs the daemon.
 pub fn daemon_of(store: &Path) -> (u32, u32) {
     let own = (nix::unistd::geteuid(), nix::unistd::getegid());
-    let directory = store.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    match directory.metadata() {
+    match directory_of(store).metadata() {
         Ok(directory) if own.0.is_root() => (directory.uid(), directory.gid()),
         _ => (own.0.as_raw(), own.1.as_raw()),
     }

@@ -14,10 +14,10 @@ use crate::custody::id::StoreId;
 use crate::custody::keys::{IdentityKey, LockedMemory, MasterKey, RootKey};
 use crate::custody::random::Random;
 use crate::custody::{record_seal, snapshot};
-use crate::store::backup_file;
 use crate::store::mark::{Mark, MarkError, State};
 use crate::store::port::{Batch, Snapshot};
 use crate::store::record;
+use crate::store::{backup_file, durable};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -108,7 +108,7 @@ pub fn create(creation: &Creation<'_>) -> Result<StoreId, StartFailure> {
     let places = creation.places;
     if let Vacancy::Interrupted(Mark { to_come: Some(state), .. }) = vacancy(places)? {
         // The backup of a store that was never in place opens nothing that anyone sealed.
-        install::remove_if_there(&own_backup(places, &state))?;
+        durable::remove_leftover(&own_backup(places, &state))?;
     }
     let (store_id, root, snapshot) = first_snapshot(creation)?;
     let state = State { store_id: *store_id.as_bytes(), generation: FIRST_GENERATION, root_id: *root.id().as_bytes() };

@@ -7,9 +7,8 @@ use super::ledger::Places;
 use super::start_failure::StartFailure;
 use crate::store::backup_file::{self, Backup};
 use crate::store::mark::{self, Mark};
-use crate::store::port::{Snapshot, StoreError};
+use crate::store::port::Snapshot;
 use crate::store::redb_adapter;
-use std::path::Path;
 
 /// Puts a snapshot in place as the store. `announced` names the state to come; killed at any point, either nothing is
 /// there and the same call begins again, or the store is there and a start accepts it.
@@ -30,15 +29,4 @@ pub fn install(
     redb_adapter::install(&places.store)?;
     mark::write(&places.mark, &Mark { now: announced.to_come, to_come: None })?;
     Ok(())
-}
-
-/// Removes a file, if it is there.
-///
-/// # Errors
-/// [`StoreError`] with what the system says.
-pub fn remove_if_there(path: &Path) -> Result<(), StoreError> {
-    match std::fs::remove_file(path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(StoreError::from_io(path, error)),
-        _ => Ok(()),
-    }
 }

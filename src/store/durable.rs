@@ -1,7 +1,8 @@
 //! Files that are there whole or not at all: made with their final mode, synced, renamed, their directory synced.
 //!
 //! Must never follow a symbolic link at the last component, nor replace a file unless that is the caller's purpose.
-//! Called by the store's own files: the database, the mark and the backups.
+//! Called by the store's own files: the database, the mark and the backups; by `operations` and
+//! `cli` for what they do beside them.
 
 use super::port::StoreError;
 use std::fs::{self, File, OpenOptions};
@@ -17,7 +18,8 @@ pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
 }
 
 /// The directory that `path` lies in.
-pub(super) fn directory_of(path: &Path) -> &Path {
+#[must_use]
+pub fn directory_of(path: &Path) -> &Path {
     match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
@@ -89,7 +91,7 @@ fn give_to_owner_of_directory(file: &File, directory: &Path) -> io::Result<()> {
 ///
 /// # Errors
 /// What kept it from being removed. Answers whether something was there.
-pub(super) fn remove_leftover(path: &Path) -> Result<bool, StoreError> {
+pub fn remove_leftover(path: &Path) -> Result<bool, StoreError> {
     match fs::remove_file(path) {
         Ok(()) => Ok(true),
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),

@@ -6,7 +6,7 @@
 pub mod backup_file;
 pub mod backup_prune;
 pub mod directory_lock;
-mod durable;
+pub mod durable;
 pub mod mark;
 mod overlay;
 pub mod port;

@@ -16,6 +16,7 @@ use crate::config::settings::Config;
 use crate::operations::check_key::{Verdict, check_key, claim};
 use crate::operations::start_failure::StartFailure;
 use crate::store::directory_lock::DirectoryLock;
+use crate::store::durable::directory_of;
 use crate::store::port::StoreError;
 use crate::store::redb_adapter;
 use crate::sys::locked::LockedMemory;
@@ -140,10 +141,6 @@ fn given_key(
         }
     };
     key::choose_among(&found, memory).map(Some)
-}
-
-fn directory_of(store: &Path) -> &Path {
-    store.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 /// What the daemon on a socket tells; none if it serves another store than the one that was named, or may do so.

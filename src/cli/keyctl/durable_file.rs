@@ -5,6 +5,7 @@
 
 use crate::cli::exit;
 use crate::cli::failure::Failure;
+use crate::store::durable::directory_of;
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
@@ -38,10 +39,7 @@ pub(super) fn check_absent(path: &Path, replace: Replace) -> Result<(), Failure>
 
 /// Writes a file of mode 0600: into a temporary one beside it, synced, then under its name, then the directory synced.
 pub(super) fn write(path: &Path, bytes: &[u8], replace: Replace) -> Result<(), Failure> {
-    let directory = match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
+    let directory = directory_of(path);
     let Some(name) = path.file_name() else {
         return Err(Failure::say(exit::CANNOT_CREATE, format!("{} is no name for a file", path.display())));
     };

@@ -9,9 +9,10 @@ use crate::config::settings::Config;
 use crate::operations::ledger::Places;
 use crate::operations::start_failure::StartFailure;
 use crate::store::directory_lock::DirectoryLock;
+use crate::store::durable::directory_of;
 use crate::store::port::StoreError;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// The places that a configuration names.
 pub fn places(config: &Config) -> Places {
@@ -30,7 +31,7 @@ pub fn places(config: &Config) -> Places {
 /// 66 if there is no directory, 75 if another process has it.
 pub fn lock(places: &Places) -> Result<DirectoryLock, Failure> {
     let directory = directory_of(&places.store);
-    DirectoryLock::acquire(&directory).map_err(|error| match error {
+    DirectoryLock::acquire(directory).map_err(|error| match error {
         StoreError::Missing { .. } => StartFailure::NoStore { store: places.store.clone() }.into(),
         error => error.into(),
     })
@@ -42,9 +43,9 @@ pub fn lock(places: &Places) -> Result<DirectoryLock, Failure> {
 /// 73 or 77 with what the system says.
 pub fn make_directory(places: &Places) -> Result<(), Failure> {
     let directory = directory_of(&places.store);
-    match std::fs::DirBuilder::new().mode(0o700).create(&directory) {
+    match std::fs::DirBuilder::new().mode(0o700).create(directory) {
         Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
-            let error = StoreError::from_io(&directory, error);
+            let error = StoreError::from_io(directory, error);
             Err(Failure::new(exit::CANNOT_CREATE, &error))
         }
         _ => Ok(()),
@@ -70,8 +71,4 @@ pub fn give_to_owner(places: &Places) -> Result<(), Failure> {
         give(path).map_err(|error| Failure::new(exit::NOT_PERMITTED, &StoreError::from_io(path, error)))?;
     }
     Ok(())
-}
-
-fn directory_of(path: &Path) -> PathBuf {
-    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new(".")).to_owned()
 }
