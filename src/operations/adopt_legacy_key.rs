@@ -11,8 +11,7 @@ use super::requests::RequestId;
 use crate::auth::operation::AdoptLegacyKey;
 use crate::auth::permit::Permit;
 use crate::custody::id::Fingerprint;
-use crate::custody::keys::{LegacyKey, MasterKey};
-use crate::custody::record_seal;
+use crate::custody::keys::MasterKey;
 use crate::store::record;
 use crate::telemetry::chain::chain;
 use crate::telemetry::events;
@@ -43,13 +42,13 @@ pub fn adopt_legacy_key(
         return Ok(fingerprint);
     }
     let legacy = key.as_legacy(&ledger.memory)?;
-    let now = (engine.clock)();
+    let maker = ledger.maker(&engine);
+    let (adopted, sealed) = (maker.now, maker.legacy_record(&legacy)?);
     let mut change = Change { touches_keyring: true, ..Change::default() };
-    let (name, value) = seal(ledger, &legacy, now)?;
-    change.put(name, value);
+    change.put(sealed);
     ledger.note_in_history(&mut change, fingerprint, record::HistoryKind::Legacy)?;
     ledger.remember(&mut change, request, fingerprint.as_bytes().to_vec());
-    let held = Legacy { fingerprint, adopted: now, secret: Arc::new(legacy) };
+    let held = Legacy { fingerprint, adopted, secret: Arc::new(legacy) };
     ledger.commit(change, |keyring| keyring.legacy.insert(0, held))?;
     back_up(ledger);
     Ok(fingerprint)
@@ -65,10 +64,4 @@ fn back_up(ledger: &mut Ledger) {
             "the adopted key is in no backup yet: mend the backup directory, then make any new version"
         );
     }
-}
-
-fn seal(ledger: &Ledger, legacy: &LegacyKey, now: i64) -> Result<(String, Vec<u8>), Refusal> {
-    let seal = record_seal::seal_legacy(&ledger.root, legacy, &ledger.store_id, &*ledger.engine.random)?;
-    let value = record::Legacy { schema: record::SCHEMA, seal, adopted: now };
-    Ok((record::legacy(legacy.fingerprint()), record::encode(&value)))
 }

@@ -131,7 +131,8 @@ pub(super) fn first_snapshot(creation: &Creation<'_>) -> Result<(StoreId, RootKe
         records.extend(first_key(&maker, name)?);
     }
     if creation.adopt_legacy {
-        records.extend(legacy_record(creation, &store_id, &root)?);
+        let legacy = creation.master.as_legacy(creation.memory).map_err(Refusal::from)?;
+        records.extend([maker.legacy_record(&legacy)?]);
     }
     let batch = Batch { puts: records.clone(), ..Batch::default() };
     let mut digests = BTreeMap::new();
@@ -189,13 +190,6 @@ fn first_key(maker: &Maker<'_>, name: &str) -> Result<Records, StartFailure> {
     key.primary = new.version.number;
     key.versions.insert(new.version.number, Arc::clone(&new.version));
     Ok(vec![key_records::key_record(&key), key_records::new_version_record(&new)])
-}
-
-fn legacy_record(creation: &Creation<'_>, store_id: &StoreId, root: &RootKey) -> Result<Records, Refusal> {
-    let legacy = creation.master.as_legacy(creation.memory)?;
-    let seal = record_seal::seal_legacy(root, &legacy, store_id, creation.random)?;
-    let value = record::Legacy { schema: record::SCHEMA, seal, adopted: creation.now };
-    Ok(vec![(record::legacy(legacy.fingerprint()), record::encode(&value))])
 }
 
 #[cfg(test)]

@@ -67,10 +67,8 @@ fn make(ledger: &mut Ledger, name: KeyName, request: RequestId) -> Result<KeyId,
     key.versions.insert(new.version.number, Arc::clone(&new.version));
 
     let mut change = Change { touches_keyring: true, ..Change::default() };
-    let (record, value) = key_records::key_record(&key);
-    change.put(record, value);
-    let (record, value) = key_records::new_version_record(&new);
-    change.put(record, value);
+    change.put(key_records::key_record(&key));
+    change.put(key_records::new_version_record(&new));
     ledger.remember(&mut change, request, key.id.as_bytes().to_vec());
     let id = key.id;
     ledger.commit(change, |keyring| keyring.replace_key(key))?;

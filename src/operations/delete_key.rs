@@ -62,8 +62,7 @@ fn take_name(ledger: &mut Ledger, name: &KeyName, request: RequestId) -> Result<
     // 0 means that a key is in use, so a clock at the epoch must not be believed.
     key.deleted = (engine.clock)().max(1);
     let mut change = Change::default();
-    let (record, value) = key_records::key_record(&key);
-    change.put(record, value);
+    change.put(key_records::key_record(&key));
     ledger.remember(&mut change, request, key.id.as_bytes().to_vec());
     let id = key.id;
     // Its versions stop opening at once; their records follow.
@@ -98,8 +97,7 @@ pub fn disable_versions(ledger: &mut Ledger, id: KeyId) -> Result<(), Refusal> {
                 record::decode(&name, &bytes).map_err(|error| Refusal::Damaged(error.to_string()))?;
             if stored.state != i32::from(record::VersionState::Disabled) {
                 let gone = Version { state: VersionState::Disabled, ..(**version).clone() };
-                let (name, value) = key_records::version_record(&gone, stored.seal);
-                change.put(name, value);
+                change.put(key_records::version_record(&gone, stored.seal));
             }
         }
         if !change.batch.puts.is_empty() {

@@ -31,15 +31,13 @@ fn grow(rig: &mut Rig, key: &str, number: u32) {
         let mut change = Change { touches_keyring: true, ..Change::default() };
         while key_records::newest(&grown) < number && change.batch.puts.len() < 60 {
             let new = rig.ledger.maker(&engine).version(&grown).unwrap();
-            let (record, value) = key_records::new_version_record(&new);
-            change.put(record, value);
+            change.put(key_records::new_version_record(&new));
             grown.versions.insert(new.version.number, Arc::clone(&new.version));
         }
         if change.batch.puts.is_empty() {
             return;
         }
-        let (record, value) = key_records::key_record(&grown);
-        change.put(record, value);
+        change.put(key_records::key_record(&grown));
         rig.ledger.commit(change, |keyring| keyring.replace_key(grown)).unwrap();
     }
 }

@@ -34,7 +34,7 @@ impl Ledger {
             at: (self.engine.clock)(),
             kind: kind.into(),
         });
-        change.put(record::history(part), record::encode(&history));
+        change.put((record::history(part), record::encode(&history)));
         Ok(())
     }
 

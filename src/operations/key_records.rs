@@ -1,4 +1,4 @@
-//! Between a key in memory and its records: the one place that knows both shapes.
+//! Between a key in memory and its record: the one place that makes both.
 //!
 //! Must never write a secret that is not sealed.
 //! Called by `load`, `create` and the operations that change keys.
@@ -6,7 +6,7 @@
 use super::keyring::{DataKey, Keyring, Usage, Version, VersionState};
 use crate::auth::key_name::KeyName;
 use crate::custody::id::{KeyId, StoreId};
-use crate::custody::keys::{LockedMemory, RootKey, VersionKey};
+use crate::custody::keys::{LegacyKey, LockedMemory, RootKey, VersionKey};
 use crate::custody::random::Random;
 use crate::custody::record_seal;
 use crate::store::record;
@@ -72,6 +72,16 @@ impl Maker<'_> {
             secret: Arc::new(secret),
         };
         Ok(NewVersion { version: Arc::new(version), seal })
+    }
+
+    /// The record of a legacy key that is held from now on.
+    ///
+    /// # Errors
+    /// [`Refusal::Random`].
+    pub fn legacy_record(&self, legacy: &LegacyKey) -> Result<(String, Vec<u8>), Refusal> {
+        let seal = record_seal::seal_legacy(self.root, legacy, self.store_id, self.random)?;
+        let value = record::Legacy { schema: record::SCHEMA, seal, adopted: self.now };
+        Ok((record::legacy(legacy.fingerprint()), record::encode(&value)))
     }
 }
 

@@ -50,14 +50,14 @@ pub struct Change {
 }
 
 impl Change {
-    pub(super) fn put(&mut self, name: String, value: Vec<u8>) -> &mut Self {
+    /// Puts a record, by its name.
+    pub(super) fn put(&mut self, (name, value): (String, Vec<u8>)) {
         self.batch.puts.insert(name, value);
-        self
     }
 
-    pub(super) fn delete(&mut self, name: String) -> &mut Self {
+    /// Drops the record of a name.
+    pub(super) fn delete(&mut self, name: String) {
         self.batch.deletes.insert(name);
-        self
     }
 }
 
@@ -157,16 +157,16 @@ impl Ledger {
         let mut meta = self.meta.clone();
         if change.touches_keyring {
             meta.keyring = next;
-            change.put(record::META.to_owned(), record::encode(&meta));
+            change.put((record::META.to_owned(), record::encode(&meta)));
         }
         if let Some((id, request)) = &change.request {
-            let (name, value) = (record::request(id), record::encode(request));
-            change.put(name, value);
+            let remembered = (record::request(id), record::encode(request));
+            change.put(remembered);
         }
         let forgotten = self.forget_old_requests(&mut change);
         let undo = apply(&mut self.digests, &change.batch);
         let mac = snapshot::mac(&self.root, &self.store_id, next, &self.digests);
-        change.put(record::MAC.to_owned(), mac.to_vec());
+        change.put((record::MAC.to_owned(), mac.to_vec()));
 
         let done = if change.rewrites {
             self.store.commit_rewriting(self.generation, next, &change.batch)

@@ -29,8 +29,7 @@ pub(super) fn promote_with(ledger: &mut Ledger, id: KeyId, mut change: Change) -
     let mut key = (**key).clone();
     key.primary = key.promoting;
     key.promoting = 0;
-    let (record, value) = key_records::key_record(&key);
-    change.put(record, value);
+    change.put(key_records::key_record(&key));
     ledger.commit(change, |keyring| keyring.replace_key(key))
 }
 

@@ -62,10 +62,8 @@ fn add_version(ledger: &mut Ledger, key: &DataKey, request: RequestId) -> Result
     key.versions.insert(number, Arc::clone(&new.version));
 
     let mut change = Change { touches_keyring: true, ..Change::default() };
-    let (record, value) = key_records::key_record(&key);
-    change.put(record, value);
-    let (record, value) = key_records::new_version_record(&new);
-    change.put(record, value);
+    change.put(key_records::key_record(&key));
+    change.put(key_records::new_version_record(&new));
     ledger.remember(&mut change, request, encode_answer(key.id, number));
     ledger.commit(change, |keyring| keyring.replace_key(key))?;
     Ok(number)
