@@ -196,6 +196,13 @@ pub(super) fn open_records(
     Ok(Loaded { keyring, secrets: Secrets { master, root, meta, requests, digests, mac } })
 }
 
+/// Whether a canary has a seal of this master key, and it opens.
+pub(super) fn canary_opens(canary: &record::Canary, master: &MasterKey, store_id: &StoreId) -> bool {
+    let ours = *master.fingerprint().as_bytes();
+    let mut seals = canary.seals.iter().filter(|seal| record_seal::header_owner(seal) == Some(ours));
+    seals.any(|seal| record_seal::open_canary(master, seal, store_id).is_ok())
+}
+
 struct Reader<'r> {
     snapshot: &'r Snapshot,
     root: &'r RootKey,
@@ -215,13 +222,7 @@ impl Reader<'_> {
 
     fn check_canary(&mut self, master: &MasterKey) {
         let Some(canary) = self.one::<record::Canary>(record::CANARY) else { return };
-        let ours = *master.fingerprint().as_bytes();
-        let opens = canary
-            .seals
-            .iter()
-            .filter(|seal| record_seal::header_owner(seal) == Some(ours))
-            .any(|seal| record_seal::open_canary(master, seal, &self.store_id).is_ok());
-        if !opens {
+        if !canary_opens(&canary, master, &self.store_id) {
             self.fault(record::CANARY, damaged("the canary does not open"));
         }
     }

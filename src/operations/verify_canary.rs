@@ -6,11 +6,11 @@
 use super::engine::Engine;
 use super::keyring::Keyring;
 use super::ledger::Ledger;
+use super::load;
 use super::refusal::Refusal;
 use crate::auth::operation::VerifyCanary;
 use crate::auth::permit::Permit;
 use crate::custody::client_canary::{self, CanaryFault, Claim};
-use crate::custody::record_seal;
 use crate::store::record;
 
 /// What a canary says.
@@ -33,12 +33,7 @@ pub enum Finding {
 pub fn verify_own(_permit: &Permit<VerifyCanary>, ledger: &mut Ledger) -> Result<Finding, Refusal> {
     let Some(bytes) = ledger.store.read(record::CANARY)? else { return Ok(Finding::Damaged) };
     let Ok(canary) = record::decode::<record::Canary>(record::CANARY, &bytes) else { return Ok(Finding::Damaged) };
-    let ours = ledger.master.fingerprint();
-    let opens = canary
-        .seals
-        .iter()
-        .filter(|seal| record_seal::header_owner(seal) == Some(*ours.as_bytes()))
-        .any(|seal| record_seal::open_canary(&ledger.master, seal, &ledger.store_id).is_ok());
+    let opens = load::canary_opens(&canary, &ledger.master, &ledger.store_id);
     Ok(if opens { Finding::Opens } else { Finding::Damaged })
 }
 
