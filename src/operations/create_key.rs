@@ -7,7 +7,7 @@ use super::keyring::DataKey;
 use super::ledger::{Change, Ledger};
 use super::promotion;
 use super::refusal::Refusal;
-use super::requests::RequestId;
+use super::requests::{self, RequestId};
 use super::{key_records, keyring::Version};
 use crate::auth::key_name::KeyName;
 use crate::auth::operation::CreateKey;
@@ -38,9 +38,7 @@ pub fn create_key(
     let name = permit.key().clone();
     let request = RequestId::new(request_id, "CreateKey", &[name.as_str().as_bytes()]);
     if let Some(answer) = ledger.answered(&request)? {
-        let id = KeyId::from_slice(&answer)
-            .ok_or_else(|| Refusal::Damaged("the answer of a request is no key id".to_owned()))?;
-        return finish(ledger, id, Change::default());
+        return finish(ledger, requests::answered_key(&answer)?, Change::default());
     }
     match engine.keyring().key(&name) {
         // A key that broke off before its first backup: whoever asks for it again finishes it.

@@ -1,9 +1,9 @@
-//! Between a key in memory and its record: the one place that makes both.
+//! Keys, versions and legacy keys as they are made, and the records that they become.
 //!
 //! Must never write a secret that is not sealed.
-//! Called by `load`, `create` and the operations that change keys.
+//! Called by `create` and the operations that change keys.
 
-use super::keyring::{DataKey, Keyring, Usage, Version, VersionState};
+use super::keyring::{DataKey, Usage, Version, VersionState};
 use crate::auth::key_name::KeyName;
 use crate::custody::id::{KeyId, StoreId};
 use crate::custody::keys::{LegacyKey, LockedMemory, RootKey, VersionKey};
@@ -129,22 +129,4 @@ pub fn version_record(version: &Version, seal: Vec<u8>) -> (String, Vec<u8>) {
         seal,
     };
     (record::version(version.id), record::encode(&value))
-}
-
-impl Keyring {
-    /// Puts a key, with its versions and its name, in the place of what was known of it.
-    pub(super) fn replace_key(&mut self, key: DataKey) {
-        if let Some(before) = self.keys.get(&key.id)
-            && self.names.get(&before.name) == Some(&key.id)
-        {
-            self.names.remove(&before.name);
-        }
-        if !key.is_deleted() {
-            self.names.insert(key.name.clone(), key.id);
-        }
-        for version in key.versions.values() {
-            self.versions.insert(version.id, Arc::clone(version));
-        }
-        self.keys.insert(key.id, Arc::new(key));
-    }
 }

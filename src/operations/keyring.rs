@@ -128,6 +128,12 @@ impl DataKey {
     pub fn is_deleted(&self) -> bool {
         self.deleted != 0
     }
+
+    /// Whether it has a version that waits for its backup.
+    #[must_use]
+    pub fn is_promoting(&self) -> bool {
+        self.promoting != 0 && !self.is_deleted()
+    }
 }
 
 /// A former master key that opens legacy values.
@@ -233,6 +239,22 @@ impl Keyring {
     #[must_use]
     pub fn is_primary(&self, version: &Version) -> bool {
         self.keys.get(&version.key_id).is_some_and(|key| !key.is_deleted() && key.primary == version.number)
+    }
+
+    /// Puts a key, with its versions and its name, in the place of what was known of it.
+    pub(super) fn replace_key(&mut self, key: DataKey) {
+        if let Some(before) = self.keys.get(&key.id)
+            && self.names.get(&before.name) == Some(&key.id)
+        {
+            self.names.remove(&before.name);
+        }
+        if !key.is_deleted() {
+            self.names.insert(key.name.clone(), key.id);
+        }
+        for version in key.versions.values() {
+            self.versions.insert(version.id, Arc::clone(version));
+        }
+        self.keys.insert(key.id, Arc::new(key));
     }
 
     /// Opens a legacy value with the legacy keys, newest first.

@@ -5,6 +5,7 @@
 
 use super::ledger::{Change, Ledger};
 use super::refusal::Refusal;
+use crate::custody::id::KeyId;
 use crate::custody::snapshot;
 use crate::store::port::MAX_BATCH_RECORDS;
 use crate::store::record;
@@ -32,6 +33,14 @@ impl RequestId {
         }
         Self { id, digest: snapshot::digest(&encoded) }
     }
+}
+
+/// The key that an answer names by its id.
+///
+/// # Errors
+/// [`Refusal::Damaged`].
+pub(super) fn answered_key(answer: &[u8]) -> Result<KeyId, Refusal> {
+    KeyId::from_slice(answer).ok_or_else(|| Refusal::Damaged("the answer of a request is no key id".to_owned()))
 }
 
 fn is_old(request: &record::Request, now: i64) -> bool {

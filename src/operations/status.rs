@@ -88,7 +88,7 @@ fn warnings(keyring: &Keyring, engine: &Engine) -> Vec<String> {
     if !engine.facts.memfd_secret {
         warnings.push("The kernel refuses memfd_secret: keys lie in locked pages that root can read.".to_owned());
     }
-    for key in keyring.keys.values().filter(|key| key.promoting != 0 && !key.is_deleted()) {
+    for key in keyring.keys.values().filter(|key| key.is_promoting()) {
         warnings.push(format!(
             "Version {} of {} waits for a backup in {}: run servos-keyctl keys rotate {}",
             key.promoting, key.name, engine.facts.backup_directory, key.name
