@@ -1,13 +1,13 @@
 //! DeleteKey: takes a key's name away in one commit, then disables its versions in bounded, resumable ones.
 //!
 //! Must never drop a seal: only a delayed destruction does, and until then the versions stay in the store.
-//! Called by `rpc::key_admin`, on the writer's thread, and at a start for what broke off.
+//! Called by `rpc::key_admin`, on the writer's thread, and by `resume` for what broke off.
 
 use super::key_records;
 use super::keyring::{DataKey, Version, VersionState};
 use super::ledger::{Change, Ledger};
 use super::refusal::Refusal;
-use super::requests::RequestId;
+use super::requests::{self, RequestId};
 use crate::auth::key_name::KeyName;
 use crate::auth::operation::DeleteKey;
 use crate::auth::permit::Permit;
@@ -44,8 +44,7 @@ pub fn delete_key(
     let name = permit.key().clone();
     let request = RequestId::new(request_id, "DeleteKey", &[name.as_str().as_bytes()]);
     let id = match ledger.answered(&request)? {
-        Some(answer) => KeyId::from_slice(&answer)
-            .ok_or_else(|| Refusal::Damaged("the answer of a request is no key id".to_owned()))?,
+        Some(answer) => requests::answered_key(&answer)?,
         None => take_name(ledger, &name, request)?,
     };
     disable_versions(ledger, id)?;
@@ -84,7 +83,7 @@ fn disabled(key: &DataKey) -> DataKey {
 ///
 /// # Errors
 /// [`Refusal::Store`].
-pub fn disable_versions(ledger: &mut Ledger, id: KeyId) -> Result<(), Refusal> {
+pub(super) fn disable_versions(ledger: &mut Ledger, id: KeyId) -> Result<(), Refusal> {
     let keyring = ledger.engine().keyring();
     let Some(key) = keyring.keys.get(&id).filter(|key| key.is_deleted()) else { return Ok(()) };
     let versions: Vec<Arc<Version>> = key.versions.values().cloned().collect();
@@ -106,6 +105,13 @@ pub fn disable_versions(ledger: &mut Ledger, id: KeyId) -> Result<(), Refusal> {
         }
     }
     Ok(())
+}
+
+/// The keys whose names were taken away: their versions may still be to disable.
+#[must_use]
+pub(super) fn deleted(ledger: &Ledger) -> Vec<KeyId> {
+    let keyring = ledger.engine().keyring();
+    keyring.keys.values().filter(|key| key.is_deleted()).map(|key| key.id).collect()
 }
 
 #[cfg(test)]

@@ -3,12 +3,11 @@
 //! Must never let a name that is made again open what an older key of that name sealed.
 //! Run by `cargo test`.
 
-use super::disable_versions;
+use super::{deleted, disable_versions};
 use crate::operations::fake_store::{Fault, locked, unavailable};
 use crate::operations::key_records;
 use crate::operations::keyring::VersionState;
 use crate::operations::ledger::Change;
-use crate::operations::promotion::deleted;
 use crate::operations::refusal::Refusal;
 use crate::operations::test_rig::{Rig, id, name};
 use crate::store::port::MAX_BATCH_RECORDS;

@@ -34,6 +34,7 @@ pub mod reencrypt;
 pub mod refusal;
 pub mod requests;
 pub mod restore;
+pub mod resume;
 pub mod retire_legacy_key;
 pub mod rotate_key;
 pub mod salvage;

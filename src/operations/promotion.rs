@@ -1,7 +1,7 @@
 //! The step that makes a new version primary: a backup that holds it first, then the commit.
 //!
 //! Must never let a version seal before it is in a durable backup: what it seals could not be opened again.
-//! Called by `create_key`, `rotate_key`, and at a start for what broke off.
+//! Called by `create_key`, `rotate_key`, and by `resume` for what broke off.
 
 use super::ledger::{Change, Ledger};
 use super::refusal::Refusal;
@@ -12,7 +12,7 @@ use crate::custody::id::KeyId;
 ///
 /// # Errors
 /// [`Refusal::Backup`] and [`Refusal::Store`]: the version still waits, and the next call goes on.
-pub fn promote(ledger: &mut Ledger, id: KeyId) -> Result<(), Refusal> {
+pub(super) fn promote(ledger: &mut Ledger, id: KeyId) -> Result<(), Refusal> {
     promote_with(ledger, id, Change::default())
 }
 
@@ -22,7 +22,7 @@ pub fn promote(ledger: &mut Ledger, id: KeyId) -> Result<(), Refusal> {
 /// As [`promote`].
 pub(super) fn promote_with(ledger: &mut Ledger, id: KeyId, mut change: Change) -> Result<(), Refusal> {
     let keyring = ledger.engine().keyring();
-    let Some(key) = keyring.keys.get(&id).filter(|key| key.promoting != 0 && !key.is_deleted()) else {
+    let Some(key) = keyring.keys.get(&id).filter(|key| key.is_promoting()) else {
         return Ok(());
     };
     backup::write(ledger)?;
@@ -35,16 +35,9 @@ pub(super) fn promote_with(ledger: &mut Ledger, id: KeyId, mut change: Change) -
 
 /// The keys that wait for a primary version.
 #[must_use]
-pub fn waiting(ledger: &Ledger) -> Vec<KeyId> {
+pub(super) fn waiting(ledger: &Ledger) -> Vec<KeyId> {
     let keyring = ledger.engine().keyring();
-    keyring.keys.values().filter(|key| key.promoting != 0 && !key.is_deleted()).map(|key| key.id).collect()
-}
-
-/// The keys whose names were taken away: their versions may still be to disable.
-#[must_use]
-pub fn deleted(ledger: &Ledger) -> Vec<KeyId> {
-    let keyring = ledger.engine().keyring();
-    keyring.keys.values().filter(|key| key.is_deleted()).map(|key| key.id).collect()
+    keyring.keys.values().filter(|key| key.is_promoting()).map(|key| key.id).collect()
 }
 
 #[cfg(test)]

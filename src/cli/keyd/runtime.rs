@@ -9,10 +9,9 @@ use crate::auth::peer::Socket;
 use crate::auth::policy::Policy;
 use crate::cli::exit;
 use crate::cli::failure::Failure;
-use crate::operations::delete_key::disable_versions;
 use crate::operations::engine::Engine;
 use crate::operations::ledger::Ledger;
-use crate::operations::promotion;
+use crate::operations::resume::resume;
 use crate::operations::writer::Writer;
 use crate::rpc::connection::{Connection, Services};
 use crate::rpc::key_admin::KeyAdminHandler;
@@ -138,7 +137,7 @@ impl Shell {
     /// Hands the writer what broke off before the start.
     fn resume(&self) {
         let Some(writer) = &self.writer else { return };
-        if let Err(refusal) = writer.submit(Box::new(finish_what_broke_off)) {
+        if let Err(refusal) = writer.submit(Box::new(resume)) {
             tracing::warn!(event = events::RESUME_FAILED, error = %chain(&refusal), "nothing was resumed");
         }
     }
@@ -148,19 +147,6 @@ impl Shell {
         tell_manager(&[Notification::Ready, Notification::Status("serving")]);
         if let Some(socket) = &self.dev_socket {
             dev::print_examples(socket, &self.engine, &self.policy);
-        }
-    }
-}
-
-fn finish_what_broke_off(ledger: &mut Ledger) {
-    for key in promotion::waiting(ledger) {
-        if let Err(refusal) = promotion::promote(ledger, key) {
-            tracing::warn!(event = events::RESUME_FAILED, %key, error = %chain(&refusal), "a new version still waits");
-        }
-    }
-    for key in promotion::deleted(ledger) {
-        if let Err(refusal) = disable_versions(ledger, key) {
-            tracing::warn!(event = events::RESUME_FAILED, %key, error = %chain(&refusal), "a deletion is still to be finished");
         }
     }
 }
