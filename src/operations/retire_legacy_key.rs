@@ -30,11 +30,11 @@ pub fn retire_legacy_key(
             answer.try_into().map_err(|_| Refusal::Damaged("the answer of a request is no number".to_owned()))?;
         return Ok(u32::from_be_bytes(remaining));
     }
-    let held = engine.keyring().legacy.len();
-    if !engine.keyring().legacy.iter().any(|key| key.fingerprint == fingerprint) {
+    let keyring = engine.keyring();
+    if !keyring.legacy.iter().any(|key| key.fingerprint == fingerprint) {
         return Err(Refusal::NoSuchLegacyKey);
     }
-    let remaining = u32::try_from(held.saturating_sub(1)).unwrap_or(u32::MAX);
+    let remaining = u32::try_from(keyring.legacy.len().saturating_sub(1)).unwrap_or(u32::MAX);
     let mut change = Change { touches_keyring: true, rewrites: true, ..Change::default() };
     change.delete(record::legacy(fingerprint));
     ledger.remember(&mut change, request, remaining.to_be_bytes().to_vec());

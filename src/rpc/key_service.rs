@@ -12,7 +12,6 @@ use crate::operations::engine::Engine;
 use crate::operations::export_keyring::{Export, export_keyring};
 use crate::operations::issue_canary::issue_canary;
 use crate::operations::reencrypt::{Label, Rights, reencrypt};
-use crate::operations::refusal::Refusal;
 use crate::operations::verify_canary::{verify_client, verify_own};
 use crate::operations::whoami::whoami;
 use crate::operations::writer::Writer;
@@ -156,7 +155,7 @@ impl KeyService for KeyServiceHandler {
     async fn who_am_i(&self, request: Request<WhoAmIRequest>) -> Result<Response<WhoAmIResponse>, Status> {
         let peer = peer(&request)?;
         answer("WhoAmI", peer, || {
-            let admission = self.policy.admit(peer).map_err(Refusal::from)?;
+            let admission = self.policy.admit(peer)?;
             Ok(convert::identity(&whoami(&admission, &self.policy)))
         })
     }
