@@ -3,15 +3,12 @@
 //! Must never take a store that the key does not open whole, nor go on at a generation that was seen before.
 //! Called by `cli`, with the directory locked.
 
-use super::ledger::{Places, apply};
+use super::ledger::Places;
 use super::load::Authentic;
-use super::mark_check;
-use super::restore::gap_batch;
 use super::start_failure::StartFailure;
-use crate::custody::snapshot;
+use super::{gap, mark_check};
 use crate::store::mark::{self, Mark};
 use crate::store::port::Store;
-use crate::store::record;
 
 /// Takes a store at exactly `generation`; answers the generation it goes on at. The caller has opened it whole.
 ///
@@ -19,7 +16,7 @@ use crate::store::record;
 /// [`StartFailure::OtherGeneration`]; [`StartFailure::Store`] and [`StartFailure::Mark`]: the same call goes on.
 pub fn accept(
     places: &Places,
-    authentic: Authentic,
+    authentic: &Authentic,
     store: &mut dyn Store,
     generation: u64,
 ) -> Result<u64, StartFailure> {
@@ -32,10 +29,7 @@ pub fn accept(
     let seen = mark.and_then(|mark| mark.now);
     let next = mark_check::beyond(generation, mark.as_ref());
     let to_come = mark::State { generation: next, ..state };
-    let Authentic { snapshot, root, store_id, mut digests, .. } = authentic;
-    let mut batch = gap_batch(&snapshot, next)?;
-    apply(&mut digests, &batch);
-    batch.puts.insert(record::MAC.to_owned(), snapshot::mac(&root, &store_id, next, &digests).to_vec());
+    let batch = gap::batch(authentic, next)?;
     // Until the commit the store is refused as it was before: served without its gap, it would give out generations that
     // were seen. Without a mark to keep, one that is far ahead does that.
     mark::write(&places.mark, &Mark { now: seen.or(Some(to_come)), to_come: Some(to_come) })?;

@@ -16,6 +16,7 @@ pub mod engine;
 pub mod export_keyring;
 #[cfg(test)]
 mod fake_store;
+mod gap;
 pub mod history;
 pub mod install;
 pub mod issue_canary;

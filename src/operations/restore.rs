@@ -3,17 +3,15 @@
 //! Must never replace a store, nor take a backup that the key does not open whole.
 //! Called by `cli`, with the directory locked.
 
-use super::ledger::{Places, apply};
-use super::load::{self, Authentic};
+use super::ledger::Places;
+use super::load;
 use super::start_failure::StartFailure;
-use super::{install, mark_check};
+use super::{gap, install, mark_check};
 use crate::custody::id::StoreId;
 use crate::custody::keys::{LockedMemory, MasterKey};
-use crate::custody::snapshot;
 use crate::store::backup_file;
 use crate::store::mark::{self, Mark, MarkError};
-use crate::store::port::{Batch, Snapshot};
-use crate::store::record;
+use crate::store::port::Snapshot;
 use std::path::Path;
 
 /// What was restored.
@@ -68,31 +66,9 @@ pub fn restore(
     let store_id = authentic.store_id;
     let (mut state, _) = authentic.state();
     state.generation = generation;
-    let restored = moved_beyond(authentic, generation)?;
+    let batch = gap::batch(&authentic, generation)?;
+    let restored = authentic.snapshot.after(generation, &batch);
     let now = mark.and_then(|mark| mark.now);
     install::install(places, &restored, Mark { now, to_come: Some(state) }, None)?;
     Ok(Restored { store_id, backup_generation, generation, mark_generation: now.map(|s| s.generation), contents })
-}
-
-/// The same records at a generation that no client canary of the lost time can name.
-fn moved_beyond(authentic: Authentic, to: u64) -> Result<Snapshot, StartFailure> {
-    let Authentic { snapshot, root, store_id, mut digests, .. } = authentic;
-    let batch = gap_batch(&snapshot, to)?;
-    apply(&mut digests, &batch);
-    let mut records = snapshot.records;
-    records.extend(batch.puts);
-    records.insert(record::MAC.to_owned(), snapshot::mac(&root, &store_id, to, &digests).to_vec());
-    Ok(Snapshot { generation: to, records })
-}
-
-/// What tells of the gap: the generations between are never this store's.
-pub(super) fn gap_batch(snapshot: &Snapshot, to: u64) -> Result<Batch, StartFailure> {
-    let bytes = snapshot.records.get(record::META).ok_or_else(|| load::damaged("record meta is missing"))?;
-    let mut meta: record::Meta = load::decode(record::META, bytes)?;
-    meta.gaps.push(record::Gap { from: snapshot.generation, to });
-    // Exports that components hold may be of the lost time: they need a new one.
-    meta.keyring = to;
-    let mut batch = Batch::default();
-    batch.puts.insert(record::META.to_owned(), record::encode(&meta));
-    Ok(batch)
 }

@@ -156,7 +156,7 @@ fn a_restore_goes_on_above_what_the_mark_has_seen() {
 
 fn accepted(rig: &Rig, generation: u64) -> Result<u64, crate::operations::start_failure::StartFailure> {
     let authentic = authenticate(rig.snapshot(), master(rig), &rig.memory).unwrap();
-    accept(&rig.ledger.places, authentic, &mut FakeStore(Arc::clone(&rig.medium)), generation)
+    accept(&rig.ledger.places, &authentic, &mut FakeStore(Arc::clone(&rig.medium)), generation)
 }
 
 #[test]

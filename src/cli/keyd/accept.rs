@@ -53,7 +53,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     }
     let authentic = load::authenticate(snapshot, key::choose(&sources, &memory)?.key, &memory)?;
     let mut store = RedbStore::open(&places.store).map_err(StartFailure::from)?;
-    let next = accept(&places, authentic, &mut store, arguments.generation)?;
+    let next = accept(&places, &authentic, &mut store, arguments.generation)?;
     drop(store);
     place::give_to_owner(&places)?;
     output::line(&format!("accepted; the store goes on at generation {next}"));
