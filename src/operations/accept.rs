@@ -9,6 +9,7 @@ use super::mark_check;
 use super::restore::gap_batch;
 use super::start_failure::StartFailure;
 use crate::custody::snapshot;
+use crate::store::backup_file;
 use crate::store::mark::{self, Mark};
 use crate::store::port::Store;
 use crate::store::record;
@@ -30,7 +31,8 @@ pub fn accept(
     // A damaged mark says nothing; what it had seen is lost, and the gap covers 2^32 generations of it.
     let mark = mark::read(&places.mark).ok().flatten();
     let seen = mark.and_then(|mark| mark.now);
-    let next = mark_check::beyond(generation, mark.as_ref());
+    let newest_backup = backup_file::newest_generation(&places.backups, &state.store_id)?;
+    let next = mark_check::beyond(generation, mark.as_ref(), newest_backup);
     let to_come = mark::State { generation: next, ..state };
     let Authentic { snapshot, root, store_id, mut digests, .. } = authentic;
     let mut batch = gap_batch(&snapshot, next)?;
