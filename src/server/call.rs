@@ -14,6 +14,7 @@ use std::time::Duration;
 use hyper::body::Incoming;
 use hyper::header::{ALLOW, CONNECTION, CONTENT_TYPE, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
+use tokio::sync::Semaphore;
 use tonic::Status;
 use tonic::body::Body;
 use tonic::codegen::Service;
@@ -41,11 +42,12 @@ pub(super) async fn answer<S: CallService>(
     service: S,
     request: Request<Incoming>,
     call: Arc<Call>,
+    turns: Arc<Semaphore>,
     limit: Duration,
 ) -> Result<Response<Answer>, Infallible> {
     let mut response = match refusal(&request) {
         Some(refusal) => refusal,
-        None => respond(service, request, limit).await,
+        None => respond(service, request, &call, turns, limit).await,
     };
     // In HTTP/2 the header has no meaning and is never sent. Here it is how a service asks for a fresh connection,
     // because this one's buffers have held something that should not lie there.
@@ -77,12 +79,22 @@ fn plain(status: StatusCode) -> Response<Body> {
     response
 }
 
-async fn respond<S: CallService>(mut service: S, request: Request<Incoming>, limit: Duration) -> Response<Body> {
+async fn respond<S: CallService>(
+    mut service: S,
+    request: Request<Incoming>,
+    call: &Call,
+    turns: Arc<Semaphore>,
+    limit: Duration,
+) -> Response<Body> {
     let allowed = time_allowed(request.headers(), limit);
     if allowed.is_zero() {
         return deadline_passed().into_http();
     }
     let handled = catching_panics(async move {
+        // Nobody closes it, so this always is a turn, in the order of the calls.
+        if let Ok(turn) = turns.acquire_owned().await {
+            call.hold(turn);
+        }
         match poll_fn(|context| service.poll_ready(context)).await {
             Ok(()) => service.call(request).await,
             Err(never) => Err(never),
