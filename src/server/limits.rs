@@ -16,6 +16,10 @@ pub struct Limits {
     pub connections: usize,
     /// Open connections of one user id on each endpoint; peers without credentials count as one user.
     pub connections_per_user: usize,
+    /// Calls of one user id at once on each endpoint, from the first byte of the request that is read to the last one of
+    /// the answer that is sent: each can hold a whole message. Further ones wait for their turn, within their deadline,
+    /// and nothing of them is read but what the windows let in.
+    pub calls_per_user: usize,
     /// Calls in flight on one connection.
     pub streams: u32,
     /// How long a call may take to its response's head; a client's own shorter `grpc-timeout` goes before.
@@ -32,6 +36,7 @@ impl Default for Limits {
         Self {
             connections: 1024,
             connections_per_user: 512,
+            calls_per_user: 64,
             streams: 128,
             request_timeout: Duration::from_secs(30),
             idle_connection: Duration::from_secs(10),

@@ -40,14 +40,16 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     panic::install_panic_hook();
     let handed_over = sockets::take_inherited()?;
     // 2. Configuration, which says how to log.
-    let config = configuration(arguments)?;
+    let mut config = configuration(arguments)?;
+    // Salvage reads what was lost; it begins nothing in its place.
+    config.store.create &= !arguments.salvage;
     // 3. Logging.
     start_log(&config)?;
     tracing::info!(event = events::CONFIG_LOADED, store = %config.store.path.display(), "configuration read");
     let memory = key::memory()?;
     report_memory(&memory);
     let sources = key::sources(&config.master_key, &memory)?;
-    if arguments.dev.is_some() {
+    if arguments.dev.is_some() && config.store.create {
         dev::make_key(&config, &memory)?;
     }
     // 4. The store's directory, for this process alone; then the sockets, inherited or bound.
