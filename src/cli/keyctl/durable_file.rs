@@ -16,8 +16,10 @@ use uuid::Uuid;
 /// Whether a file that exists may be replaced.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Replace {
-    /// Never.
+    /// Never: the command has no `--force`.
     Never,
+    /// Not asked for.
+    Unasked,
     /// It was asked for.
     Asked,
 }
@@ -25,14 +27,14 @@ pub(super) enum Replace {
 impl Replace {
     /// From `--force`.
     pub(super) fn from_force(force: bool) -> Self {
-        if force { Self::Asked } else { Self::Never }
+        if force { Self::Asked } else { Self::Unasked }
     }
 }
 
 /// Refuses early what [`write`] would refuse: before a person is asked or the daemon does work in vain.
 pub(super) fn check_absent(path: &Path, replace: Replace) -> Result<(), Failure> {
-    if replace == Replace::Never && fs::symlink_metadata(path).is_ok() {
-        return Err(exists(path));
+    if replace != Replace::Asked && fs::symlink_metadata(path).is_ok() {
+        return Err(exists(path, replace));
     }
     Ok(())
 }
@@ -50,7 +52,7 @@ pub(super) fn write(path: &Path, bytes: &[u8], replace: Replace) -> Result<(), F
     }
     match written.and_then(|()| File::open(directory)?.sync_all()) {
         Ok(()) => Ok(()),
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => Err(exists(path)),
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Err(exists(path, replace)),
         Err(error) => Err(Failure::writing(path, &error)),
     }
 }
@@ -83,9 +85,12 @@ fn put_in_place(temporary: &Path, path: &Path, replace: Replace) -> io::Result<(
     }
 }
 
-fn exists(path: &Path) -> Failure {
+fn exists(path: &Path, replace: Replace) -> Failure {
     let failure = Failure::say(exit::CANNOT_CREATE, format!("{} exists already", path.display()));
-    failure.with_hint("choose another name, or add --force where the command has it")
+    failure.with_hint(match replace {
+        Replace::Never => "choose another name",
+        Replace::Unasked | Replace::Asked => "choose another name, or add --force to replace it",
+    })
 }
 
 #[cfg(test)]
@@ -115,6 +120,14 @@ mod tests {
         write(&path, b"new", Replace::Asked).unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"new");
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    }
+
+    #[test]
+    fn force_is_advised_only_where_the_command_has_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let hint = |replace| check_absent(dir.path(), replace).unwrap_err().hint.unwrap();
+        assert!(hint(Replace::from_force(false)).contains("--force"));
+        assert!(!hint(Replace::Never).contains("--force"));
     }
 
     #[test]

@@ -7,10 +7,11 @@ use super::console::Console;
 use super::durable_file::{self, Replace};
 use super::output::fields;
 use super::socket::SocketArguments;
+use crate::cli::exit;
 use crate::cli::failure::Failure;
 use clap::{Args, Subcommand};
 use serde_json::json;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 #[derive(Subcommand)]
 pub(super) enum KeyringCommand {
@@ -36,6 +37,11 @@ pub(super) async fn run(
     command: &KeyringCommand,
 ) -> Result<(), Failure> {
     let KeyringCommand::Export(arguments) = command;
+    if arguments.file == Path::new("-") {
+        let failure =
+            Failure::say(exit::USAGE, "an export goes to a file, which appears whole or not at all; - is none");
+        return Err(failure.with_hint("name the file to write"));
+    }
     let replace = Replace::from_force(arguments.force);
     durable_file::check_absent(&arguments.file, replace)?;
     let export = socket.client().export_keyring().await?;
