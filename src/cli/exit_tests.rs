@@ -153,7 +153,7 @@ fn every_answer_of_the_daemon_has_the_code_of_the_table() {
         (ClientError::Busy { reason: reason() }, 75),
         (ClientError::StoreUnavailable { reason: reason() }, 75),
         (ClientError::DeadlineExceeded { deadline: std::time::Duration::ZERO }, 75),
-        (ClientError::NotPermitted { reason: reason() }, 77),
+        (ClientError::NotPermitted { reason: reason(), closed_socket: None }, 77),
         (ClientError::Unauthenticated { reason: reason() }, 77),
     ];
     for (error, code) in rows {

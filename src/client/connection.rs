@@ -187,6 +187,7 @@ impl Connection {
         match in_chain::<io::Error>(&status).map(io::Error::kind) {
             Some(io::ErrorKind::PermissionDenied) => Fault::Final(Error::NotPermitted {
                 reason: format!("this process may not open {}", self.settings.socket.display()),
+                closed_socket: Some(self.settings.socket.clone()),
             }),
             Some(io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => Fault::Refused(status),
             Some(io::ErrorKind::InvalidInput) => Fault::Final(self.unavailable(status)),
@@ -238,7 +239,9 @@ mod tests {
     #[test]
     fn a_socket_this_user_may_not_open_is_no_missing_daemon() {
         match judged(io::ErrorKind::PermissionDenied) {
-            Fault::Final(Error::NotPermitted { reason }) => assert!(reason.contains("/run/x.sock")),
+            Fault::Final(Error::NotPermitted { reason, closed_socket: Some(_) }) => {
+                assert!(reason.contains("/run/x.sock"))
+            }
             _ => panic!("not told apart"),
         }
     }

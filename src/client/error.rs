@@ -34,6 +34,8 @@ pub enum Error {
     NotPermitted {
         /// What is not permitted.
         reason: String,
+        /// The socket, if it was the kernel that did not let this process open it; none if the daemon said no.
+        closed_socket: Option<PathBuf>,
     },
     /// The daemon could not learn from the kernel who is calling.
     #[error("{reason}")]
@@ -193,7 +195,7 @@ impl Error {
             Code::InvalidArgument if reason.starts_with(REJECTED) => Self::Rejected,
             Code::InvalidArgument => Self::Invalid { reason },
             Code::FailedPrecondition => Self::Precondition { reason },
-            Code::PermissionDenied => Self::NotPermitted { reason },
+            Code::PermissionDenied => Self::NotPermitted { reason, closed_socket: None },
             Code::Unauthenticated => Self::Unauthenticated { reason },
             Code::NotFound => Self::UnknownKey { reason },
             Code::AlreadyExists => Self::AlreadyExists { reason },

@@ -182,7 +182,7 @@ fn client_errors() -> Vec<(&'static str, Error)> {
         ("RESOURCE_EXHAUSTED", Error::Busy { reason: reason() }),
         ("UNAVAILABLE from the daemon", Error::StoreUnavailable { reason: reason() }),
         ("DEADLINE_EXCEEDED", Error::DeadlineExceeded { deadline: Duration::ZERO }),
-        ("PERMISSION_DENIED", Error::NotPermitted { reason: reason() }),
+        ("PERMISSION_DENIED", Error::NotPermitted { reason: reason(), closed_socket: None }),
         ("UNAUTHENTICATED", Error::Unauthenticated { reason: reason() }),
     ]
 }

@@ -3,16 +3,20 @@
 //! Must never hold a secret: every text here is printed.
 //! Called by every command of `servos-keyctl` that asks the daemon.
 
+use super::socket_hint;
 use crate::cli::exit;
 use crate::cli::failure::Failure;
 use crate::client::ADMIN_SOCKET;
 use crate::client::error::Error;
-use std::io::ErrorKind;
 use std::path::Path;
 
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         let failure = match &error {
+            Error::Unavailable { socket, .. } if socket_hint::is_something_else(socket) => {
+                let text = format!("{} is not a socket", socket.display());
+                return Self::say(exit::of_client(&error), text).with_hint("name the daemon's socket with --socket");
+            }
             Error::Unavailable { .. } => Self::new(exit::of_client(&error), &error),
             // Other sources are for an application's log.
             _ => Self::say(exit::of_client(&error), error.to_string()),
@@ -24,19 +28,22 @@ impl From<Error> for Failure {
     }
 }
 
-fn hint_for(error: &Error) -> Option<&'static str> {
+fn hint_for(error: &Error) -> Option<String> {
+    match error {
+        Error::Unavailable { socket, source } => {
+            Some(socket_hint::unanswered(socket, source.downcast_ref().map(std::io::Error::kind)))
+        }
+        Error::NotPermitted { closed_socket: Some(socket), .. } => Some(socket_hint::closed(socket)),
+        error => fixed_hint(error).map(str::to_owned),
+    }
+}
+
+fn fixed_hint(error: &Error) -> Option<&'static str> {
     let hint = match error {
-        Error::Unavailable { source, .. } => match source.downcast_ref().map(std::io::Error::kind) {
-            Some(ErrorKind::NotFound) => {
-                "nothing is there: start the daemon with `systemctl start servos-keyd`, or name the socket of a running \
-                 one with --socket; `servos-keyd serve --dev` starts one to try out"
-            }
-            Some(ErrorKind::ConnectionRefused) => {
-                "the daemon that made this socket is gone: `systemctl status servos-keyd` says why, \
-                 `systemctl start servos-keyd` starts it"
-            }
-            _ => "`systemctl status servos-keyd` and `journalctl -u servos-keyd` say more",
-        },
+        // What the daemon calls by the names of its fields, the tool calls by those of its options.
+        Error::Invalid { reason } if reason.contains("allow_nested") => "add --allow-nested",
+        Error::Invalid { reason } if reason.starts_with("this is base64 text") => "add --base64",
+        Error::Precondition { reason } if reason.contains("allow_legacy") => "add --allow-legacy",
         Error::NotPermitted { .. } => {
             "components need the group of the socket (`servos`), administration needs root; `servos-keyctl whoami` \
              shows who the daemon takes you for"

@@ -20,6 +20,7 @@ mod payload;
 mod reencrypt;
 mod seal;
 mod socket;
+mod socket_hint;
 mod status;
 mod whoami;
 

@@ -6,13 +6,19 @@
 use super::console::Console;
 use super::output::fields;
 use super::socket::SocketArguments;
+use crate::cli::exit;
 use crate::cli::failure::Failure;
+use crate::client::error::Error;
 use crate::proto::v1;
 use serde_json::json;
 
 /// Shows the answer of WhoAmI.
 pub(super) async fn run(console: &mut Console, socket: &SocketArguments) -> Result<(), Failure> {
-    let answer = socket.client().who_am_i().await?;
+    let answer = socket.client().who_am_i().await.map_err(|error| match error {
+        // The usual hint is to ask this very question.
+        Error::NotPermitted { closed_socket: None, .. } => Failure::say(exit::of_client(&error), error.to_string()),
+        error => error.into(),
+    })?;
     let socket = match answer.socket() {
         v1::Socket::Component => "component",
         v1::Socket::Admin => "admin",
