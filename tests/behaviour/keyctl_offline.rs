@@ -241,6 +241,23 @@ fn a_running_daemon_is_asked_and_answers_for_its_own_store_alone() {
     ask(&admin, &path(&place, "keyd.redb"), &key).expect(0);
 }
 
+/// The variable is set in a shell for other commands; who names a configuration or a store means that one.
+#[test]
+fn a_configuration_or_store_that_was_named_goes_before_the_variable_that_names_a_socket() {
+    let (place, elsewhere) = (Installation::made(), Installation::made());
+    let daemon = elsewhere.serve_for_admin();
+    let (socket, key) = (daemon.admin_socket.display().to_string(), path(&place, "master.key"));
+    let (configuration, store) = (place.write_configuration().display().to_string(), path(&place, "keyd.redb"));
+    let check = |arguments: &[&str]| {
+        let run = Invocation::new([&["check-key", "--key-file", &key], arguments].concat());
+        run.variable("SERVOS_KEYD_SOCKET", &socket).run(KEYCTL)
+    };
+    check(&["--config", &configuration]).expect(0).saying(&["the store's file", "SERVOS_KEYD_SOCKET", "is not used"]);
+    check(&["--store", &store]).expect(0).saying(&["the store's file", "is not used"]);
+    check(&[]).expect(1).saying(&["the daemon on"]);
+    check(&["--config", &configuration, "--socket", &socket]).expect(1).saying(&["the daemon on"]);
+}
+
 #[test]
 fn a_configuration_is_shown_value_by_value_with_what_to_mend() {
     let place = Installation::new();

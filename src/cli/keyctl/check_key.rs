@@ -17,7 +17,7 @@ pub(super) fn run(
     socket: &SocketArguments,
     arguments: &CheckKeyArguments,
 ) -> Result<(), Failure> {
-    let (given, opener) = sources::look(socket, arguments)?;
+    let (given, opener) = sources::look(console, socket, arguments)?;
     if let Some(given) = &given {
         given.warnings.iter().for_each(|warning| console.hint(&format!("warning: {warning}")));
     }

@@ -3,7 +3,8 @@
 //! Must never take one store's daemon for that of another, nor open a store's file but to look at it.
 //! Called by `check_key`.
 
-use super::socket::SocketArguments;
+use super::console::Console;
+use super::socket::{SOCKET_VARIABLE, SocketArguments};
 use crate::cli::exit;
 use crate::cli::failure::Failure;
 use crate::cli::key::{self, ChosenKey};
@@ -73,6 +74,7 @@ pub(super) struct Given {
 /// 66 without a store, 69 if the socket that was named has no daemon, 74 for damage, 75 if a daemon that cannot be asked
 /// has the store, 77 and 78 for keys.
 pub(super) fn look(
+    console: &mut Console,
     socket: &SocketArguments,
     arguments: &CheckKeyArguments,
 ) -> Result<(Option<Given>, Opener), Failure> {
@@ -89,11 +91,18 @@ pub(super) fn look(
         source: chosen.source.clone(),
         warnings: chosen.warnings.clone(),
     });
-    let named = socket.named();
-    let sockets: Vec<PathBuf> = match &named {
-        Some(named) => vec![named.clone()],
-        None => config.socket.admin_path.iter().chain([&config.socket.path]).cloned().collect(),
-    };
+    let configured: Vec<PathBuf> = config.socket.admin_path.iter().chain([&config.socket.path]).cloned().collect();
+    let variable = SocketArguments::of_variable();
+    let place = arguments.store.as_ref().or(arguments.config.as_ref());
+    // Who names a store or a configuration means it, whatever the shell's environment was set to for other commands.
+    let named = socket.argument().cloned().or_else(|| variable.clone().filter(|_| place.is_none()));
+    if let (Some(place), Some(variable), None) = (place, &variable, &named)
+        && !configured.contains(variable)
+    {
+        let place = place.display();
+        console.hint(&format!("{SOCKET_VARIABLE}={} is not used: {place} was named", variable.display()));
+    }
+    let sockets = named.as_ref().map_or(configured, |named| vec![named.clone()]);
     let mut unanswered = None;
     for path in &sockets {
         match ask(path, arguments.store.as_deref(), given.as_ref()) {

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// The environment variable that names the daemon's socket.
-const SOCKET_VARIABLE: &str = "SERVOS_KEYD_SOCKET";
+pub(super) const SOCKET_VARIABLE: &str = "SERVOS_KEYD_SOCKET";
 
 /// Where the daemon is.
 #[derive(Args)]
@@ -36,7 +36,17 @@ impl SocketArguments {
 
     /// The socket that was named, by argument or variable.
     pub(super) fn named(&self) -> Option<PathBuf> {
-        named(self.socket.as_ref(), std::env::var_os(SOCKET_VARIABLE))
+        self.argument().cloned().or_else(Self::of_variable)
+    }
+
+    /// The socket that `--socket` names.
+    pub(super) fn argument(&self) -> Option<&PathBuf> {
+        self.socket.as_ref()
+    }
+
+    /// The socket that the environment names.
+    pub(super) fn of_variable() -> Option<PathBuf> {
+        path_in(std::env::var_os(SOCKET_VARIABLE))
     }
 
     /// A client for one socket.
@@ -50,9 +60,8 @@ impl SocketArguments {
     }
 }
 
-fn named(argument: Option<&PathBuf>, variable: Option<OsString>) -> Option<PathBuf> {
-    let variable = variable.filter(|path| !path.is_empty()).map(PathBuf::from);
-    argument.cloned().or(variable)
+fn path_in(variable: Option<OsString>) -> Option<PathBuf> {
+    variable.filter(|path| !path.is_empty()).map(PathBuf::from)
 }
 
 #[cfg(test)]
@@ -61,10 +70,10 @@ mod tests {
 
     #[test]
     fn the_argument_goes_before_the_variable_and_an_empty_variable_names_nothing() {
-        let argument = PathBuf::from("/a");
-        assert_eq!(named(Some(&argument), Some("/v".into())), Some(PathBuf::from("/a")));
-        assert_eq!(named(None, Some("/v".into())), Some(PathBuf::from("/v")));
-        assert_eq!(named(None, Some("".into())), None);
-        assert_eq!(named(None, None), None);
+        let arguments = SocketArguments { socket: Some(PathBuf::from("/a")) };
+        assert_eq!(arguments.named(), Some(PathBuf::from("/a")));
+        assert_eq!(path_in(Some("/v".into())), Some(PathBuf::from("/v")));
+        assert_eq!(path_in(Some("".into())), None);
+        assert_eq!(path_in(None), None);
     }
 }
