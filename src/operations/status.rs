@@ -71,17 +71,17 @@ fn warnings(keyring: &Keyring, engine: &Engine) -> Vec<String> {
             engine.facts.store_path
         ));
     }
-    if !keyring.legacy.is_empty() {
-        warnings.push(
+    for key in &keyring.legacy {
+        warnings.push(format!(
             "Legacy values open: whoever can write an application's database can move them, and whoever has the old \
-             key can forge them. Re-encrypt them, then run: servos-keyctl legacy retire FINGERPRINT"
-                .to_owned(),
-        );
+             key can forge them. Re-encrypt them, then run: servos-keyctl legacy retire {}",
+            key.fingerprint
+        ));
     }
     if keyring.master.shared {
         warnings.push(
-            "The master key is shared: components, backups and shell histories have held it. It stays so until it is \
-             rotated."
+            "The master key is shared: components, backups and shell histories have held it. This version cannot \
+             replace a master key yet; `keys rotate` is another thing, it adds a version to a key."
                 .to_owned(),
         );
     }

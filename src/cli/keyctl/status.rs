@@ -8,7 +8,10 @@ use super::output::{count, fields, time, time_value};
 use super::socket::SocketArguments;
 use crate::cli::failure::Failure;
 use crate::proto::v1::{GetStatusResponse, MemoryProtection};
+use crate::store::backup_file::list;
 use serde_json::{Value, json};
+use std::path::Path;
+use std::time::UNIX_EPOCH;
 
 /// Shows the answer of GetStatus.
 pub(super) async fn run(console: &mut Console, socket: &SocketArguments) -> Result<(), Failure> {
@@ -87,7 +90,7 @@ fn text(status: &GetStatusResponse) -> String {
     if let Some(backup) = &status.backup {
         rows.push(("backups", backup.directory.clone()));
         let newest = match backup.generation {
-            0 => "none since the start".to_owned(),
+            0 => format!("none since the start; {}", newest_on_disk(Path::new(&backup.directory))),
             generation => format!("generation {generation}, written {}", time(backup.written)),
         };
         rows.push(("  newest", newest));
@@ -99,6 +102,21 @@ fn text(status: &GetStatusResponse) -> String {
         text.push_str("\nNothing to mend.\n");
     }
     text
+}
+
+/// What the backup directory holds, if this process may look into it.
+fn newest_on_disk(directory: &Path) -> String {
+    let written = |path: &Path| {
+        let age = path.metadata().ok()?.modified().ok()?.duration_since(UNIX_EPOCH).ok()?;
+        i64::try_from(age.as_secs()).ok()
+    };
+    // A directory that is not there for the tool may be there for the daemon.
+    let listed = if directory.is_dir() { list(directory).ok() } else { None };
+    let Some(files) = listed else { return "newest on disk: unknown to the tool".to_owned() };
+    match files.iter().filter_map(|path| written(path)).max() {
+        Some(newest) => format!("newest on disk: written {}", time(newest)),
+        None => "none on disk".to_owned(),
+    }
 }
 
 fn push_list(text: &mut String, title: &str, lines: &[String]) {
@@ -137,6 +155,17 @@ mod tests {
         status.warnings = vec!["Rotate the master key.".into()];
         assert!(text(&status).ends_with("\nTo mend:\n  - Rotate the master key.\n"));
         assert_eq!(value(&status)["warnings"][0], "Rotate the master key.");
+    }
+
+    #[test]
+    fn backups_from_before_the_start_are_told_where_they_can_be_seen() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(newest_on_disk(dir.path()), "none on disk");
+        std::fs::write(dir.path().join("keyd-00-1.skb1"), b"").unwrap();
+        let said = newest_on_disk(dir.path());
+        assert!(said.starts_with("newest on disk: written 2"), "{said}");
+        assert!(newest_on_disk(&dir.path().join("none")).contains("unknown to the tool"));
+        assert!(text(&status()).contains("none since the start; newest on disk: unknown to the tool"));
     }
 
     #[test]
