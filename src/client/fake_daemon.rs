@@ -35,6 +35,8 @@ pub(crate) struct Rules {
     pub(crate) other_key: Mutex<Option<String>>,
     /// The format in answers to Decrypt, if it is not SKD1.
     pub(crate) format: Mutex<Option<i32>>,
+    /// The legacy keys that GetStatus tells of; without them it is not served.
+    pub(crate) legacy: Mutex<Option<Vec<String>>>,
     /// The request ids of changes.
     pub(crate) request_ids: Mutex<Vec<String>>,
     /// The `grpc-timeout` of each Encrypt.
@@ -135,6 +137,10 @@ impl Fake {
             None => Ok(()),
             Some("hang") => std::future::pending().await,
             Some("rejected") => Err(Status::invalid_argument("ciphertext rejected")),
+            Some(words) if words.contains(' ') => {
+                let (code, reason) = words.split_once(' ').unwrap();
+                Err(Status::new(Code::from(code.parse::<i32>().unwrap()), reason))
+            }
             Some(code) => Err(Status::new(Code::from(code.parse::<i32>().unwrap()), "fake reason")),
         }
     }
@@ -217,7 +223,10 @@ impl KeyService for Fake {
 #[async_trait]
 impl KeyAdmin for Fake {
     async fn get_status(&self, _: Request<GetStatusRequest>) -> Answer<GetStatusResponse> {
-        Err(Status::unimplemented(""))
+        let Some(held) = lock(&self.0.legacy).clone() else { return Err(Status::unimplemented("")) };
+        let key = |fingerprint| LegacyKeyStatus { fingerprint, adopted: 1 };
+        let legacy_keys = held.into_iter().map(key).collect();
+        Ok(Response::new(GetStatusResponse { legacy_keys, ..Default::default() }))
     }
 
     /// Two pages: the versions of the second key go on in the second page.

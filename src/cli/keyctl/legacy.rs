@@ -9,13 +9,21 @@ use super::payload;
 use super::socket::SocketArguments;
 use crate::cli::exit;
 use crate::cli::failure::Failure;
+use crate::cli::key;
 use crate::client::key_admin::AdminClient;
+use crate::config::key_source::{Sources, Trust};
+use crate::custody::keys::MasterKey;
+use crate::operations::legacy_proof::prove;
+use crate::sys::locked::{LockedBuffer, LockedMemory};
 use clap::{Args, Subcommand};
+use nix::unistd::{getegid, geteuid};
 use serde_json::json;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use zeroize::Zeroizing;
 
 const KEY_FILE_LIMIT: usize = 4 << 10;
+
+const ROWS_LIMIT: usize = 16 << 20;
 
 #[derive(Subcommand)]
 pub(super) enum LegacyCommand {
@@ -27,9 +35,14 @@ pub(super) enum LegacyCommand {
 
 #[derive(Args)]
 pub(super) struct AdoptArguments {
-    /// File that holds the key and nothing else, as 64 hex or 44 base64 characters; - for standard input
+    /// File that holds the key: it alone, as 64 hex or 44 base64 characters, or an env file with SERVOS_MASTER_KEY= or
+    /// ACT_MASTER_KEY= in it; - for the key alone on standard input
     #[arg(value_name = "FILE")]
     file: PathBuf,
+
+    /// First prove the key on values from before servos-keyd: a file with one base64 value a line
+    #[arg(long, value_name = "ROWS")]
+    check: Option<PathBuf>,
 }
 
 #[derive(Args)]
@@ -61,9 +74,13 @@ async fn adopt(console: &mut Console, admin: &AdminClient, arguments: &AdoptArgu
         let failure = Failure::say(exit::USAGE, "FILE is a file that holds the key, not the key itself");
         return Err(failure.with_hint("what you typed stands in the shell's history now: delete it there"));
     }
-    let text = payload::read(console, Some(&arguments.file), KEY_FILE_LIMIT)?;
-    let key = key_text(&text)?;
-    let fingerprint = admin.adopt_legacy_key(&key).await?;
+    let memory = key::memory()?;
+    let text = key_text(console, &arguments.file, &memory)?;
+    if let Some(rows) = &arguments.check {
+        let (count, place) = (check_rows(console, rows, &text, &memory)?, rows.display());
+        console.hint(&format!("The key opens {count} of {count} values in {place}."));
+    }
+    let fingerprint = admin.adopt_legacy_key(text.expose_bytes()).await?;
     console.result(&json!({"fingerprint": fingerprint}), &fields(&[("adopted", fingerprint.clone())]))?;
     console.hint(
         "Legacy values carry no context: whoever can write the application's database can move them. Move every row with \
@@ -74,6 +91,14 @@ async fn adopt(console: &mut Console, admin: &AdminClient, arguments: &AdoptArgu
 
 async fn retire(console: &mut Console, admin: &AdminClient, arguments: &RetireArguments) -> Result<(), Failure> {
     let fingerprint = &arguments.fingerprint;
+    let held: Vec<String> = admin.status().await?.legacy_keys.into_iter().map(|key| key.fingerprint).collect();
+    if !held.contains(fingerprint) {
+        let failure = Failure::say(exit::MISSING, format!("no legacy key {fingerprint} is held"));
+        return Err(failure.with_hint(match held.as_slice() {
+            [] => "the daemon holds no legacy key".to_owned(),
+            held => format!("held: {}", held.join(", ")),
+        }));
+    }
     let question = format!(
         "Retiring the legacy key {fingerprint}: every value under it that was not re-encrypted, in any database or backup, \
          stops opening.",
@@ -85,19 +110,61 @@ async fn retire(console: &mut Console, admin: &AdminClient, arguments: &RetireAr
     console.result(&json!({"fingerprint": answer.fingerprint, "remaining": answer.remaining}), &text)
 }
 
-/// The key's text without the white space around it; says what a wrong file looks like, never what is in it.
-fn key_text(file: &[u8]) -> Result<Zeroizing<Vec<u8>>, Failure> {
-    let text = file.trim_ascii();
-    if matches!(text.len(), 44 | 64) {
-        return Ok(Zeroizing::new(text.to_vec()));
+/// The key's text, from a file as the daemon reads key files and env files, or from standard input.
+fn key_text(console: &mut Console, file: &Path, memory: &LockedMemory) -> Result<LockedBuffer, Failure> {
+    if file == Path::new("-") {
+        let read = payload::read(console, None, KEY_FILE_LIMIT)?;
+        return typed_key(&read, memory);
     }
-    let message = format!("a key has 64 hex or 44 base64 characters; this file has {}", text.len());
+    // To read it is up to the caller, not to the daemon: for root, whoever has it may own it.
+    let own = (geteuid(), getegid().as_raw());
+    let owner = if own.0.is_root() { file.metadata().map_or(0, |file| file.uid()) } else { own.0.as_raw() };
+    let trust = Trust { credentials_directory: None, allow_readable: false, daemon_uid: owner, daemon_gid: own.1 };
+    let sources = Sources { key_files: Vec::new(), environment_key: Vec::new(), trust };
+    let found = sources.read_file(file, memory)?;
+    let chosen = key::choose_among(&found, memory)?;
+    chosen.warnings.iter().for_each(|warning| console.hint(&format!("warning: {warning}")));
+    // All of them hold the same key.
+    let first = found.into_iter().next().map(|source| source.text);
+    first.ok_or_else(|| Failure::say(exit::MISSING, format!("{} holds no key", file.display())))
+}
+
+/// The key without the white space around it; says what a wrong input looks like, never what is in it.
+fn typed_key(input: &[u8], memory: &LockedMemory) -> Result<LockedBuffer, Failure> {
+    let text = input.trim_ascii();
+    if matches!(text.len(), 44 | 64) {
+        let mut key = memory.buffer(text.len()).map_err(|error| Failure::new(exit::CONFIG, &error))?;
+        for (room, byte) in key.expose_spare_mut().iter_mut().zip(text) {
+            *room = *byte;
+        }
+        key.advance(text.len());
+        return Ok(key);
+    }
+    let message = format!("a key has 64 hex or 44 base64 characters; standard input has {}", text.len());
     let failure = Failure::say(exit::DATA, message);
     let is_env_file = text.windows(b"MASTER_KEY".len()).any(|window| window == b"MASTER_KEY");
     Err(match is_env_file {
-        true => failure.with_hint("it looks like an env file: give only what stands behind MASTER_KEY="),
+        true => failure.with_hint("it looks like an env file: name that file in the place of -"),
         false => failure,
     })
+}
+
+/// Answers how many values the key opens: all of them, and at least one.
+fn check_rows(console: &mut Console, rows: &Path, key: &LockedBuffer, memory: &LockedMemory) -> Result<usize, Failure> {
+    let text = payload::read(console, Some(rows), ROWS_LIMIT)?;
+    let place = rows.display();
+    let no_text = |_| Failure::say(exit::DATA, format!("{place}: is not text; give one base64 value a line"));
+    let key = MasterKey::parse(key.expose_bytes(), memory)?;
+    match prove(&key, str::from_utf8(&text).map_err(no_text)?, memory)? {
+        (0, _) => Err(Failure::say(exit::DATA, format!("{place}: holds no value to check the key on"))),
+        (count, refused) if refused.is_empty() => Ok(count),
+        (count, refused) => {
+            let lines: Vec<String> = refused.iter().take(5).map(ToString::to_string).collect();
+            let (fingerprint, refused, lines) = (key.fingerprint(), refused.len(), lines.join(", "));
+            let text = format!("key {fingerprint} does not open {refused} of {count} values in {place}: lines {lines}");
+            Err(Failure::say(exit::DATA, text).with_hint("nothing was adopted"))
+        }
+    }
 }
 
 /// Whether an argument is, by its form, a key that somebody typed in place of a file's name.
@@ -122,18 +189,19 @@ mod tests {
     #[test]
     fn white_space_around_a_key_is_dropped() {
         let key = [b'a'; 64];
-        let file = [b"\r\n".as_slice(), &key, b" \n"].concat();
-        assert_eq!(key_text(&file).unwrap().as_slice(), key);
+        let input = [b"\r\n".as_slice(), &key, b" \n"].concat();
+        assert_eq!(typed_key(&input, &LockedMemory::new().unwrap()).unwrap().expose_bytes(), key);
     }
 
     #[test]
-    fn a_file_that_is_no_key_is_refused_without_showing_it() {
-        let failure = key_text(b"SERVOS_MASTER_KEY=sekrit").unwrap_err();
+    fn an_input_that_is_no_key_is_refused_without_showing_it() {
+        let memory = LockedMemory::new().unwrap();
+        let failure = typed_key(b"SERVOS_MASTER_KEY=sekrit", &memory).unwrap_err();
         assert_eq!(failure.exit, exit::DATA);
         assert!(failure.hint.as_ref().unwrap().contains("env file"));
         assert!(!format!("{failure:?}").contains("sekrit"));
-        assert_eq!(key_text(b"").unwrap_err().exit, exit::DATA);
-        assert!(key_text(&[b'a'; 63]).is_err());
+        assert_eq!(typed_key(b"", &memory).unwrap_err().exit, exit::DATA);
+        assert!(typed_key(&[b'a'; 63], &memory).is_err());
     }
 
     #[test]
