@@ -11,7 +11,6 @@ use crate::cli::exit;
 use crate::cli::failure::Failure;
 use crate::client::canary::{CanaryReport, CanaryResult};
 use crate::client::error::Error;
-use crate::client::value::from_base64;
 use base64ct::{Base64, Encoding};
 use clap::{Args, Subcommand};
 use serde_json::json;
@@ -58,8 +57,8 @@ pub(super) async fn verify(
         None => client.verify_own_canary().await,
         Some(path) => {
             let bytes = payload::read(console, Some(path), CANARY_LIMIT)?;
-            let decoded = arguments.base64.then(|| from_base64(&String::from_utf8_lossy(&bytes))).transpose()?;
-            client.verify_canary(decoded.as_deref().unwrap_or(&bytes)).await
+            let canary = if arguments.base64 { payload::decoded(bytes)? } else { bytes };
+            client.verify_canary(&canary).await
         }
     };
     match outcome {

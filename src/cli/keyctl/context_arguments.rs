@@ -3,8 +3,11 @@
 //! Must never drop a pair that was given.
 //! Called by encrypt, decrypt and reencrypt.
 
-use crate::client::context::Context;
+use crate::cli::exit;
+use crate::cli::failure::Failure;
+use crate::client::context::{Context, InvalidContext};
 use clap::Args;
+use std::collections::BTreeSet;
 
 /// What a value belongs to.
 #[derive(Args)]
@@ -20,7 +23,10 @@ pub(super) struct ContextArguments {
 
 impl ContextArguments {
     /// The context that was given.
-    pub(super) fn context(&self) -> Context {
+    ///
+    /// # Errors
+    /// 64 for a key that was given twice.
+    pub(super) fn context(&self) -> Result<Context, Failure> {
         context_of(&self.pairs)
     }
 
@@ -31,8 +37,15 @@ impl ContextArguments {
 }
 
 /// The context of these pairs.
-pub(super) fn context_of(pairs: &[(String, String)]) -> Context {
-    pairs.iter().fold(Context::danger_none(), |context, (key, value)| context.with(key, value))
+///
+/// # Errors
+/// 64 for a key that was given twice: which of its values is meant, nobody knows.
+pub(super) fn context_of(pairs: &[(String, String)]) -> Result<Context, Failure> {
+    let mut seen = BTreeSet::new();
+    if let Some((key, _)) = pairs.iter().find(|(key, _)| !seen.insert(key)) {
+        return Err(Failure::say(exit::USAGE, InvalidContext::Repeated { key: key.clone() }.to_string()));
+    }
+    Ok(pairs.iter().fold(Context::danger_none(), |context, (key, value)| context.with(key, value)))
 }
 
 /// Parses `key=value`; the value may hold further `=`.

@@ -6,6 +6,7 @@
 use super::console::Console;
 use super::output::{count, fields, table, time, time_value};
 use super::socket::SocketArguments;
+use super::unknown_key;
 use crate::cli::exit;
 use crate::cli::failure::Failure;
 use crate::client::key_admin::{AdminClient, KeyFilter};
@@ -69,7 +70,10 @@ pub(super) async fn run(console: &mut Console, socket: &SocketArguments, command
 
 async fn list(console: &mut Console, admin: &AdminClient, arguments: &ListArguments) -> Result<(), Failure> {
     let filter = KeyFilter { key: arguments.name.clone(), include_deleted: arguments.deleted };
-    let keys = admin.list_keys(&filter).await?;
+    let keys = match (admin.list_keys(&filter).await, &arguments.name) {
+        (Err(error), Some(name)) => return Err(unknown_key::explain(error, admin, name).await),
+        (keys, _) => keys?,
+    };
     let value = json!({"keys": keys.iter().map(key_value).collect::<Vec<_>>()});
     let rows = if arguments.versions || arguments.name.is_some() { version_rows(&keys) } else { key_rows(&keys) };
     console.result(&value, &table(&rows))
@@ -82,7 +86,10 @@ async fn create(console: &mut Console, admin: &AdminClient, name: &KeyName) -> R
 }
 
 async fn rotate(console: &mut Console, admin: &AdminClient, name: &KeyName) -> Result<(), Failure> {
-    let answer = admin.rotate_key(name).await?;
+    let answer = match admin.rotate_key(name).await {
+        Ok(answer) => answer,
+        Err(error) => return Err(unknown_key::explain(error, admin, name).await),
+    };
     let text = fields(&[("rotated", answer.key.clone()), ("version", answer.version.to_string())]);
     console.result(&json!({"key": answer.key, "version": answer.version}), &text)?;
     console.hint("Values under older versions go on opening; `servos-keyctl reencrypt` moves them.");
@@ -92,7 +99,11 @@ async fn rotate(console: &mut Console, admin: &AdminClient, name: &KeyName) -> R
 async fn delete(console: &mut Console, admin: &AdminClient, arguments: &DeleteArguments) -> Result<(), Failure> {
     let name = &arguments.name;
     let filter = KeyFilter { key: Some(name.clone()), include_deleted: false };
-    let Some(key) = admin.list_keys(&filter).await?.into_iter().next() else {
+    let keys = match admin.list_keys(&filter).await {
+        Ok(keys) => keys,
+        Err(error) => return Err(unknown_key::explain(error, admin, name).await),
+    };
+    let Some(key) = keys.into_iter().next() else {
         return Err(Failure::say(exit::MISSING, format!("no key is called {name}")));
     };
     let sealed: u64 = key.versions.iter().map(|version| version.messages_sealed).sum();

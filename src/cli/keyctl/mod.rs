@@ -22,6 +22,7 @@ mod seal;
 mod socket;
 mod socket_hint;
 mod status;
+mod unknown_key;
 mod whoami;
 
 #[cfg(test)]

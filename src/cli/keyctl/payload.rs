@@ -7,6 +7,8 @@ use super::console::Console;
 use super::durable_file::{self, Replace};
 use crate::cli::exit;
 use crate::cli::failure::Failure;
+use crate::client::error::Error;
+use crate::client::value::from_base64;
 use clap::Args;
 use std::fs::File;
 use std::io::Read;
@@ -66,6 +68,24 @@ pub(super) fn read(console: &mut Console, path: Option<&Path>, limit: usize) -> 
             read_limited(&mut console.input, Path::new("standard input"), limit)
         }
     }
+}
+
+/// How people know an input.
+pub(super) fn name_of(path: Option<&Path>) -> String {
+    match path {
+        Some(path) if path != Path::new("-") => path.display().to_string(),
+        _ => "standard input".to_owned(),
+    }
+}
+
+/// The bytes of base64 text; line breaks and other white space in it mean nothing.
+///
+/// # Errors
+/// 65 if it is no standard base64.
+pub(super) fn decoded(mut text: Zeroizing<Vec<u8>>) -> Result<Zeroizing<Vec<u8>>, Failure> {
+    text.retain(|byte| !byte.is_ascii_whitespace());
+    let text = str::from_utf8(&text).map_err(|_| Error::NotBase64)?;
+    Ok(Zeroizing::new(from_base64(text)?))
 }
 
 fn read_limited(input: &mut dyn Read, name: &Path, limit: usize) -> Result<Zeroizing<Vec<u8>>, Failure> {

@@ -6,9 +6,11 @@
 use super::console::Console;
 use super::context_arguments::{ContextArguments, context_of, pair};
 use super::payload::OutputArguments;
-use super::seal::{format_name, read_ciphertext, sealed_fields, write_ciphertext};
+use super::seal::{format_name, no_legacy_key, read_ciphertext, sealed_fields, write_ciphertext};
 use super::socket::SocketArguments;
+use super::unknown_key;
 use crate::cli::failure::Failure;
+use crate::client::error::Error;
 use crate::client::key_name::KeyName;
 use crate::client::value::ReSealed;
 use clap::Args;
@@ -58,17 +60,24 @@ pub(super) async fn run(
     if !arguments.base64 {
         arguments.output.check_binary(console)?;
     }
-    let ciphertext = read_ciphertext(console, arguments.input.as_deref(), arguments.base64)?;
-    let (client, context) = (socket.client(), arguments.context.context());
+    let (client, context) = (socket.client(), arguments.context.context()?);
     let key = &arguments.key;
     let to_key = arguments.to_key.as_ref().unwrap_or(key);
-    let to_context = if arguments.to_context.is_empty() { context.clone() } else { context_of(&arguments.to_context) };
+    let to_context = if arguments.to_context.is_empty() { context.clone() } else { context_of(&arguments.to_context)? };
+    let ciphertext = read_ciphertext(console, arguments.input.as_deref(), arguments.base64)?;
     let moved = if arguments.allow_legacy {
-        client.danger_reencrypt_legacy(key, &ciphertext, &context, to_key, &to_context).await?
+        client.danger_reencrypt_legacy(key, &ciphertext, &context, to_key, &to_context).await
     } else if arguments.to_key.is_some() || !arguments.to_context.is_empty() {
-        client.relabel(key, &ciphertext, &context, to_key, &to_context).await?
+        client.relabel(key, &ciphertext, &context, to_key, &to_context).await
     } else {
-        client.reencrypt(key, &ciphertext, &context).await?
+        client.reencrypt(key, &ciphertext, &context).await
+    };
+    let moved = match moved {
+        Ok(moved) => moved,
+        // A key that is only expected and does not exist is no cause of this: the value is then rejected.
+        Err(error @ Error::UnknownKey { .. }) => return Err(unknown_key::explain(error, &socket.admin(), to_key).await),
+        Err(error) if arguments.allow_legacy => return Err(no_legacy_key(error)),
+        Err(error) => return Err(error.into()),
     };
     let fields = moved_fields(&moved);
     write_ciphertext(console, &arguments.output, &moved.sealed, arguments.base64, fields)
