@@ -26,6 +26,10 @@ mod unknown_key;
 mod whoami;
 
 #[cfg(test)]
+mod commands_refusal_test;
+#[cfg(test)]
+mod commands_stage;
+#[cfg(test)]
 mod commands_test;
 
 use crate::cli::exit;
