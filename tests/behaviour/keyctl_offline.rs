@@ -254,6 +254,9 @@ fn a_configuration_or_store_that_was_named_goes_before_the_variable_that_names_a
     };
     check(&["--config", &configuration]).expect(0).saying(&["the store's file", "SERVOS_KEYD_SOCKET", "is not used"]);
     check(&["--store", &store]).expect(0).saying(&["the store's file", "is not used"]);
+    let its = elsewhere.store().display().to_string();
+    let asked = check(&["--store", &its]).expect(1).saying(&["the daemon on"]);
+    assert!(!asked.said().contains("is not used"), "{}", asked.said());
     check(&[]).expect(1).saying(&["the daemon on"]);
     check(&["--config", &configuration, "--socket", &socket]).expect(1).saying(&["the daemon on"]);
 }

@@ -96,21 +96,36 @@ pub(super) fn look(
     let place = arguments.store.as_ref().or(arguments.config.as_ref());
     // Who names a store or a configuration means it, whatever the shell's environment was set to for other commands.
     let named = socket.argument().cloned().or_else(|| variable.clone().filter(|_| place.is_none()));
-    if let (Some(place), Some(variable), None) = (place, &variable, &named)
-        && !configured.contains(variable)
-    {
-        let place = place.display();
-        console.hint(&format!("{SOCKET_VARIABLE}={} is not used: {place} was named", variable.display()));
-    }
-    let sockets = named.as_ref().map_or(configured, |named| vec![named.clone()]);
-    let mut unanswered = None;
-    for path in &sockets {
+    // The daemon in the variable may be that of the store that was named, and tells whether it is.
+    let also = variable.iter().filter(|_| arguments.store.is_some() && socket.argument().is_none());
+    let sockets: Vec<&PathBuf> = match &named {
+        Some(named) => vec![named],
+        None => also.chain(&configured).collect(),
+    };
+    let (mut answered, mut unanswered) = (None, None);
+    for path in sockets {
         match ask(path, arguments.store.as_deref(), given.as_ref()) {
-            Ok(Some(opener)) => return Ok((given, opener)),
+            Ok(Some(opener)) => {
+                answered = Some((path, opener));
+                break;
+            }
             Ok(None) => {}
             Err(failure) if failure.exit == exit::NO_DAEMON && unanswered.is_some() => {}
             Err(failure) => unanswered = Some(failure),
         }
+    }
+    let is_asked = |variable: &PathBuf| match &answered {
+        Some((path, _)) => *path == variable,
+        None => configured.contains(variable),
+    };
+    if let (Some(place), Some(variable), None) = (place, &variable, socket.argument())
+        && !is_asked(variable)
+    {
+        let place = place.display();
+        console.hint(&format!("{SOCKET_VARIABLE}={} is not used: {place} was named", variable.display()));
+    }
+    if let Some((_, opener)) = answered {
+        return Ok((given, opener));
     }
     let store_was_named = arguments.store.is_some() || arguments.config.is_some();
     match unanswered {
