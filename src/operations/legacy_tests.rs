@@ -8,6 +8,7 @@ use crate::custody::id::Fingerprint;
 use crate::operations::adopt_legacy_key::adopt_legacy_key;
 use crate::operations::fake_store::{Fault, unavailable};
 use crate::operations::refusal::Refusal;
+use crate::operations::status::status;
 use crate::operations::test_rig::{MASTER_KEY, Rig, id};
 
 const FORMER: [&str; 3] = [
@@ -39,6 +40,17 @@ fn adopted_keys_are_held_newest_first_and_once_each() {
     let held = |rig: &Rig| rig.keyring().legacy.iter().map(|key| key.fingerprint).collect::<Vec<_>>();
     assert!(held(&rig) == expected);
     assert!(held(&rig.restarted()) == expected);
+}
+
+#[test]
+fn the_status_tells_how_to_retire_each_key_that_is_held() {
+    let mut rig = Rig::with_legacy();
+    adopt(&mut rig, FORMER[0], id(1)).unwrap();
+    let warnings = status(&rig.whole(), &rig.engine).warnings;
+    let warning = warnings.iter().find(|warning| warning.starts_with("Legacy values open")).unwrap();
+    for key in &rig.engine.keyring().legacy {
+        assert!(warning.contains(&format!("servos-keyctl legacy retire {}", key.fingerprint)), "{warning}");
+    }
 }
 
 #[test]

@@ -71,11 +71,13 @@ fn warnings(keyring: &Keyring, engine: &Engine) -> Vec<String> {
             engine.facts.store_path
         ));
     }
-    for key in &keyring.legacy {
+    if !keyring.legacy.is_empty() {
+        let commands: Vec<String> =
+            keyring.legacy.iter().map(|key| format!("servos-keyctl legacy retire {}", key.fingerprint)).collect();
         warnings.push(format!(
             "Legacy values open: whoever can write an application's database can move them, and whoever has the old \
-             key can forge them. Re-encrypt them, then run: servos-keyctl legacy retire {}",
-            key.fingerprint
+             key can forge them. Re-encrypt them, then run: {}",
+            commands.join("; ")
         ));
     }
     if keyring.master.shared {

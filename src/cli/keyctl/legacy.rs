@@ -82,10 +82,10 @@ async fn adopt(console: &mut Console, admin: &AdminClient, arguments: &AdoptArgu
     }
     let fingerprint = admin.adopt_legacy_key(text.expose_bytes()).await?;
     console.result(&json!({"fingerprint": fingerprint}), &fields(&[("adopted", fingerprint.clone())]))?;
-    console.hint(
+    console.hint(&format!(
         "Legacy values carry no context: whoever can write the application's database can move them. Move every row with \
-         ReEncrypt, then retire this key with `servos-keyctl legacy retire`.",
-    );
+         ReEncrypt, then retire this key with `servos-keyctl legacy retire {fingerprint}`.",
+    ));
     Ok(())
 }
 
