@@ -121,6 +121,7 @@ fn a_key_that_does_not_exist_is_named_with_how_to_make_it() {
     assert_eq!(outcome.code, 66);
     assert!(outcome.errors.contains("no key is called defualt"), "{}", outcome.errors);
     assert!(outcome.errors.contains("`servos-keyctl keys create defualt`"), "{}", outcome.errors);
+    assert!(!outcome.errors.contains("did you mean"), "none of a, b and c is similar: {}", outcome.errors);
     let arguments = ["reencrypt", "--key", "k", "--to-key", "cc", "--context", "answer=5"];
     let outcome = stage.run(&arguments, b"x");
     assert!(outcome.errors.contains("no key is called cc") && outcome.errors.contains("did you mean c?"));

@@ -71,7 +71,7 @@ pub(super) async fn run(console: &mut Console, socket: &SocketArguments, command
 async fn list(console: &mut Console, admin: &AdminClient, arguments: &ListArguments) -> Result<(), Failure> {
     let filter = KeyFilter { key: arguments.name.clone(), include_deleted: arguments.deleted };
     let keys = match (admin.list_keys(&filter).await, &arguments.name) {
-        (Err(error), Some(name)) => return Err(unknown_key::explain(error, admin, name).await),
+        (Err(error), Some(name)) => return Err(unknown_key::explain_mention(error, admin, name).await),
         (keys, _) => keys?,
     };
     let value = json!({"keys": keys.iter().map(key_value).collect::<Vec<_>>()});
@@ -101,7 +101,7 @@ async fn delete(console: &mut Console, admin: &AdminClient, arguments: &DeleteAr
     let filter = KeyFilter { key: Some(name.clone()), include_deleted: false };
     let keys = match admin.list_keys(&filter).await {
         Ok(keys) => keys,
-        Err(error) => return Err(unknown_key::explain(error, admin, name).await),
+        Err(error) => return Err(unknown_key::explain_mention(error, admin, name).await),
     };
     let Some(key) = keys.into_iter().next() else {
         return Err(Failure::say(exit::MISSING, format!("no key is called {name}")));

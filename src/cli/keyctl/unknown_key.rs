@@ -9,18 +9,27 @@ use crate::client::error::Error;
 use crate::client::key_admin::{AdminClient, KeyFilter};
 use crate::client::key_name::KeyName;
 
-/// The failure of a call that named `key`.
+/// The failure of a call that needs the key `key`.
 pub(super) async fn explain(error: Error, admin: &AdminClient, key: &KeyName) -> Failure {
+    let make = format!("`servos-keyctl keys create {key}` makes it");
+    explain_with(error, admin, key, &make).await
+}
+
+/// The failure of a call that only speaks of the key `key`: nobody makes one to look at it or to delete it.
+pub(super) async fn explain_mention(error: Error, admin: &AdminClient, key: &KeyName) -> Failure {
+    explain_with(error, admin, key, "`servos-keyctl keys list` shows the keys").await
+}
+
+async fn explain_with(error: Error, admin: &AdminClient, key: &KeyName, advice: &str) -> Failure {
     let Error::UnknownKey { .. } = &error else { return error.into() };
     let names: Vec<String> = match admin.list_keys(&KeyFilter::default()).await {
         Ok(keys) => keys.into_iter().map(|key| key.name).collect(),
         Err(_) => Vec::new(),
     };
-    let make = format!("`servos-keyctl keys create {key}` makes it");
     let failure = Failure::say(exit::of_client(&error), format!("no key is called {key}"));
     failure.with_hint(match nearest(key.as_str(), &names) {
-        Some(near) => format!("did you mean {near}? Else {make}"),
-        None => make,
+        Some(near) => format!("did you mean {near}? Else {advice}"),
+        None => advice.to_owned(),
     })
 }
 
