@@ -13,6 +13,7 @@ use crate::cli::failure::Failure;
 use crate::cli::keyd::runtime;
 use crate::config::settings::{Config, LogFormat};
 use crate::operations::self_test;
+use crate::server::limits::{DRAIN, Limits};
 use crate::sys::locked::{LockedMemory, Protection};
 use crate::telemetry::{events, log, panic};
 use std::path::PathBuf;
@@ -114,15 +115,15 @@ fn report_memory(memory: &LockedMemory) {
     }
 }
 
-fn limits(config: &Config) -> crate::server::limits::Limits {
+fn limits(config: &Config) -> Limits {
     let connections = usize::try_from(config.limits.connections).unwrap_or(usize::MAX);
-    crate::server::limits::Limits {
+    Limits {
         connections,
         // One user cannot take every place: another component still gets in.
         connections_per_user: connections.div_ceil(2),
         streams: config.limits.streams,
         request_timeout: config.limits.request_timeout,
         idle_connection: config.limits.idle_connection,
-        ..crate::server::limits::Limits::default()
+        drain: DRAIN,
     }
 }
