@@ -65,12 +65,6 @@ pub fn is_name(word: &[u8]) -> bool {
     word.first().is_some_and(head) && word.iter().all(|byte| head(byte) || byte.is_ascii_digit())
 }
 
-/// Without blanks and line ends at either side.
-#[must_use]
-pub fn trim(bytes: &[u8]) -> &[u8] {
-    bytes.trim_ascii()
-}
-
 /// Where a value goes; both know its length.
 enum Sink<'a> {
     Keep(&'a mut LockedBuffer),
@@ -144,7 +138,7 @@ impl<'c> Cursor<'c> {
             }
             let name = self.skip_while(|byte| byte != b'=' && !is_line_end(byte));
             if self.next() == Some(b'=') {
-                return Some((without_export(trim(name)), line));
+                return Some((without_export(name.trim_ascii()), line));
             }
         }
     }
@@ -221,7 +215,7 @@ fn is_blank(byte: u8) -> bool {
 
 fn without_export(name: &[u8]) -> &[u8] {
     match name.strip_prefix(b"export") {
-        Some(rest) if rest.first().is_some_and(|byte| is_blank(*byte)) => trim(rest),
+        Some(rest) if rest.first().is_some_and(|byte| is_blank(*byte)) => rest.trim_ascii(),
         _ => name,
     }
 }
