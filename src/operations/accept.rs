@@ -7,6 +7,7 @@ use super::ledger::Places;
 use super::load::Authentic;
 use super::start_failure::StartFailure;
 use super::{gap, mark_check};
+use crate::store::backup_file;
 use crate::store::mark::{self, Mark};
 use crate::store::port::Store;
 
@@ -27,7 +28,8 @@ pub fn accept(
     // A damaged mark says nothing; what it had seen is lost, and the gap covers 2^32 generations of it.
     let mark = mark::read(&places.mark).ok().flatten();
     let seen = mark.and_then(|mark| mark.now);
-    let next = mark_check::beyond(generation, mark.as_ref());
+    let newest_backup = backup_file::newest_generation(&places.backups, &state.store_id)?;
+    let next = mark_check::beyond(generation, mark.as_ref(), newest_backup);
     let to_come = mark::State { generation: next, ..state };
     let batch = gap::batch(authentic, next)?;
     // Until the commit the store is refused as it was before: served without its gap, it would give out generations that

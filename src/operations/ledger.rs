@@ -10,7 +10,7 @@ use super::refusal::Refusal;
 use crate::custody::id::StoreId;
 use crate::custody::keys::{LockedMemory, MasterKey, RootKey};
 use crate::custody::snapshot;
-use crate::store::mark::{self, Mark, State};
+use crate::store::mark::{self, Mark, MarkError, State};
 use crate::store::port::{Batch, Snapshot, Store, StoreError};
 use crate::store::record;
 use crate::telemetry::chain::chain;
@@ -265,14 +265,23 @@ impl Ledger {
     }
 
     /// Says the last word of a creation, restore or acceptance that broke off before it, and of a commit whose mark is
-    /// behind: a mark that goes on announcing a store would pass for one that was never made, once the store is lost.
-    pub fn complete_mark(&self, seen: Option<&Mark>) {
+    /// behind.
+    ///
+    /// # Errors
+    /// [`MarkError`] if the mark still announces the first store and cannot be written: once that store is lost, it would
+    /// pass for one that was never made, and its only backup for what a creation left.
+    pub fn complete_mark(&self, seen: Option<&Mark>) -> Result<(), MarkError> {
         match seen {
             Some(Mark { now: Some(state), to_come: None }) if *state == self.state() => {
                 self.engine.progress.marked(self.generation);
             }
+            Some(Mark { now: None, .. }) => {
+                mark::write(&self.places.mark, &Mark { now: Some(self.state()), to_come: None })?;
+                self.engine.progress.marked(self.generation);
+            }
             _ => self.write_mark(),
         }
+        Ok(())
     }
 
     /// Brings the mark up to the store. A failure costs protection against an older file, not the call.

@@ -43,11 +43,11 @@ fn misfit(mark: &State, store: &State, previous: Option<RootId>) -> Option<Strin
 }
 
 /// The generation at which a store goes on that was restored, or accepted on purpose: the next multiple of 2^32 above
-/// its own and whatever the mark has seen.
+/// its own, whatever the mark has seen, and the newest backup: the mark may be lost where the backups are not.
 #[must_use]
-pub fn beyond(own: u64, mark: Option<&Mark>) -> u64 {
+pub fn beyond(own: u64, mark: Option<&Mark>, newest_backup: Option<u64>) -> u64 {
     let seen = mark.map_or(0, |mark| mark.now.iter().chain(&mark.to_come).map(|s| s.generation).max().unwrap_or(0));
-    (own.max(seen) / GAP).saturating_add(1).saturating_mul(GAP)
+    (own.max(seen).max(newest_backup.unwrap_or(0)) / GAP).saturating_add(1).saturating_mul(GAP)
 }
 
 #[cfg(test)]
@@ -96,8 +96,9 @@ mod tests {
 
     #[test]
     fn a_restored_store_goes_on_above_everything_that_was_seen() {
-        assert_eq!(beyond(1, None), GAP);
-        assert_eq!(beyond(GAP, None), 2 * GAP);
-        assert_eq!(beyond(1, Some(&Mark { now: Some(state(GAP + 9, 1)), to_come: None })), 2 * GAP);
+        assert_eq!(beyond(1, None, None), GAP);
+        assert_eq!(beyond(GAP, None, None), 2 * GAP);
+        assert_eq!(beyond(1, None, Some(GAP + 9)), 2 * GAP);
+        assert_eq!(beyond(1, Some(&Mark { now: Some(state(GAP + 9, 1)), to_come: None }), Some(3)), 2 * GAP);
     }
 }

@@ -23,8 +23,8 @@ pub struct Restored {
     pub backup_generation: u64,
     /// The generation the store goes on at.
     pub generation: u64,
-    /// The newest generation that the mark had seen, if one was there.
-    pub mark_generation: Option<u64>,
+    /// The newest generation that the mark had seen, or that a backup in the directory holds, if either is there.
+    pub seen_generation: Option<u64>,
     /// Keys and versions that were restored.
     pub contents: (usize, usize),
 }
@@ -62,13 +62,15 @@ pub fn restore(
     if mark.is_some_and(|mark| mark.now.iter().any(|state| state.store_id != backup_id)) {
         return Err(StartFailure::Exists { path: places.mark.clone() });
     }
-    let generation = mark_check::beyond(backup_generation, mark.as_ref());
+    let newest_backup = backup_file::newest_generation(&places.backups, &backup_id)?;
+    let generation = mark_check::beyond(backup_generation, mark.as_ref(), newest_backup);
     let store_id = authentic.store_id;
     let (mut state, _) = authentic.state();
     state.generation = generation;
     let batch = gap::batch(&authentic, generation)?;
     let restored = authentic.snapshot.after(generation, &batch);
     let now = mark.and_then(|mark| mark.now);
+    let seen_generation = now.map(|state| state.generation).max(newest_backup);
     install::install(places, &restored, Mark { now, to_come: Some(state) }, None)?;
-    Ok(Restored { store_id, backup_generation, generation, mark_generation: now.map(|s| s.generation), contents })
+    Ok(Restored { store_id, backup_generation, generation, seen_generation, contents })
 }

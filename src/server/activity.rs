@@ -3,10 +3,11 @@
 //! Must never take a lock or a timer for a call: this is on the path of every one of them.
 //! Called by `connection` (which asks) and by `call` and `body` (which report).
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
 /// The state of one connection.
@@ -38,7 +39,7 @@ impl Activity {
     pub(super) fn begin(self: &Arc<Self>) -> Arc<Call> {
         let epoch = self.epoch.load(Ordering::Relaxed);
         self.bin(epoch).fetch_add(1, Ordering::Relaxed);
-        Arc::new(Call { activity: Arc::clone(self), epoch: AtomicUsize::new(epoch) })
+        Arc::new(Call { activity: Arc::clone(self), epoch: AtomicUsize::new(epoch), turn: OnceLock::new() })
     }
 
     /// Calls in flight: handlers that run, and answers that the transport has not sent to the last byte.
@@ -82,9 +83,16 @@ impl Activity {
 pub(super) struct Call {
     activity: Arc<Activity>,
     epoch: AtomicUsize,
+    turn: OnceLock<OwnedSemaphorePermit>,
 }
 
 impl Call {
+    /// Keeps the user's turn until the call is over.
+    pub(super) fn hold(&self, turn: OwnedSemaphorePermit) {
+        // A second one would be given back at once; a call takes one.
+        let _ = self.turn.set(turn);
+    }
+
     /// Notes that the call moves: a piece of its answer was made or sent.
     pub(super) fn progress(&self) {
         let now = self.activity.epoch.load(Ordering::Relaxed);

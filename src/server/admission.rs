@@ -1,4 +1,4 @@
-//! Who may open one more connection: a total, and an equal share for each user.
+//! Who may open one more connection: a total, and an equal share for each user; and how many calls a user has at once.
 //!
 //! Must never let one user take the connections of all others, nor leak a seat when a connection ends in any way.
 //! Called by `serve` for each connection it accepts.
@@ -6,11 +6,14 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use tokio::sync::Semaphore;
+
 /// The seats of one endpoint.
 #[derive(Debug)]
 pub(super) struct Admission {
     total: usize,
     per_user: usize,
+    calls_per_user: usize,
     taken: Mutex<Taken>,
 }
 
@@ -18,7 +21,14 @@ pub(super) struct Admission {
 struct Taken {
     total: usize,
     /// `None` stands for all peers whose credentials are unknown. No entry is 0, so the map never outgrows `total`.
-    by_user: HashMap<Option<u32>, usize>,
+    by_user: HashMap<Option<u32>, User>,
+}
+
+/// A user who has connections.
+#[derive(Debug)]
+struct User {
+    connections: usize,
+    turns: Arc<Semaphore>,
 }
 
 /// Which bound was met.
@@ -33,11 +43,19 @@ pub(super) enum Full {
 pub(super) struct Seat {
     admission: Arc<Admission>,
     user: Option<u32>,
+    turns: Arc<Semaphore>,
+}
+
+impl Seat {
+    /// One for each call that the user may have at once, over all its connections.
+    pub(super) fn turns(&self) -> Arc<Semaphore> {
+        Arc::clone(&self.turns)
+    }
 }
 
 impl Admission {
-    pub(super) fn new(total: usize, per_user: usize) -> Arc<Self> {
-        Arc::new(Self { total, per_user, taken: Mutex::default() })
+    pub(super) fn new(total: usize, per_user: usize, calls_per_user: usize) -> Arc<Self> {
+        Arc::new(Self { total, per_user, calls_per_user, taken: Mutex::default() })
     }
 
     /// A seat for a connection of `user`.
@@ -49,13 +67,14 @@ impl Admission {
         if taken.total >= self.total {
             return Err(Full::Endpoint);
         }
-        let by_user = taken.by_user.get(&user).copied().unwrap_or(0);
-        if by_user >= self.per_user {
+        if taken.by_user.get(&user).map_or(0, |user| user.connections) >= self.per_user {
             return Err(Full::User);
         }
         taken.total += 1;
-        taken.by_user.insert(user, by_user + 1);
-        Ok(Seat { admission: Arc::clone(self), user })
+        let begins = || User { connections: 0, turns: Arc::new(Semaphore::new(self.calls_per_user)) };
+        let by_user = taken.by_user.entry(user).or_insert_with(begins);
+        by_user.connections += 1;
+        Ok(Seat { admission: Arc::clone(self), user, turns: Arc::clone(&by_user.turns) })
     }
 
     fn taken(&self) -> MutexGuard<'_, Taken> {
@@ -68,9 +87,9 @@ impl Drop for Seat {
     fn drop(&mut self) {
         let mut taken = self.admission.taken();
         taken.total = taken.total.saturating_sub(1);
-        if let Some(count) = taken.by_user.get_mut(&self.user) {
-            *count = count.saturating_sub(1);
-            if *count == 0 {
+        if let Some(user) = taken.by_user.get_mut(&self.user) {
+            user.connections = user.connections.saturating_sub(1);
+            if user.connections == 0 {
                 taken.by_user.remove(&self.user);
             }
         }
@@ -83,7 +102,7 @@ mod tests {
 
     #[test]
     fn a_user_fills_only_his_share() {
-        let admission = Admission::new(3, 2);
+        let admission = Admission::new(3, 2, 1);
         let _first = admission.admit(Some(1000)).unwrap();
         let second = admission.admit(Some(1000)).unwrap();
         assert_eq!(admission.admit(Some(1000)).unwrap_err(), Full::User);
@@ -95,7 +114,7 @@ mod tests {
 
     #[test]
     fn peers_without_credentials_share_one_users_part() {
-        let admission = Admission::new(9, 1);
+        let admission = Admission::new(9, 1, 1);
         let _unknown = admission.admit(None).unwrap();
         assert_eq!(admission.admit(None).unwrap_err(), Full::User);
         assert!(admission.admit(Some(0)).is_ok());
@@ -103,7 +122,7 @@ mod tests {
 
     #[test]
     fn nothing_is_kept_of_users_who_left() {
-        let admission = Admission::new(2, 2);
+        let admission = Admission::new(2, 2, 1);
         for user in 0..100 {
             drop(admission.admit(Some(user)).unwrap());
         }

@@ -11,6 +11,7 @@ use std::time::Duration;
 use hyper::body::Incoming;
 use hyper::header::{ALLOW, CONNECTION, CONTENT_TYPE, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
+use tokio::sync::Semaphore;
 use tonic::Status;
 use tonic::body::Body;
 use tonic::codegen::Service;
@@ -33,26 +34,30 @@ impl<S> CallService for S where
 }
 
 /// A call that was begun.
-enum Begun<F> {
+enum Begun<S: CallService> {
     /// Nothing is left to do.
     Answered(Box<Response<Body>>),
     /// The service is at it, and has so much time.
-    Handled(F, Duration),
+    Handled(S::Future, Duration),
+    /// Its user has as many calls as are served at once: it waits for its turn, in that time.
+    Waits(Box<(S, Request<Incoming>)>, Duration),
 }
 
-/// Answers one request. The call is over when the answer's last byte is sent.
+/// Answers one request. The call is over when the answer's last byte is sent; until then it has one of its user's turns.
 pub(super) fn answer<S: CallService>(
-    mut service: S,
+    service: S,
     request: Request<Incoming>,
     call: Arc<Call>,
+    turns: Arc<Semaphore>,
     limit: Duration,
 ) -> impl Future<Output = Result<Response<Answer>, Infallible>> + Send {
     // The request goes to the service before the future is made: in it, it would be moved again and again.
-    let begun = begin(&mut service, request, limit);
+    let begun = begin(service, request, &call, &turns, limit);
     async move {
         let mut response = match begun {
             Begun::Answered(response) => *response,
             Begun::Handled(future, allowed) => finish(future, allowed).await,
+            Begun::Waits(asked, allowed) => finish(in_turn(*asked, turns, &call), allowed).await,
         };
         // In HTTP/2 the header has no meaning and is never sent. Here it is how a service asks for a fresh connection,
         // because this one's buffers have held something that should not lie there.
@@ -63,7 +68,13 @@ pub(super) fn answer<S: CallService>(
     }
 }
 
-fn begin<S: CallService>(service: &mut S, request: Request<Incoming>, limit: Duration) -> Begun<S::Future> {
+fn begin<S: CallService>(
+    mut service: S,
+    request: Request<Incoming>,
+    call: &Call,
+    turns: &Arc<Semaphore>,
+    limit: Duration,
+) -> Begun<S> {
     if let Some(refusal) = refusal(&request) {
         return Begun::Answered(Box::new(refusal));
     }
@@ -71,10 +82,28 @@ fn begin<S: CallService>(service: &mut S, request: Request<Incoming>, limit: Dur
     if allowed.is_zero() {
         return Begun::Answered(Box::new(deadline_passed().into_http()));
     }
+    // A turn that comes free goes to whoever waits for it, so nobody is overtaken here.
+    let Ok(turn) = Arc::clone(turns).try_acquire_owned() else {
+        return Begun::Waits(Box::new((service, request)), allowed);
+    };
+    call.hold(turn);
     match catch_unwind(AssertUnwindSafe(|| service.call(request))) {
         Ok(future) => Begun::Handled(future, allowed),
         Err(_payload) => Begun::Answered(Box::new(panics::status().into_http())),
     }
+}
+
+/// Waits for a turn, in the order of the calls, and then has the service answer.
+async fn in_turn<S: CallService>(
+    (mut service, request): (S, Request<Incoming>),
+    turns: Arc<Semaphore>,
+    call: &Call,
+) -> Result<Response<Body>, Infallible> {
+    // Nobody closes it, so this always is a turn.
+    if let Ok(turn) = turns.acquire_owned().await {
+        call.hold(turn);
+    }
+    service.call(request).await
 }
 
 /// The answer to what is not a gRPC request.

@@ -11,7 +11,7 @@ use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::net::UnixStream;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::time::{Instant, sleep_until};
 
 use super::activity::Activity;
@@ -47,11 +47,17 @@ impl Rules {
 }
 
 /// Serves one connection to its end and returns how many calls were cut short by us.
-pub(super) async fn run<S: CallService>(socket: UnixStream, service: S, rules: Arc<Rules>, mut stop: Stop) -> usize {
+pub(super) async fn run<S: CallService>(
+    socket: UnixStream,
+    service: S,
+    turns: Arc<Semaphore>,
+    rules: Arc<Rules>,
+    mut stop: Stop,
+) -> usize {
     let activity = Activity::new();
     let calls = Arc::clone(&activity);
     let limit = rules.request_timeout;
-    let carry = service_fn(move |request| answer(service.clone(), request, calls.begin(), limit));
+    let carry = service_fn(move |request| answer(service.clone(), request, calls.begin(), Arc::clone(&turns), limit));
     let mut connection = pin!(rules.http2.serve_connection(TokioIo::new(socket), carry));
 
     let mut life = Life::new(Instant::now(), rules.idle, rules.request_timeout);

@@ -16,6 +16,10 @@ pub struct Limits {
     pub connections: usize,
     /// Open connections of one user id on each endpoint; peers without credentials count as one user.
     pub connections_per_user: usize,
+    /// Calls of one user id at once on each endpoint, from the first byte of the request that is read to the last one of
+    /// the answer that is sent: each can hold a whole message. Further ones wait for their turn, within their deadline,
+    /// and nothing of them is read but what the windows let in.
+    pub calls_per_user: usize,
     /// Calls in flight on one connection.
     pub streams: u32,
     /// How long a call may take to its response's head; a client's own shorter `grpc-timeout` goes before.
@@ -26,6 +30,9 @@ pub struct Limits {
     /// How long calls in flight have to end after the server was told to stop.
     pub drain: Duration,
 }
+
+/// How many calls of one user are served at once on each endpoint; the configuration has no setting for it.
+pub const CALLS_PER_USER: usize = 64;
 
 /// How long calls in flight have to end after a stop; the configuration has no setting for it.
 pub const DRAIN: Duration = Duration::from_secs(10);

@@ -151,6 +151,22 @@ async fn connections_over_a_users_share_are_closed_at_once() {
 }
 
 #[tokio::test]
+async fn a_users_calls_beyond_its_turns_wait_on_whatever_connection_and_are_not_read() {
+    let rig = Rig::start(Limits { calls_per_user: 2, ..patient() });
+    let (one, other) = (rig.client().await, rig.client().await);
+    let hanging = one.send(grpc("/hang"));
+    // An answer that is not taken keeps its turn, too.
+    let untaken = one.answer(grpc("/big")).await;
+    let waiting = other.send(request("POST", "/count", "application/grpc", Body::new(Pieces::Big)));
+    assert_eq!(other.call_with_timeout("/ok", "200m").await, tonic::Code::DeadlineExceeded);
+    assert!(!waiting.is_finished());
+    drop(untaken);
+    let answered = soon(waiting).await.unwrap().unwrap();
+    assert_eq!(status(answered.headers()).1, (1 << 20).to_string());
+    hanging.abort();
+}
+
+#[tokio::test]
 async fn the_service_learns_who_connected() {
     let rig = Rig::start(patient());
     let uid = nix::unistd::getuid().as_raw().to_string();

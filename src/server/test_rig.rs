@@ -118,6 +118,7 @@ pub(super) fn patient() -> Limits {
     Limits {
         connections: plenty,
         connections_per_user: plenty,
+        calls_per_user: 64,
         streams: 128,
         request_timeout: NEVER,
         idle_connection: NEVER,

@@ -171,6 +171,23 @@ fn a_creation_interrupted_before_its_last_word_is_accepted_and_the_word_is_said(
 }
 
 #[test]
+fn a_store_is_not_served_while_its_mark_still_says_that_it_was_never_made() {
+    let (mut installation, _) = broken_off("the rename");
+    installation.create = true;
+    // Nothing can be written beside the mark: its temporary file is in the way.
+    let in_the_way = beside(&installation.mark(), ".tmp");
+    std::fs::create_dir(&in_the_way).unwrap();
+    installation.serve_refused().expect(74);
+    std::fs::remove_dir(&in_the_way).unwrap();
+    // Served now, and lost: its only backup is not taken for what a creation left behind.
+    installation.serve().stop().expect(0);
+    let backups = installation.backups();
+    std::fs::remove_file(installation.store()).unwrap();
+    installation.serve_refused().expect(66).saying(&["restore"]);
+    assert_eq!(installation.backups(), backups);
+}
+
+#[test]
 fn a_start_removes_what_an_interrupted_rewrite_left() {
     let installation = Installation::made();
     let left = beside(&installation.store(), ".new");

@@ -137,6 +137,32 @@ fn an_older_backup_is_told_by_the_mark_and_by_the_canaries_of_the_lost_time() {
 }
 
 #[test]
+fn without_its_mark_an_older_backup_is_told_by_the_newer_ones_and_goes_on_beyond_them() {
+    let installation = Installation::made();
+    let (oldest, first) = (installation.backups()[0].clone(), std::fs::read(installation.store()).unwrap());
+    for round in 1..3 {
+        std::fs::remove_file(installation.store()).unwrap();
+        std::fs::remove_file(installation.mark()).unwrap();
+        let restored = installation.restore(&oldest).expect(0);
+        if round == 1 {
+            restored.not_saying(&["warning"]);
+        } else {
+            let newest = Backup::generation_of(installation.backups().last().unwrap());
+            restored.saying(&["warning", &format!("generation {newest}")]);
+        }
+        assert_eq!(installation.marked_state().generation, round * GAP);
+        let daemon = installation.serve_for_admin();
+        let _values = seal_more(&daemon);
+        daemon.stop().expect(0);
+    }
+    // Nor does an acceptance of an older file go on among generations that backups hold.
+    std::fs::write(installation.store(), first).unwrap();
+    std::fs::remove_file(installation.mark()).unwrap();
+    installation.accept(&["--generation", "1", "--yes"]).expect(0);
+    assert_eq!(installation.marked_state().generation, 3 * GAP);
+}
+
+#[test]
 fn canaries_of_other_stores_and_damaged_ones_are_told_apart() {
     let (one, other) = (Installation::made(), Installation::made());
     let (one, other) = (one.serve(), other.serve());

@@ -157,3 +157,18 @@ fn a_store_that_was_not_closed_is_salvaged_without_a_repair_in_its_file() {
     daemon.kill();
     assert_eq!(installation.files(), before);
 }
+
+#[test]
+fn nothing_is_made_where_there_is_no_store() {
+    let mut installation = Installation::new();
+    installation.create = true;
+    let before = installation.files();
+    let refused = Daemon::refused(&installation.command("serve", &["--salvage"]));
+    refused.expect(66).saying(&["no store at"]);
+    assert_eq!(installation.files(), before);
+    std::fs::remove_file(installation.path("master.key")).unwrap();
+    let before = installation.files();
+    let dev = ["serve", "--dev", installation.directory().to_str().unwrap(), "--salvage"];
+    Daemon::refused(&crate::harness::Invocation::new(dev)).expect(66);
+    assert_eq!(installation.files(), before);
+}

@@ -39,7 +39,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         restored.backup_generation
     ));
     output::line(&format!("generation  {}", restored.generation));
-    if let Some(seen) = restored.mark_generation.filter(|seen| *seen > restored.backup_generation) {
+    if let Some(seen) = restored.seen_generation.filter(|seen| *seen > restored.backup_generation) {
         output::remark(&format!(
             "warning: the lost store had reached generation {seen}; what was made after generation {} is not in this \
              backup. Look for a newer one before you go on",

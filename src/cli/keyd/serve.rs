@@ -13,7 +13,7 @@ use crate::cli::failure::Failure;
 use crate::cli::keyd::runtime;
 use crate::config::settings::{Config, LogFormat};
 use crate::operations::self_test;
-use crate::server::limits::{DRAIN, Limits};
+use crate::server::limits::{CALLS_PER_USER, DRAIN, Limits};
 use crate::sys::locked::{LockedMemory, Protection};
 use crate::telemetry::{events, log, panic};
 use std::path::PathBuf;
@@ -41,14 +41,16 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     panic::install_panic_hook();
     let handed_over = sockets::take_inherited()?;
     // 2. Configuration, which says how to log.
-    let config = configuration(arguments)?;
+    let mut config = configuration(arguments)?;
+    // Salvage reads what was lost; it begins nothing in its place.
+    config.store.create &= !arguments.salvage;
     // 3. Logging.
     start_log(&config)?;
     tracing::info!(event = events::CONFIG_LOADED, store = %config.store.path.display(), "configuration read");
     let memory = key::memory()?;
     report_memory(&memory);
     let sources = key::sources(&config.master_key, &memory)?;
-    if arguments.dev.is_some() {
+    if arguments.dev.is_some() && config.store.create {
         dev::make_key(&config, &memory)?;
     }
     // 4. The store's directory, for this process alone; then the sockets, inherited or bound.
@@ -121,6 +123,7 @@ fn limits(config: &Config) -> Limits {
         connections,
         // One user cannot take every place: another component still gets in.
         connections_per_user: connections.div_ceil(2),
+        calls_per_user: CALLS_PER_USER,
         streams: config.limits.streams,
         request_timeout: config.limits.request_timeout,
         idle_connection: config.limits.idle_connection,

@@ -114,7 +114,7 @@ pub fn open(seen: Seen, places: &Places, memory: &LockedMemory) -> Result<Opened
     redb_adapter::discard_unfinished(&places.store).map_err(StartFailure::from)?;
     let store = RedbStore::open(&places.store).map_err(StartFailure::from)?;
     let ledger = Ledger::new(Box::new(store), places.clone(), loaded.secrets, Arc::clone(&engine), memory.clone())?;
-    ledger.complete_mark(mark.as_ref());
+    ledger.complete_mark(mark.as_ref()).map_err(StartFailure::from)?;
     Ok(Opened { engine, ledger: Some(ledger) })
 }
 
