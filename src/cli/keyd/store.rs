@@ -71,6 +71,7 @@ pub fn look(config: &Config, places: &Places, sources: &Sources, memory: &Locked
 
 fn make(config: &Config, places: &Places, sources: &Sources, memory: &LockedMemory) -> Result<(), Failure> {
     let chosen = key::choose(sources, memory)?;
+    let backups_are_new = place::backups_are_new(places);
     let store_id = create(&Creation {
         places,
         master: &chosen.key,
@@ -80,7 +81,7 @@ fn make(config: &Config, places: &Places, sources: &Sources, memory: &LockedMemo
         random: &key::random,
         now: key::now(),
     })?;
-    place::give_to_owner(places)?;
+    place::give_to_owner(places, backups_are_new)?;
     let fingerprint = chosen.key.fingerprint();
     tracing::info!(event = events::STORE_CREATED, path = %places.store.display(), %store_id, %fingerprint, "store made");
     Ok(())
