@@ -43,7 +43,7 @@ pub fn parse(
     memory: &LockedMemory,
 ) -> Result<Vec<Assignment>, EnvFileFault> {
     let mut found: Vec<Option<Assignment>> = variables.iter().map(|_| None).collect();
-    let mut text = Cursor { content, at: 0 };
+    let mut text = Cursor { content, at: 0, counted: 0, lines: 0 };
     while let Some((name, line)) = text.name() {
         let wanted = variables.iter().zip(&mut found).find(|(variable, _)| variable.as_bytes() == name);
         match wanted {
@@ -103,6 +103,9 @@ impl Sink<'_> {
 struct Cursor<'c> {
     content: &'c [u8],
     at: usize,
+    /// So far line ends were counted, and there were so many.
+    counted: usize,
+    lines: usize,
 }
 
 impl<'c> Cursor<'c> {
@@ -123,8 +126,12 @@ impl<'c> Cursor<'c> {
         rest.get(..length).unwrap_or_default()
     }
 
-    fn line(&self) -> usize {
-        self.content.iter().take(self.at).filter(|byte| **byte == b'\n').count() + 1
+    /// The line of the next byte, from 1. Counted on from the last time: a file has as many names as lines.
+    fn line(&mut self) -> usize {
+        let passed = self.content.get(self.counted..self.at).unwrap_or_default();
+        self.lines += passed.iter().filter(|byte| **byte == b'\n').count();
+        self.counted = self.at;
+        self.lines + 1
     }
 
     /// Goes behind the `=` of the next assignment, over comments and lines that assign nothing.
