@@ -39,6 +39,8 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     // 1. Harden the process, while it has one thread and no secret.
     harden()?;
     panic::install_panic_hook();
+    // A limit that cannot be raised is no reason not to serve: descriptors that run out are waited for.
+    let _ = crate::sys::harden::raise_descriptor_limit();
     let handed_over = sockets::take_inherited()?;
     // 2. Configuration, which says how to log.
     let mut config = configuration(arguments)?;
