@@ -31,7 +31,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let first = key::choose(&sources, &memory)?;
     let second = key::choose(&sources, &memory)?;
     let restored = restore(&places, &arguments.file, first.key, second.key, &memory)?;
-    place::give_to_owner(&places)?;
+    place::give_to_owner(&places, false)?;
     let (keys, versions) = restored.contents;
     output::line(&format!("store       {} ({})", places.store.display(), restored.store_id));
     output::line(&format!(
