@@ -47,7 +47,7 @@ pub fn parse(
     memory: &LockedMemory,
 ) -> Result<Vec<Assignment>, EnvFileFault> {
     let mut found: Vec<Option<Assignment>> = variables.iter().map(|_| None).collect();
-    let mut text = Cursor { content, at: 0 };
+    let mut text = Cursor { content, at: 0, counted: 0, lines: 0 };
     while let Some((name, line)) = text.name() {
         let wanted = variables.iter().zip(&mut found).find(|(variable, _)| variable.as_bytes() == name);
         match wanted {
@@ -72,12 +72,6 @@ pub fn parse(
 pub fn is_name(word: &[u8]) -> bool {
     let head = |byte: &u8| byte.is_ascii_alphabetic() || *byte == b'_';
     word.first().is_some_and(head) && word.iter().all(|byte| head(byte) || byte.is_ascii_digit())
-}
-
-/// Without blanks and line ends at either side.
-#[must_use]
-pub fn trim(bytes: &[u8]) -> &[u8] {
-    bytes.trim_ascii()
 }
 
 /// Where a value goes; both know its length.
@@ -118,6 +112,9 @@ impl Sink<'_> {
 struct Cursor<'c> {
     content: &'c [u8],
     at: usize,
+    /// So far line ends were counted, and there were so many.
+    counted: usize,
+    lines: usize,
 }
 
 impl<'c> Cursor<'c> {
@@ -138,8 +135,12 @@ impl<'c> Cursor<'c> {
         rest.get(..length).unwrap_or_default()
     }
 
-    fn line(&self) -> usize {
-        self.content.iter().take(self.at).filter(|byte| **byte == b'\n').count() + 1
+    /// The line of the next byte, from 1. Counted on from the last time: a file has as many names as lines.
+    fn line(&mut self) -> usize {
+        let passed = self.content.get(self.counted..self.at).unwrap_or_default();
+        self.lines += passed.iter().filter(|byte| **byte == b'\n').count();
+        self.counted = self.at;
+        self.lines + 1
     }
 
     /// Goes behind the `=` of the next assignment, over comments and lines that assign nothing.
@@ -153,7 +154,7 @@ impl<'c> Cursor<'c> {
             }
             let name = self.skip_while(|byte| byte != b'=' && !is_line_end(byte));
             if self.next() == Some(b'=') {
-                return Some((without_export(trim(name)), line));
+                return Some((without_export(name.trim_ascii()), line));
             }
         }
     }
@@ -230,7 +231,7 @@ fn is_blank(byte: u8) -> bool {
 
 fn without_export(name: &[u8]) -> &[u8] {
     match name.strip_prefix(b"export") {
-        Some(rest) if rest.first().is_some_and(|byte| is_blank(*byte)) => trim(rest),
+        Some(rest) if rest.first().is_some_and(|byte| is_blank(*byte)) => rest.trim_ascii(),
         _ => name,
     }
 }

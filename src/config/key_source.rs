@@ -186,7 +186,7 @@ enum Form {
 /// One word that assigns nothing is a key, or was meant to be; all else is an env file.
 fn form_of(content: &[u8], place: &str) -> Result<Form, KeySourceError> {
     let place = || place.to_owned();
-    let word = env_file::trim(content);
+    let word = content.trim_ascii();
     if content.contains(&0) {
         return Err(KeySourceError::Nul { place: place() });
     }
@@ -215,7 +215,7 @@ fn environment_source(
 ) -> Result<KeySource, KeySourceError> {
     let name = in_environment(variable);
     // The value stays for the next reading: the environment it came from is wiped.
-    let bytes = env_file::trim(value.expose_bytes());
+    let bytes = value.expose_bytes().trim_ascii();
     let mut text = memory.buffer(bytes.len()).map_err(|fault| no_memory(name.clone(), fault))?;
     for (room, byte) in text.expose_spare_mut().iter_mut().zip(bytes) {
         *room = *byte;
@@ -246,7 +246,7 @@ fn path_in(variable: &'static str, value: Option<OsString>) -> Result<Option<Pat
 
 /// 64 hex digits, or 43 or 44 characters of base64: it would be shown in every message about the missing file.
 fn looks_like_key(text: &[u8]) -> bool {
-    let text = env_file::trim(text);
+    let text = text.trim_ascii();
     let digits = text.strip_suffix(b"=").unwrap_or(text);
     let base64 = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'-' | b'_');
     (text.len() == 64 && text.iter().all(u8::is_ascii_hexdigit)) || (digits.len() == 43 && digits.iter().all(base64))

@@ -3,8 +3,8 @@
 //! Must never hold a value that was not checked, parse a key, or let a byte of one out of locked memory.
 //! Called by `cli`, which reads it at the start and for `config check`, and hands `server` its limits.
 
-pub mod duration;
-pub mod env_file;
+mod duration;
+mod env_file;
 pub mod error;
 mod field;
 pub mod file;

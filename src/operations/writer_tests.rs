@@ -12,7 +12,7 @@ use crate::operations::ledger::{Change, Ledger};
 use crate::operations::refusal::Refusal;
 use crate::operations::rotate_key::rotate_key;
 use crate::operations::test_rig::Rig;
-use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::time::Duration;
 
 const LONG: Duration = Duration::from_secs(20);
@@ -126,17 +126,23 @@ fn a_panic_after_which_the_store_cannot_be_looked_at_suspends_changes() {
     running.stop();
 }
 
-#[test]
-fn a_full_queue_is_busy_and_takes_jobs_again_when_it_has_room() {
-    let running = running();
-    let (go, wait) = channel::<()>();
+/// Has the writer at a job, which ends when it is told to.
+fn busy(writer: &Writer) -> Sender<()> {
+    let (go, wait) = channel();
     let (begun, has_begun) = channel();
     let blocker: Job = Box::new(move |_| {
         begun.send(()).unwrap();
         wait.recv_timeout(LONG).unwrap();
     });
-    running.writer.submit(blocker).unwrap();
+    writer.submit(blocker).unwrap();
     has_begun.recv_timeout(LONG).unwrap();
+    go
+}
+
+#[test]
+fn a_full_queue_is_busy_and_takes_jobs_again_when_it_has_room() {
+    let running = running();
+    let go = busy(&running.writer);
     for _ in 0..QUEUE {
         running.writer.submit(Box::new(|_| ())).unwrap();
     }
@@ -154,14 +160,7 @@ fn a_full_queue_is_busy_and_takes_jobs_again_when_it_has_room() {
 #[test]
 fn looks_that_wait_leave_room_for_changes() {
     let running = running();
-    let (go, wait) = channel::<()>();
-    let (begun, has_begun) = channel();
-    let blocker: Job = Box::new(move |_| {
-        begun.send(()).unwrap();
-        wait.recv_timeout(LONG).unwrap();
-    });
-    running.writer.submit(blocker).unwrap();
-    has_begun.recv_timeout(LONG).unwrap();
+    let go = busy(&running.writer);
     for _ in 0..LOOKS {
         running.writer.submit_look(Box::new(|_| ())).unwrap();
     }

@@ -3,10 +3,10 @@
 //! Must never decide anything: checks are `auth`'s, work is `operations`', and only `status` knows codes.
 //! Called by `server`, which hands in requests with their connection's peer.
 
-pub mod answer;
+mod answer;
 pub mod connection;
-pub mod convert;
+mod convert;
 pub mod key_admin;
 pub mod key_service;
-pub mod request;
+mod request;
 pub mod status;

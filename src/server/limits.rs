@@ -31,19 +31,11 @@ pub struct Limits {
     pub drain: Duration,
 }
 
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            connections: 1024,
-            connections_per_user: 512,
-            calls_per_user: 64,
-            streams: 128,
-            request_timeout: Duration::from_secs(30),
-            idle_connection: Duration::from_secs(10),
-            drain: Duration::from_secs(10),
-        }
-    }
-}
+/// How many calls of one user are served at once on each endpoint; the configuration has no setting for it.
+pub const CALLS_PER_USER: usize = 64;
+
+/// How long calls in flight have to end after a stop; the configuration has no setting for it.
+pub const DRAIN: Duration = Duration::from_secs(10);
 
 /// Received bytes that one stream may leave unread. Larger messages flow: the window moves as they are read.
 const STREAM_WINDOW_BYTES: u32 = 256 << 10;

@@ -114,7 +114,16 @@ pub(super) struct Rig {
 
 /// Limits under which nothing happens by itself.
 pub(super) fn patient() -> Limits {
-    Limits { request_timeout: NEVER, idle_connection: NEVER, drain: NEVER, ..Limits::default() }
+    let plenty = 1024;
+    Limits {
+        connections: plenty,
+        connections_per_user: plenty,
+        calls_per_user: 64,
+        streams: 128,
+        request_timeout: NEVER,
+        idle_connection: NEVER,
+        drain: NEVER,
+    }
 }
 
 pub(super) fn hasty_idle() -> Limits {

@@ -246,7 +246,11 @@ fn sync_again(path: &Path) -> Result<(), StoreError> {
 fn make_directory(directory: &Path) -> Result<(), StoreError> {
     match DirBuilder::new().mode(0o700).create(directory) {
         Ok(()) => durable::sync_directory(durable::directory_of(directory)),
-        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
+            // It may have been made just before a sync that failed. Where it lies need not be readable to us.
+            let _ = durable::sync_directory(durable::directory_of(directory));
+            Ok(())
+        }
         Err(e) => Err(StoreError::from_io(directory, e)),
     }
 }

@@ -4,6 +4,7 @@
 //! Called by `cli` at start, creation, restore and acceptance, and by the writer after each commit.
 
 use super::durable;
+use super::fixed_hex::fixed;
 use super::port::StoreError;
 use base16ct::lower as hex;
 use std::path::{Path, PathBuf};
@@ -124,12 +125,6 @@ impl State {
         }
         Ok(state)
     }
-}
-
-fn fixed<const N: usize>(text: &str) -> Option<[u8; N]> {
-    let mut bytes = [0; N];
-    let length = hex::decode(text, &mut bytes).ok()?.len();
-    (length == N).then_some(bytes)
 }
 
 /// A number written in the one way it is written: no sign, no leading zero.

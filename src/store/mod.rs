@@ -7,6 +7,7 @@ pub mod backup_file;
 pub mod backup_prune;
 pub mod directory_lock;
 pub mod durable;
+mod fixed_hex;
 pub mod mark;
 mod overlay;
 pub mod port;

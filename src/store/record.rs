@@ -5,6 +5,7 @@
 
 pub use crate::proto::records::*;
 
+use super::fixed_hex::fixed;
 use base16ct::lower as hex;
 use prost::Message;
 use std::fmt::{self, Display};
@@ -99,12 +100,6 @@ impl RecordName {
         };
         (parsed.to_string() == name).then_some(parsed)
     }
-}
-
-fn fixed<const N: usize>(text: &str) -> Option<[u8; N]> {
-    let mut bytes = [0; N];
-    let length = hex::decode(text, &mut bytes).ok()?.len();
-    (length == N).then_some(bytes)
 }
 
 impl Display for RecordName {

@@ -57,6 +57,15 @@ pub fn harden_process() -> Result<(), HardenError> {
     Ok(())
 }
 
+/// Lets the process have as many descriptors as it is allowed at all: connections must not leave none for the store.
+///
+/// # Errors
+/// What the kernel says; the limit then stays as it was.
+pub fn raise_descriptor_limit() -> io::Result<()> {
+    let (_, most) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    Ok(setrlimit(Resource::RLIMIT_NOFILE, most, most)?)
+}
+
 fn refuse_threads() -> Result<(), HardenError> {
     match fs::read_dir("/proc/self/task").map_err(HardenError::ThreadsUnknown)?.count() {
         1 => Ok(()),

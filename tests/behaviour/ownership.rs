@@ -54,10 +54,45 @@ fn what_root_makes_belongs_to_the_owner_of_the_state_directory_who_then_serves()
     assert_all_belong_to_the_service(&installation);
     serve_as_service(&installation).stop().expect(0);
 
+    // A creation of root's that broke off, and is begun again.
+    let Some(begun_again) = of_a_service() else { return };
+    begun_again.init(&[]).expect(0);
+    begun_again.write_mark(None, Some(begun_again.marked_state()));
+    std::fs::remove_file(begun_again.store()).unwrap();
+    for path in [begun_again.path("backup"), begun_again.backups()[0].clone(), begun_again.mark()] {
+        chown(path, Some(0), Some(0)).unwrap();
+    }
+    begun_again.init(&[]).expect(0);
+    assert_all_belong_to_the_service(&begun_again);
+
     std::fs::remove_file(installation.store()).unwrap();
     installation.restore(&installation.backups()[0]).expect(0);
     assert_all_belong_to_the_service(&installation);
     serve_as_service(&installation).stop().expect(0);
+}
+
+#[test]
+fn what_root_did_not_make_here_stays_its_own() {
+    let Some(installation) = of_a_service() else { return };
+    let owner = |path: &Path| path.symlink_metadata().unwrap().uid();
+    // A directory that root keeps other things in, and what a hostile daemon's user could link to.
+    let backups = installation.path("backup");
+    std::fs::create_dir(&backups).unwrap();
+    let kept = installation.write_private("backup/other", b"of root");
+    installation.init(&[]).expect(0);
+    assert_eq!((owner(&backups), owner(&kept), owner(&installation.store())), (0, 0, SERVICE));
+
+    let linked = installation.write_private("of-root", b"of root");
+    std::fs::hard_link(&linked, backups.join("keyd-linked.skb1")).unwrap();
+    chown(&backups, Some(SERVICE), Some(SERVICE)).unwrap();
+    std::fs::remove_file(installation.mark()).unwrap();
+    installation.accept(&["--generation", "1", "--yes"]).expect(0);
+    assert_eq!((owner(&linked), owner(&installation.mark())), (0, SERVICE));
+    // What an operator copied back as root is given all the same.
+    chown(installation.store(), Some(0), Some(0)).unwrap();
+    let generation = installation.marked_state().generation.to_string();
+    installation.accept(&["--generation", &generation, "--yes"]).expect(0);
+    assert_eq!(owner(&installation.store()), SERVICE);
 }
 
 #[test]

@@ -18,10 +18,14 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// What stands in backticks in the first cell of each row below a heading.
+/// What stands in backticks in the first cell of each row below a heading, each in one row.
 fn first_cells<'p>(page: &'p str, heading: &str) -> BTreeSet<&'p str> {
     let section = page.split("\n## ").find(|section| section.starts_with(heading)).unwrap();
-    section.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next()).collect()
+    let mut cells = BTreeSet::new();
+    for cell in section.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next()) {
+        assert!(cells.insert(cell), "{cell} has two rows below {heading}");
+    }
+    cells
 }
 
 fn files_under(directory: &Path, extension: &str) -> Vec<PathBuf> {

@@ -55,7 +55,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let mut store = RedbStore::open(&places.store).map_err(StartFailure::from)?;
     let next = accept(&places, &authentic, &mut store, arguments.generation)?;
     drop(store);
-    place::give_to_owner(&places)?;
+    place::give_to_owner(&places, false)?;
     output::line(&format!("accepted; the store goes on at generation {next}"));
     Ok(())
 }

@@ -49,6 +49,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     place::check_backup_directory(&places)?;
     place::make_directory(&places)?;
     let _lock = place::lock(&places)?;
+    let backups_are_new = place::backups_are_new(&places);
     let adopt_legacy = arguments.adopt_legacy || config.legacy.adopt;
     let store_id = create(&Creation {
         places: &places,
@@ -59,7 +60,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         random: &key::random,
         now: key::now(),
     })?;
-    place::give_to_owner(&places)?;
+    place::give_to_owner(&places, backups_are_new)?;
     output::line(&format!("store     {} ({store_id})", places.store.display()));
     output::line(&format!("key       {} from {}", chosen.key.fingerprint(), chosen.source));
     output::line(&format!("keys      {}", FIRST_KEYS.join(", ")));

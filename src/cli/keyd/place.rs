@@ -14,7 +14,8 @@ use crate::store::directory_lock::DirectoryLock;
 use crate::store::durable::directory_of;
 use crate::store::port::StoreError;
 use crate::telemetry::events;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::fs::OpenOptions;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 /// The places that a configuration names.
@@ -105,23 +106,46 @@ pub fn make_directory(places: &Places) -> Result<(), Failure> {
     }
 }
 
-/// Gives what root made to the owner of the state directory, who will run the daemon.
+/// Whether the directory of backups is to be made, or holds nothing but what a creation left that broke off: then it is
+/// for this daemon alone.
+pub fn backups_are_new(places: &Places) -> bool {
+    let is_backup = |name: &str| name.starts_with("keyd-") && name.trim_end_matches(".tmp").ends_with(".skb1");
+    match std::fs::read_dir(&places.backups) {
+        Ok(mut entries) => entries.all(|entry| entry.is_ok_and(|e| e.file_name().to_str().is_some_and(is_backup))),
+        Err(error) => error.kind() == std::io::ErrorKind::NotFound,
+    }
+}
+
+/// Gives what root made to the owner of the state directory, who will run the daemon: store and mark, and the directory
+/// of backups with what is in it, if `backups_were_new`. One that had other things in it stays whose it is.
 ///
 /// # Errors
 /// 77 with the path that could not be given.
-pub fn give_to_owner(places: &Places) -> Result<(), Failure> {
+pub fn give_to_owner(places: &Places, backups_were_new: bool) -> Result<(), Failure> {
     if !nix::unistd::geteuid().is_root() {
         return Ok(());
     }
     let directory = directory_of(&places.store);
-    let give = |path: &Path| {
-        let owner = directory.metadata()?;
-        std::os::unix::fs::lchown(path, Some(owner.uid()), Some(owner.gid()))
-    };
-    let mut made = vec![places.store.clone(), places.mark.clone(), places.backups.clone()];
-    made.extend(crate::store::backup_file::list(&places.backups).unwrap_or_default());
+    let mut made = vec![places.store.clone(), places.mark.clone()];
+    if backups_were_new {
+        made.extend(crate::store::backup_file::list(&places.backups).unwrap_or_default());
+        made.push(places.backups.clone());
+    }
     for path in made.iter().filter(|path| path.symlink_metadata().is_ok()) {
-        give(path).map_err(|error| Failure::new(exit::NOT_PERMITTED, &StoreError::from_io(path, error)))?;
+        give(path, directory).map_err(|error| Failure::new(exit::NOT_PERMITTED, &StoreError::from_io(path, error)))?;
     }
     Ok(())
+}
+
+/// Gives what is opened, not what has the name by then: the daemon's user can write where it lies, and could put a link
+/// to a file of root's there.
+fn give(path: &Path, directory: &Path) -> std::io::Result<()> {
+    let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
+    let opened = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+    let (found, owner) = (opened.metadata()?, directory.metadata()?);
+    let linked = found.is_file() && found.nlink() != 1;
+    if found.uid() != 0 || linked {
+        return Ok(());
+    }
+    std::os::unix::fs::fchown(&opened, Some(owner.uid()), Some(owner.gid()))
 }

@@ -35,7 +35,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     };
     let chosen = key::choose(&sources, &memory)?;
     let restored = restore(&places, proven, chosen.key, &memory)?;
-    place::give_to_owner(&places)?;
+    place::give_to_owner(&places, false)?;
     let (keys, versions) = restored.contents;
     output::line(&format!("store       {} ({})", places.store.display(), restored.store_id));
     output::line(&format!(

@@ -13,6 +13,7 @@ use crate::cli::failure::Failure;
 use crate::cli::keyd::runtime;
 use crate::config::settings::{Config, LogFormat};
 use crate::operations::self_test;
+use crate::server::limits::{CALLS_PER_USER, DRAIN, Limits};
 use crate::sys::locked::{LockedMemory, Protection};
 use crate::telemetry::{events, log, panic};
 use std::path::PathBuf;
@@ -38,6 +39,8 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     // 1. Harden the process, while it has one thread and no secret.
     harden()?;
     panic::install_panic_hook();
+    // A limit that cannot be raised is no reason not to serve: descriptors that run out are waited for.
+    let _ = crate::sys::harden::raise_descriptor_limit();
     let handed_over = sockets::take_inherited()?;
     // 2. Configuration, which says how to log.
     let mut config = configuration(arguments)?;
@@ -116,15 +119,16 @@ fn report_memory(memory: &LockedMemory) {
     }
 }
 
-fn limits(config: &Config) -> crate::server::limits::Limits {
+fn limits(config: &Config) -> Limits {
     let connections = usize::try_from(config.limits.connections).unwrap_or(usize::MAX);
-    crate::server::limits::Limits {
+    Limits {
         connections,
         // One user cannot take every place: another component still gets in.
         connections_per_user: connections.div_ceil(2),
+        calls_per_user: CALLS_PER_USER,
         streams: config.limits.streams,
         request_timeout: config.limits.request_timeout,
         idle_connection: config.limits.idle_connection,
-        ..crate::server::limits::Limits::default()
+        drain: DRAIN,
     }
 }

@@ -79,6 +79,7 @@ fn report_key(chosen: &ChosenKey) {
 fn make(config: &Config, places: &Places, sources: &Sources, memory: &LockedMemory) -> Result<(), Failure> {
     place::check_backup_directory(places)?;
     let chosen = key::choose(sources, memory)?;
+    let backups_are_new = place::backups_are_new(places);
     let store_id = create(&Creation {
         places,
         master: &chosen.key,
@@ -88,7 +89,7 @@ fn make(config: &Config, places: &Places, sources: &Sources, memory: &LockedMemo
         random: &key::random,
         now: key::now(),
     })?;
-    place::give_to_owner(places)?;
+    place::give_to_owner(places, backups_are_new)?;
     let fingerprint = chosen.key.fingerprint();
     tracing::info!(event = events::STORE_CREATED, path = %places.store.display(), %store_id, %fingerprint, "store made");
     Ok(())

@@ -94,13 +94,13 @@ pub enum InheritError {
 
 /// The three variables, as found.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct ListenVariables<'a> {
+struct ListenVariables<'a> {
     /// LISTEN_PID
-    pub pid: Option<&'a OsStr>,
+    pid: Option<&'a OsStr>,
     /// LISTEN_FDS
-    pub count: Option<&'a OsStr>,
+    count: Option<&'a OsStr>,
     /// LISTEN_FDNAMES
-    pub names: Option<&'a OsStr>,
+    names: Option<&'a OsStr>,
 }
 
 /// Takes over the sockets handed to this process, and removes the variables, whatever they held.
@@ -124,7 +124,7 @@ pub fn take() -> Result<Vec<Inherited>, InheritError> {
 ///
 /// # Errors
 /// [`InheritError`], by variable. Variables meant for another process are not looked at.
-pub fn parse(own_pid: u32, variables: ListenVariables<'_>) -> Result<Vec<String>, InheritError> {
+fn parse(own_pid: u32, variables: ListenVariables<'_>) -> Result<Vec<String>, InheritError> {
     let Some(pid) = variables.pid else { return Ok(Vec::new()) };
     let meant = digits(pid).filter(|meant| *meant > 0).ok_or_else(|| InheritError::PidMalformed(pid.to_owned()))?;
     let Some(count) = variables.count.filter(|_| meant == u64::from(own_pid)) else { return Ok(Vec::new()) };

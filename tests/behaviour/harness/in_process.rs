@@ -16,13 +16,14 @@ use servos_keyd::operations::writer::Writer;
 use servos_keyd::rpc::connection::{Connection, Services};
 use servos_keyd::rpc::key_admin::KeyAdminHandler;
 use servos_keyd::rpc::key_service::KeyServiceHandler;
-use servos_keyd::server::limits::Limits;
+use servos_keyd::server::limits::{CALLS_PER_USER, DRAIN, Limits};
 use servos_keyd::server::serve::{Endpoint, serve};
 use servos_keyd::store::redb_adapter::{RedbStore, view};
 use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 use tempfile::TempDir;
 use tonic_health::server::{HealthReporter, HealthService};
 
@@ -50,7 +51,16 @@ impl InProcess {
         let listener = UnixListener::bind(&socket).unwrap();
         let services = Arc::new(services(&engine, &writer));
         let endpoint = Endpoint { listener, connection: move |peer| Connection::new(Arc::clone(&services), peer) };
-        tokio::spawn(serve(vec![endpoint], Limits::default(), std::future::pending()));
+        let limits = Limits {
+            connections: 64,
+            connections_per_user: 64,
+            calls_per_user: CALLS_PER_USER,
+            streams: 64,
+            request_timeout: Duration::from_secs(30),
+            idle_connection: Duration::from_secs(30),
+            drain: DRAIN,
+        };
+        tokio::spawn(serve(vec![endpoint], limits, std::future::pending()));
         Self { socket, writer, panics, _directory: directory }
     }
 
