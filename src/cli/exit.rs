@@ -76,8 +76,14 @@ pub fn of_start(failure: &StartFailure) -> Exit {
         | StartFailure::SourcesDisagree { .. }
         | StartFailure::MalformedKey { .. }
         | StartFailure::NewerSchema(_) => CONFIG,
-        StartFailure::LegacyRowRefused { .. } | StartFailure::OtherGeneration { .. } => DATA,
+        StartFailure::LegacyRowRefused { .. }
+        | StartFailure::LegacyRowNotBase64 { .. }
+        | StartFailure::LegacyRowsDiffer { .. }
+        | StartFailure::OtherGeneration { .. } => DATA,
+        StartFailure::InBackup { kind, .. } => of_start(kind),
+        StartFailure::UnusableFile(error) => of_store(error),
         StartFailure::Damaged(_)
+        | StartFailure::Unsalvageable { .. }
         | StartFailure::MarkMissing { .. }
         | StartFailure::MarkUnusable { .. }
         | StartFailure::MarkRefuses { .. } => DAMAGED,

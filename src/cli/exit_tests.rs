@@ -52,7 +52,7 @@ fn every_store_fault_has_the_code_of_the_table() {
 fn every_start_that_fails_has_the_code_of_the_table() {
     let rows = [
         (StartFailure::NoStore { store: path() }, 66),
-        (StartFailure::StoreLost { store: path(), witness: path() }, 66),
+        (StartFailure::StoreLost { store: path(), witnesses: vec![path()], newest: None }, 66),
         (StartFailure::CreationInterrupted { store: path() }, 66),
         (StartFailure::Exists { path: path() }, 73),
         (StartFailure::WrongKey { expected: "a".into(), since: "b".into(), given: fingerprint(1) }, 78),
@@ -68,6 +68,20 @@ fn every_start_that_fails_has_the_code_of_the_table() {
         (StartFailure::MalformedKey { source_name: "a".into(), problem: "short".into() }, 78),
         (StartFailure::NewerSchema("2".into()), 78),
         (StartFailure::LegacyRowRefused { file: path(), given: fingerprint(1) }, 65),
+        (StartFailure::LegacyRowNotBase64 { file: path(), line: 1 }, 65),
+        (
+            StartFailure::LegacyRowsDiffer {
+                file: path(),
+                given: fingerprint(1),
+                opened: 1,
+                count: 2,
+                lines: "line 2".into(),
+            },
+            65,
+        ),
+        (StartFailure::UnusableFile(StoreError::Empty { path: path() }), 74),
+        (StartFailure::Unsalvageable { store: path(), problem: "x".into() }, 74),
+        (StartFailure::NewerSchema("2".into()).in_backup(&path()), 78),
         (StartFailure::OtherGeneration { found: 1, told: 2 }, 65),
         (StartFailure::Damaged("x".into()), 74),
         (StartFailure::MarkMissing { mark: path(), generation: 1 }, 74),

@@ -6,6 +6,8 @@
 //! Source: systemd.exec(5), `EnvironmentFile=`, and the behaviour of systemd 254. Two things differ: a leading `export` is
 //! accepted, and a quote that is never closed is refused, because a value that swallows the rest of the file is no key.
 
+use subtle::ConstantTimeEq as _;
+
 use crate::sys::locked::{LockedBuffer, LockedMemory, LockedMemoryError};
 
 /// One of the variables asked for, with its value.
@@ -17,6 +19,8 @@ pub struct Assignment {
     pub line: usize,
     /// Its value, without quotes and escapes; may be empty.
     pub value: LockedBuffer,
+    /// The last line before it that gives the variable another value, which counts for nothing.
+    pub overridden: Option<usize>,
 }
 
 /// Why a file cannot be read as an environment file.
@@ -50,7 +54,12 @@ pub fn parse(
             Some((variable, slot)) => {
                 let mut value = memory.buffer(content.len())?;
                 text.value(&mut Sink::Keep(&mut value))?;
-                *slot = Some(Assignment { variable, line, value });
+                let before = slot.take();
+                let overridden = before.and_then(|before: Assignment| {
+                    let is_same: bool = before.value.expose_bytes().ct_eq(value.expose_bytes()).into();
+                    if is_same { before.overridden } else { Some(before.line) }
+                });
+                *slot = Some(Assignment { variable, line, value, overridden });
             }
             None => text.value(&mut Sink::Drop(0))?,
         }

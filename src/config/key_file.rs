@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use nix::sys::statfs::{self, FsType};
 
-use super::key_source_error::{KeySourceError, shell_quoted};
+use super::key_source_error::{KeySourceError, shell_quoted, user_name};
 use crate::sys::locked::{LockedBuffer, LockedMemory};
 
 /// The largest key file or env file, in bytes.
@@ -86,7 +86,7 @@ fn open_fault(fault: io::Error, path: &Path, place: String, trust: &Trust) -> Ke
         Some(libc::EACCES | libc::EPERM) => KeySourceError::Denied {
             place,
             daemon_uid: trust.daemon_uid,
-            mend: format!("chown {} {}", trust.daemon_uid, shell_quoted(path)),
+            mend: format!("chown {} {}", chown_name(trust.daemon_uid), shell_quoted(path)),
         },
         // What open(2) says of a socket, and of a device without a driver.
         Some(libc::ENXIO) => KeySourceError::NotAFile { place, kind: "a socket or a device" },
@@ -187,20 +187,30 @@ impl Fault {
     /// What is wrong, and the command after which it is not, and the daemon can still read the file.
     fn with_mend(self, path: &Path, trust: &Trust) -> String {
         let path = shell_quoted(path);
-        let daemon = trust.daemon_uid;
+        let daemon = chown_name(trust.daemon_uid);
         let chmod = |owner: u32| match owner {
-            // After `chmod 600` alone, root's file would be closed to the daemon too.
-            0 if daemon != 0 => format!("chown {daemon} {path} && chmod 600 {path}"),
+            // After `chmod 600` alone, root's file is closed to the daemon too; others than the daemon may rely on its owner.
+            0 if trust.daemon_uid != 0 => format!(
+                "chmod 600 {path}; so that {} can still read it, pass it with LoadCredential= (or, if nobody else needs \
+                 it, chown {daemon} {path})",
+                user_name(trust.daemon_uid)
+            ),
             _ => format!("chmod 600 {path}"),
         };
         match self {
             Self::ForeignOwner(owner) => {
-                format!("it belongs to user {owner}, neither root nor the daemon's: chown {daemon} {path}")
+                format!("it belongs to {}, neither root nor the daemon's user: chown {daemon} {path}", user_name(owner))
             }
             Self::Writable { owner, mode } => format!("others can change it (mode {mode:04o}): {}", chmod(owner)),
             Self::Readable { owner, mode } => format!("others can read it (mode {mode:04o}): {}", chmod(owner)),
         }
     }
+}
+
+/// A user as chown(1) takes them.
+fn chown_name(uid: u32) -> String {
+    let name = user_name(uid);
+    name.strip_prefix("user ").map(str::to_owned).unwrap_or(name)
 }
 
 impl fmt::Display for Excuse {

@@ -152,13 +152,19 @@ impl Sources {
                 let found = env_file::parse(content.expose_bytes(), &VARIABLES, memory);
                 let found = found.map_err(|fault| env_file_fault(fault, place))?;
                 let mut sources = Vec::with_capacity(found.len());
-                for env_file::Assignment { variable, line, mut value } in found {
+                for env_file::Assignment { variable, line, mut value, overridden } in found {
                     trim(&mut value);
                     if value.is_empty() {
                         return Err(KeySourceError::EmptyValue { place: place.to_owned(), variable, line });
                     }
                     // A file's faults are said once, with the first key in it.
-                    let warnings = std::mem::take(&mut warnings);
+                    let mut warnings = std::mem::take(&mut warnings);
+                    warnings.extend(overridden.map(|before| {
+                        format!(
+                            "{place}: lines {before} and {line} give {variable} different values; the last one counts, as \
+                             with systemd: remove the wrong one"
+                        )
+                    }));
                     sources.push(source(format!("{place} ({variable})"), Some(variable), value, warnings));
                 }
                 if sources.is_empty() {

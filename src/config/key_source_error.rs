@@ -13,7 +13,8 @@ pub enum KeySourceError {
     /// Nothing brings a key.
     #[error(
         "no master key is given: pass the systemd credential servos_master_key, \
-         name a file with SERVOS_MASTER_KEY_FILE or [master_key] file, or set SERVOS_MASTER_KEY"
+         name a file with SERVOS_MASTER_KEY_FILE or [master_key] file, or set SERVOS_MASTER_KEY; \
+         on a new installation `servos-keyctl generate-key FILE` makes one"
     )]
     NoSource,
     /// The file that was named is not there.
@@ -24,8 +25,8 @@ pub enum KeySourceError {
     },
     /// The system does not let the daemon open the file.
     #[error(
-        "{place}: permission denied for user {daemon_uid}: {mend}, and let that user through its directories; \
-         or pass it with LoadCredential="
+        "{place}: permission denied for {user}: let systemd pass it with LoadCredential=, \
+         or give it away with `{mend}`, and let that user through its directories", user = user_name(*daemon_uid)
     )]
     Denied {
         /// The source.
@@ -158,6 +159,15 @@ impl KeySourceError {
             | Self::PathLooksLikeKey { .. } => FaultClass::Malformed,
             Self::Unreadable { .. } | Self::Memory { .. } => FaultClass::Unavailable,
         }
+    }
+}
+
+/// A user as people know them: by name where there is one.
+#[must_use]
+pub fn user_name(uid: u32) -> String {
+    match nix::unistd::User::from_uid(nix::unistd::Uid::from_raw(uid)) {
+        Ok(Some(user)) => user.name,
+        _ => format!("user {uid}"),
     }
 }
 

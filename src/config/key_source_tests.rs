@@ -221,3 +221,22 @@ fn debug_shows_no_text() {
     let read = sources.read(&memory).unwrap();
     assert!(!format!("{sources:?} {read:?}").contains(&HEX[..8]));
 }
+
+#[test]
+fn a_variable_with_two_values_is_warned_of_and_the_last_one_counts() {
+    let directory = tempfile::tempdir().unwrap();
+    let memory = LockedMemory::new().unwrap();
+    let cases = [
+        ("SERVOS_MASTER_KEY=first\n\nSERVOS_MASTER_KEY=second\n", Some("lines 1 and 3")),
+        ("SERVOS_MASTER_KEY=second\nSERVOS_MASTER_KEY=\"second\"\n", None),
+        ("SERVOS_MASTER_KEY=a\nSERVOS_MASTER_KEY=second\nSERVOS_MASTER_KEY=second\n", Some("lines 1 and 3")),
+    ];
+    for (content, words) in cases {
+        let path = write(&directory, "servos.env", content);
+        let found = sources(vec![path], None).read(&memory).unwrap();
+        assert_eq!(text(&found[0]), "second");
+        let warned: Vec<&String> = found[0].warnings.iter().filter(|w| w.contains("different values")).collect();
+        assert_eq!(warned.len(), usize::from(words.is_some()), "{content}");
+        assert!(warned.iter().all(|warning| warning.contains(words.unwrap_or_default())), "{warned:?}");
+    }
+}

@@ -73,24 +73,39 @@ pub fn vacancy(places: &Places) -> Result<Vacancy, StartFailure> {
     }
     let mark = match crate::store::mark::read(&places.mark) {
         // It says nothing, but that there was a store.
-        Err(MarkError::Damaged { .. }) => return Err(lost(places, places.mark.clone())),
+        Err(MarkError::Damaged { .. }) => return Err(lost(places, None)?),
         mark => mark?,
     };
     let announced = match &mark {
         None => None,
         // Only a creation announces this generation: a restore that broke off is begun again by `restore`.
         Some(Mark { now: None, to_come: Some(state) }) if state.generation == FIRST_GENERATION => Some(*state),
-        Some(_) => return Err(lost(places, places.mark.clone())),
+        Some(mark) => return Err(lost(places, Some(mark))?),
     };
     let ours = announced.map(|state| own_backup(places, &state));
-    if let Some(witness) = backup_file::list(&places.backups)?.into_iter().find(|path| Some(path) != ours.as_ref()) {
-        return Err(lost(places, witness));
+    if backup_file::list(&places.backups)?.iter().any(|path| Some(path) != ours.as_ref()) {
+        return Err(lost(places, mark.as_ref())?);
     }
     Ok(mark.map_or(Vacancy::Empty, Vacancy::Interrupted))
 }
 
-fn lost(places: &Places, witness: PathBuf) -> StartFailure {
-    StartFailure::StoreLost { store: places.store.clone(), witness }
+/// Everything that tells of the store at once, so that none of it is met only after the other was moved away.
+fn lost(places: &Places, mark: Option<&Mark>) -> Result<StartFailure, StartFailure> {
+    let mut witnesses = Vec::new();
+    if places.mark.symlink_metadata().is_ok() {
+        witnesses.push(places.mark.clone());
+    }
+    let backups = backup_file::list(&places.backups)?;
+    if !backups.is_empty() {
+        witnesses.push(places.backups.clone());
+    }
+    let state = mark.and_then(|mark| mark.now.or(mark.to_come));
+    let of_marked = |path: &&PathBuf| {
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        state.is_none_or(|state| backup_file::is_of(name, &state.store_id))
+    };
+    let newest = backups.iter().rev().find(of_marked).cloned();
+    Ok(StartFailure::StoreLost { store: places.store.clone(), witnesses, newest })
 }
 
 /// The backup that a creation writes before its store is in place.

@@ -8,16 +8,30 @@ use crate::custody::keys::{LockedMemory, MasterKey};
 use crate::custody::legacy;
 use base64ct::Encoding as _;
 
-/// Opens every row of a file: each line that is not blank is `Base64(nonce || ciphertext || tag)`. Answers how many
-/// there were, and the numbers of the lines that the key does not open.
+/// What a file of rows says of a key.
+pub struct Proof {
+    /// How many rows there are.
+    pub count: usize,
+    /// The lines, from 1, that hold no base64.
+    pub not_base64: Vec<usize>,
+    /// The lines, from 1, of values that the key does not open.
+    pub refused: Vec<usize>,
+}
+
+/// Opens every row of a file: each line that is not blank is `Base64(nonce || ciphertext || tag)`.
 ///
 /// # Errors
 /// [`Refusal::Memory`].
-pub fn prove(master: &MasterKey, rows: &str, memory: &LockedMemory) -> Result<(usize, Vec<usize>), Refusal> {
+pub fn prove(master: &MasterKey, rows: &str, memory: &LockedMemory) -> Result<Proof, Refusal> {
     let key = master.as_legacy(memory)?;
-    let rows: Vec<(usize, &str)> =
-        rows.lines().enumerate().map(|(i, row)| (i + 1, row.trim())).filter(|(_, row)| !row.is_empty()).collect();
-    let opens = |row: &str| base64ct::Base64::decode_vec(row).is_ok_and(|value| legacy::open(&key, &value).is_ok());
-    let refused = rows.iter().filter(|(_, row)| !opens(row)).map(|(line, _)| *line).collect();
-    Ok((rows.len(), refused))
+    let mut proof = Proof { count: 0, not_base64: Vec::new(), refused: Vec::new() };
+    for (line, row) in (1..).zip(rows.lines().map(str::trim)).filter(|(_, row)| !row.is_empty()) {
+        proof.count += 1;
+        match base64ct::Base64::decode_vec(row) {
+            Err(_) => proof.not_base64.push(line),
+            Ok(value) if legacy::open(&key, &value).is_err() => proof.refused.push(line),
+            Ok(_) => {}
+        }
+    }
+    Ok(proof)
 }

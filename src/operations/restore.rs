@@ -29,31 +29,60 @@ pub struct Restored {
     pub contents: (usize, usize),
 }
 
-/// Restores a backup. Takes the same key twice, as read twice: opening everything uses one up.
+/// A backup that was read, and everything in it opened.
+pub struct Proven {
+    backup_id: [u8; 16],
+    snapshot: Snapshot,
+    contents: (usize, usize),
+}
+
+/// Refuses a place where a store is.
 ///
 /// # Errors
-/// [`StartFailure::Exists`] if a store is there, or the mark of another; [`StartFailure::Backup`] for a file that is no
-/// good backup; [`StartFailure::WrongKey`]; [`StartFailure::Damaged`] if anything in it does not open.
+/// [`StartFailure::Exists`].
+pub fn refuse_store(places: &Places) -> Result<(), StartFailure> {
+    match places.store.symlink_metadata() {
+        Ok(_) => Err(StartFailure::Exists { path: places.store.clone() }),
+        Err(_) => Ok(()),
+    }
+}
+
+/// Reads a backup and opens everything in it. Writes nothing, and uses the key up.
+///
+/// # Errors
+/// [`StartFailure::InBackup`], with the file's name, for a file that is no good backup, for another key, and for
+/// anything in it that does not open.
+pub fn prove(file: &Path, master: MasterKey, memory: &LockedMemory) -> Result<Proven, StartFailure> {
+    opened_whole(file, master, memory).map_err(|failure| failure.in_backup(file))
+}
+
+fn opened_whole(file: &Path, master: MasterKey, memory: &LockedMemory) -> Result<Proven, StartFailure> {
+    let backup = backup_file::read(file)?;
+    let snapshot = Snapshot { generation: backup.generation, records: backup.records };
+    // Every seal is opened before anything is written: a backup that only half opens is no place to go on from.
+    let authentic = load::authenticate(snapshot.clone(), master, memory)?;
+    if *authentic.store_id.as_bytes() != backup.store_id {
+        return Err(load::damaged("its header names another store than its records"));
+    }
+    let whole = load::open(authentic, memory)?;
+    let contents = (whole.keyring.keys.len(), whole.keyring.versions.len());
+    Ok(Proven { backup_id: backup.store_id, snapshot, contents })
+}
+
+/// Restores a backup that was proved, with the same key, read again.
+///
+/// # Errors
+/// [`StartFailure::Exists`] if a store is there, or the mark of another; what kept it from being written.
 pub fn restore(
     places: &Places,
-    file: &Path,
-    to_prove: MasterKey,
-    to_restore: MasterKey,
+    proven: Proven,
+    master: MasterKey,
     memory: &LockedMemory,
 ) -> Result<Restored, StartFailure> {
-    if places.store.symlink_metadata().is_ok() {
-        return Err(StartFailure::Exists { path: places.store.clone() });
-    }
-    let backup = backup_file::read(file)?;
-    let (backup_id, backup_generation) = (backup.store_id, backup.generation);
-    let snapshot = Snapshot { generation: backup_generation, records: backup.records };
-    // Every seal is opened before anything is written: a backup that only half opens is no place to go on from.
-    let whole = load::open(load::authenticate(snapshot.clone(), to_prove, memory)?, memory)?;
-    let contents = (whole.keyring.keys.len(), whole.keyring.versions.len());
-    let authentic = load::authenticate(snapshot, to_restore, memory)?;
-    if *authentic.store_id.as_bytes() != backup_id {
-        return Err(load::damaged("the backup's header names another store than its records"));
-    }
+    refuse_store(places)?;
+    let Proven { backup_id, snapshot, contents } = proven;
+    let backup_generation = snapshot.generation;
+    let authentic = load::authenticate(snapshot, master, memory)?;
     let mark = match mark::read(&places.mark) {
         // It says nothing; the gap covers 2^32 generations of what it had seen.
         Err(MarkError::Damaged { .. }) => None,

@@ -30,6 +30,14 @@ pub fn salvage(snapshot: Snapshot, master: MasterKey, memory: &LockedMemory) -> 
         unopened.push(("mac".to_owned(), load::damaged("the records do not fit the snapshot's MAC")));
     }
     let loaded = load::open_records(authentic, memory, &mut unopened)?;
-    let unopened = unopened.into_iter().map(|(name, failure)| (name, failure.to_string())).collect();
+    let unopened = unopened.into_iter().map(|(name, failure)| (name, reason(failure))).collect();
     Ok(Salvaged { keyring: loaded.keyring, unopened })
+}
+
+/// What is wrong with one record, without what a start that met it would advise.
+fn reason(failure: StartFailure) -> String {
+    match failure {
+        StartFailure::Damaged(detail) => detail,
+        failure => failure.to_string(),
+    }
 }

@@ -8,7 +8,12 @@ use crate::custody::id::Fingerprint;
 use crate::store::backup_file::BackupError;
 use crate::store::mark::MarkError;
 use crate::store::port::StoreError;
-use std::path::PathBuf;
+use crate::telemetry::chain::chain;
+use std::path::{Path, PathBuf};
+
+/// What helps where a store is there and not good.
+const REMEDY: &str = "Move the file away and restore a backup with `servos-keyd restore FILE`, or open what still opens \
+                      with `servos-keyd serve --salvage`";
 
 /// Why there is no start.
 #[derive(Debug, thiserror::Error)]
@@ -21,14 +26,17 @@ pub enum StartFailure {
         store: PathBuf,
     },
     /// A store was here.
-    #[error("the store {store} is gone, but {witness} is there: bring it back with `servos-keyd restore FILE`; to begin \
-             anew, which makes everything sealed so far unreadable, first move {witness} away",
-            store = store.display(), witness = witness.display())]
+    #[error("the store {store} is gone, but {witnesses} {verb} there: bring it back with `servos-keyd restore {newest}`; to \
+             begin anew, which makes everything sealed so far unreadable, first move {witnesses} away",
+            store = store.display(), witnesses = together(witnesses),
+            verb = if witnesses.len() == 1 { "is" } else { "are" }, newest = or_file(newest.as_deref()))]
     StoreLost {
         /// Where it should be.
         store: PathBuf,
-        /// The mark or backup that tells of it.
-        witness: PathBuf,
+        /// The mark and the directory of backups, as far as they tell of it.
+        witnesses: Vec<PathBuf>,
+        /// The newest of the backups, by its name.
+        newest: Option<PathBuf>,
     },
     /// A creation broke off before there was a store.
     #[error("the creation of {store} was interrupted: run `servos-keyd init` again", store = store.display())]
@@ -79,7 +87,30 @@ pub enum StartFailure {
         /// What is wrong, without a byte of it.
         problem: String,
     },
-    /// The legacy row that was to prove the key does not open.
+    /// A line that was to prove the key holds no value.
+    #[error("{file}:{line} is not a base64 value. Nothing was made", file = file.display())]
+    LegacyRowNotBase64 {
+        /// The file.
+        file: PathBuf,
+        /// The line, from 1.
+        line: usize,
+    },
+    /// Some of the legacy rows open, so the key is right for those.
+    #[error("{file}: the master key {given} opens {opened} of {count}; {lines} were sealed under another key or are \
+             damaged. Nothing was made", file = file.display())]
+    LegacyRowsDiffer {
+        /// The file with the rows.
+        file: PathBuf,
+        /// The key that was given.
+        given: Fingerprint,
+        /// How many open.
+        opened: usize,
+        /// Of how many.
+        count: usize,
+        /// The lines that do not, as people read them.
+        lines: String,
+    },
+    /// No legacy row that was to prove the key opens.
     #[error(
         "the master key {given} does not open the value in {file}: it is not the key that sealed it. Nothing was made"
     )]
@@ -90,11 +121,30 @@ pub enum StartFailure {
         given: Fingerprint,
     },
     /// The content is not what a daemon wrote.
-    #[error(
-        "the store is damaged: {0}. Restore a backup with `servos-keyd restore FILE`, or open what still opens with \
-             `servos-keyd serve --salvage`"
-    )]
+    #[error("the store is damaged: {0}. {REMEDY}")]
     Damaged(String),
+    /// What lies in the store's place cannot be read as one.
+    #[error("{0}. {REMEDY}")]
+    UnusableFile(StoreError),
+    /// Not even salvage finds anything to open.
+    #[error("nothing in {store} opens, not even for salvage: {problem}. Only a backup helps: move the file away, then run \
+             `servos-keyd restore FILE`", store = store.display())]
+    Unsalvageable {
+        /// The store.
+        store: PathBuf,
+        /// What is wrong.
+        problem: String,
+    },
+    /// A backup that was to be restored is not good.
+    #[error("{file}: {problem}", file = file.display())]
+    InBackup {
+        /// The backup.
+        file: PathBuf,
+        /// What is wrong, in words for a backup.
+        problem: String,
+        /// The same, as it would be said of a store.
+        kind: Box<StartFailure>,
+    },
     /// Written by a newer daemon.
     #[error("the store was written by a newer servos-keyd ({0}): install that version")]
     NewerSchema(String),
@@ -151,4 +201,49 @@ pub enum StartFailure {
     /// An operation of the start was refused.
     #[error(transparent)]
     Refused(#[from] Refusal),
+}
+
+impl StartFailure {
+    /// What a store's file that could not be looked at means: damage has its remedy, whoever finds it.
+    #[must_use]
+    pub fn of_file(error: StoreError) -> Self {
+        match error {
+            StoreError::Empty { .. } | StoreError::Foreign { .. } | StoreError::Damaged { .. } => {
+                Self::UnusableFile(error)
+            }
+            error => Self::Store(error),
+        }
+    }
+
+    /// The same failure where what was read is a backup.
+    #[must_use]
+    pub fn in_backup(self, file: &Path) -> Self {
+        let problem = match &self {
+            Self::Damaged(detail) => {
+                format!("the backup is damaged: {detail}. Nothing was written; take another backup")
+            }
+            Self::NewerSchema(what) => {
+                format!("the backup was written by a newer servos-keyd ({what}): install that version")
+            }
+            Self::WrongKey { expected, since, given } => format!(
+                "MASTER KEY INTEGRITY CHECK FAILED: the backup says it was sealed under master key {expected} (in use \
+                 since {since}), the key given is {given}. Nothing was written. Bring back the key of its time"
+            ),
+            Self::Backup(BackupError::File(StoreError::Missing { .. })) => "no such file".to_owned(),
+            Self::Backup(_) if file.is_dir() => "is a directory, not a backup".to_owned(),
+            Self::Backup(BackupError::File(StoreError::Foreign { .. })) => "is not a file".to_owned(),
+            other => chain(other),
+        };
+        Self::InBackup { file: file.to_owned(), problem, kind: Box::new(self) }
+    }
+}
+
+/// Paths as a sentence names them.
+fn together(paths: &[PathBuf]) -> String {
+    paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(" and ")
+}
+
+/// The file where one is known, and the word for it where none is.
+fn or_file(path: Option<&Path>) -> String {
+    path.map_or_else(|| "FILE".to_owned(), |path| path.display().to_string())
 }

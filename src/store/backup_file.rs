@@ -279,14 +279,19 @@ pub fn list(directory: &Path) -> Result<Vec<PathBuf>, StoreError> {
     Ok(found)
 }
 
+/// Whether a file's name says that it is a backup of this store.
+#[must_use]
+pub fn is_of(name: &str, store_id: &[u8; 16]) -> bool {
+    name.starts_with(&format!("keyd-{}-", hex::encode_string(store_id)))
+}
+
 /// The newest generation that a good backup of `store_id` in `directory` holds; none if there is no such backup.
 ///
 /// # Errors
 /// As [`list`].
 pub fn newest_generation(directory: &Path, store_id: &[u8; 16]) -> Result<Option<u64>, StoreError> {
-    let prefix = format!("keyd-{}-", hex::encode_string(store_id));
     let named_so =
-        |path: &PathBuf| path.file_name().and_then(|name| name.to_str()).is_some_and(|n| n.starts_with(&prefix));
+        |path: &PathBuf| path.file_name().and_then(|name| name.to_str()).is_some_and(|name| is_of(name, store_id));
     let newest_first = list(directory)?.into_iter().filter(named_so).rev();
     let mut good = newest_first.filter_map(|path| read(&path).ok()).filter(|backup| backup.store_id == *store_id);
     Ok(good.next().map(|backup| backup.generation))

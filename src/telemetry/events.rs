@@ -32,6 +32,8 @@ events! {
     STORE_CREATED = "store.created";
     /// The store was opened and checked: its generation, its keys.
     STORE_OPENED = "store.opened";
+    /// The store's directory can be changed by its group.
+    STORE_DIRECTORY_WRITABLE = "store.directory_writable";
     /// A commit could not be made; the state before it stands.
     STORE_COMMIT_FAILED = "store.commit_failed";
     /// The high-water mark could not be written behind a commit; the commit stands.

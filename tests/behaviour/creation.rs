@@ -6,6 +6,7 @@ use crate::harness::{Files, Installation, beside, block_on, cell, is_there, name
 use servos_keyd::client::error::Error;
 use servos_keyd::client::key_admin::KeyFilter;
 use servos_keyd::store::mark::State;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 const FIRST_KEYS: [&str; 8] = [
@@ -249,9 +250,9 @@ fn init_proves_the_key_on_real_rows_first() {
     let cases: [(&str, Vec<u8>, i32, &str); 8] = [
         ("good", text.clone().into_bytes(), 0, "the key opens"),
         ("good with blank lines and CRLF", text.replace('\n', "\r\n\r\n").into_bytes(), 0, "the key opens"),
-        ("bad", bad.clone().into_bytes(), 65, "line"),
-        ("one bad among good", format!("{text}{bad}\n").into_bytes(), 65, "1 of"),
-        ("not base64", b"{\"not\": \"base64\"}\n".to_vec(), 65, "does not open"),
+        ("bad", bad.clone().into_bytes(), 65, "is not the key that sealed it"),
+        ("one bad among good", format!("{text}{bad}\n").into_bytes(), 65, "under another key or are damaged"),
+        ("not base64", format!("{text}{{\"not\": \"base64\"}}\n").into_bytes(), 65, "is not a base64 value"),
         ("empty", Vec::new(), 65, "holds no value"),
         ("blank lines", b"\n\n \n".to_vec(), 65, "holds no value"),
         ("not text", vec![0xff, 0xfe, 0, 1], 65, "not text"),
@@ -307,4 +308,78 @@ fn legacy_values_open_only_where_the_key_was_adopted_and_the_caller_allows_it() 
             assert!(client.danger_decrypt_legacy(&key, &value(&bad), &cell("1")).await.is_err());
         });
     }
+}
+
+#[test]
+fn init_says_what_the_backup_directory_needs_before_it_writes_anything() {
+    let mut installation = Installation::new();
+    installation.backup_path = Some(installation.path("no such/backup"));
+    for create in [false, true] {
+        installation.create = create;
+        let before = installation.files();
+        let words = [format!("install -d -m 755 '{}'", installation.path("no such").display())];
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        installation.init(&[]).expect(73).saying(&words);
+        if create {
+            installation.serve_refused().expect(73).saying(&words);
+        }
+        assert_eq!(installation.files(), before);
+    }
+    std::fs::create_dir(installation.path("no such")).unwrap();
+    installation.init(&[]).expect(0);
+}
+
+#[test]
+fn rows_that_were_checked_and_not_adopted_are_warned_of() {
+    let (key, good, _) = legacy_rows();
+    for adopts in [false, true] {
+        let installation = Installation::with_key(key);
+        let file = installation.write_private("rows.txt", good[0].0.as_bytes());
+        let check = ["--check-legacy", file.to_str().unwrap(), "--adopt-legacy"];
+        let made = installation.init(&check[..2 + usize::from(adopts)]).expect(0);
+        assert_eq!(made.stderr.contains("`servos-keyctl legacy adopt FILE`"), !adopts, "{made:#?}");
+    }
+}
+
+#[test]
+fn what_init_prints_as_the_next_step_starts_the_daemon() {
+    let installation = Installation::new();
+    let configuration = installation.write_configuration();
+    installation.init(&[]).expect(0).saying(&[&format!("servos-keyd serve --config {}", configuration.display())]);
+}
+
+#[test]
+fn a_remedy_names_the_configuration_and_all_that_tells_of_a_store_and_its_newest_backup() {
+    let installation = Installation::made();
+    std::fs::remove_file(installation.store()).unwrap();
+    let configuration = installation.write_configuration();
+    let (mark, backups) = (installation.mark(), installation.path("backup"));
+    let newest = installation.backups().pop().unwrap();
+    installation.serve_refused().expect(66).saying(&[
+        &format!("`servos-keyd restore --config {} {}`", configuration.display(), newest.display()),
+        &format!("first move {} and {} away", mark.display(), backups.display()),
+    ]);
+}
+
+#[test]
+fn a_store_s_directory_that_others_can_change_is_refused_and_one_that_its_group_can_is_warned_of() {
+    let mut installation = Installation::new();
+    let state = installation.path("state");
+    installation.store_path = Some(state.join("keyd.redb"));
+    let with_mode = |mode| std::fs::set_permissions(&state, std::fs::Permissions::from_mode(mode)).unwrap();
+    let mend = format!("chmod 700 {}", state.display());
+    std::fs::create_dir(&state).unwrap();
+    with_mode(0o777);
+    installation.init(&[]).expect(77).saying(&[&mend]);
+    assert!(!is_there(&installation.store()));
+    with_mode(0o770);
+    installation.init(&[]).expect(0).saying(&["warning", &mend]);
+    with_mode(0o777);
+    let before = installation.files();
+    installation.serve_refused().expect(77).saying(&[&mend]);
+    assert_eq!(installation.files(), before);
+    with_mode(0o770);
+    installation.serve().stop().expect(0).saying(&["store.directory_writable", &mend]);
+    with_mode(0o700);
+    installation.serve().stop().expect(0).not_saying(&[&mend]);
 }

@@ -93,7 +93,7 @@ fn a_lost_store_or_key_is_never_replaced() {
         std::fs::remove_file(place.join(lost)).unwrap();
     }
     let before = snapshot_of_files(&place);
-    Daemon::refused(&dev(&place, &[])).expect(66).saying(&["servos-keyd restore"]);
+    Daemon::refused(&dev(&place, &[])).expect(66).saying(&["servos-keyd restore", "keyd.toml names these paths"]);
     assert_eq!(snapshot_of_files(&place), before);
 }
 
@@ -123,6 +123,7 @@ fn a_directory_that_others_can_reach_is_refused() {
         let before = snapshot_of_files(base.path());
         let refused = Daemon::refused(&dev(&place, &[]));
         assert_eq!(refused.code, Some(77), "{case}: {refused:#?}");
+        refused.saying(&["is not a directory", "serve --dev \"$HOME/"]).not_saying(&["chmod"]);
         assert_eq!(snapshot_of_files(base.path()), before, "{case}");
     }
 }

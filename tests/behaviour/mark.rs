@@ -80,7 +80,12 @@ fn a_mark_that_does_not_fit_is_refused_with_the_command_that_takes_the_store() {
         let before = installation.files();
         let refused = installation.serve_refused();
         assert_eq!(refused.code, Some(74), "{case}: {refused:#?}");
-        refused.saying(&[word, "servos-keyd accept --generation 1`", installation.mark().to_str().unwrap()]);
+        refused.saying(&[
+            word,
+            "`servos-keyd accept --config /",
+            " --generation 1`",
+            installation.mark().to_str().unwrap(),
+        ]);
         assert_eq!(installation.files(), before, "{case}");
         if case == "a directory" {
             std::fs::remove_dir(installation.mark()).unwrap();
@@ -110,7 +115,8 @@ fn in_the_way(installation: &Installation, _: State) {
 fn an_older_store_put_back_is_refused_until_it_is_accepted_and_then_goes_on_beyond_the_gap() {
     let (installation, generation, kept, lost) = put_back();
     let before = installation.files();
-    let command = format!("servos-keyd accept --generation {generation}");
+    let configuration = installation.path("keyd.toml");
+    let command = format!("`servos-keyd accept --config {} --generation {generation}`", configuration.display());
     installation.serve_refused().expect(74).saying(&["older file", &command]);
     assert_eq!(installation.files(), before);
 
@@ -215,7 +221,7 @@ fn an_acceptance_that_broke_off_leaves_the_store_refused_and_is_done_again() {
     for now in [seen, to_come] {
         std::fs::write(installation.store(), &older).unwrap();
         installation.write_mark(Some(now), Some(to_come));
-        installation.serve_refused().expect(74).saying(&["accept --generation"]);
+        installation.serve_refused().expect(74).saying(&["`servos-keyd accept --config "]);
     }
     installation.accept(&["--generation", &number, "--yes"]).expect(0);
     let daemon = installation.serve();

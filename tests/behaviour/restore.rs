@@ -188,12 +188,17 @@ fn empty_place() -> (Installation, PathBuf) {
 
 #[test]
 fn a_backup_under_another_key_is_refused_and_nothing_is_made() {
-    let (place, file) = empty_place();
+    let (mut place, file) = empty_place();
     let (right, wrong) = (place.key, random_key());
     place.write_key(wrong);
     let before = place.files();
     let refused = place.restore(&file).expect(78);
     refused.saying(&["MASTER KEY INTEGRITY CHECK FAILED", &fingerprint(right), &fingerprint(wrong)]);
+    place.restore(&file).expect(78).saying(&[file.to_str().unwrap(), "the backup says it was sealed under"]);
+    // Not even the directory of a store that is yet to be.
+    place.store_path = Some(place.path("state/keyd.redb"));
+    place.restore(&file).expect(78);
+    assert!(!is_there(&place.path("state")));
     std::fs::remove_file(place.path("master.key")).unwrap();
     place.restore(&file).expect(66);
     place.write_key(wrong);
@@ -244,11 +249,11 @@ fn a_file_that_is_no_whole_backup_is_refused_and_nothing_is_made() {
         let before = place.files();
         let refused = place.restore(&file);
         assert_eq!(refused.code, Some(code), "{case}: {refused:#?}");
-        refused.not_saying(&["INTEGRITY", "panicked"]);
+        refused.saying(&[file.to_str().unwrap()]).not_saying(&["INTEGRITY", "panicked", "--salvage"]);
         assert_eq!(place.files(), before, "{case}");
     }
-    place.restore(&place.path("nowhere.skb1")).expect(66).saying(&["nowhere.skb1"]);
-    place.restore(place.directory()).expect(74);
+    place.restore(&place.path("nowhere.skb1")).expect(66).saying(&["nowhere.skb1: no such file"]);
+    place.restore(place.directory()).expect(74).saying(&["is a directory, not a backup"]);
     assert!(!is_there(&place.store()));
 }
 

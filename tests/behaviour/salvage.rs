@@ -172,3 +172,27 @@ fn nothing_is_made_where_there_is_no_store() {
     Daemon::refused(&crate::harness::Invocation::new(dev)).expect(66);
     assert_eq!(installation.files(), before);
 }
+
+#[test]
+fn a_file_that_is_no_store_has_the_remedy_of_damage_and_salvage_never_advises_itself() {
+    let installation = Installation::made();
+    let whole = std::fs::read(installation.store()).unwrap();
+    for bytes in [&b""[..], b"not a store", &whole[..whole.len() / 2], &whole[..100]] {
+        installation.write_private("keyd.redb", bytes);
+        let before = installation.files();
+        let remedies = ["`servos-keyd restore --config ", "`servos-keyd serve --config ", "--salvage`"];
+        installation.serve_refused().expect(74).saying(&remedies);
+        let run = installation.command("serve", &["--salvage"]);
+        let refused = Daemon::refused(&run).expect(74).not_saying(&["--salvage`"]);
+        refused.saying(&["Only a backup helps", "`servos-keyd restore --config "]);
+        assert_eq!(installation.files(), before);
+    }
+}
+
+#[test]
+fn a_record_that_does_not_open_is_listed_without_advice() {
+    let (installation, values) = sealed_before();
+    let name = version_of(&values.default);
+    installation.change_records(|s| *s.records.get_mut(&name).unwrap().last_mut().unwrap() ^= 1);
+    salvage(&installation).stop().expect(0).saying(&["salvage.unopened"]).not_saying(&["--salvage`"]);
+}

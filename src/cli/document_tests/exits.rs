@@ -45,7 +45,7 @@ fn stores() -> Vec<(&'static str, Exit)> {
         ("no store where nothing was ever made", start(StartFailure::NoStore { store: path() })),
         (
             "no store, but a mark or backup of one; `init` ends with 73 here",
-            start(StartFailure::StoreLost { store: path(), witness: path() }),
+            start(StartFailure::StoreLost { store: path(), witnesses: vec![path()], newest: None }),
         ),
         ("a creation that was interrupted", start(StartFailure::CreationInterrupted { store: path() })),
         ("a backup or file of rows that is missing", store(StoreError::Missing { path: path() })),

@@ -141,3 +141,28 @@ fn operations_tells_what_every_event_means() {
     let named = first_cells(OPERATIONS, "What the log says");
     assert_eq!(named, events::ALL.iter().copied().collect());
 }
+
+#[test]
+fn operations_has_one_row_for_each_event() {
+    let section = OPERATIONS.split("\n## ").find(|section| section.starts_with("What the log says")).unwrap();
+    assert_eq!(section.lines().filter(|line| line.starts_with("| `")).count(), events::ALL.len());
+}
+
+#[test]
+fn the_readme_installs_what_its_commands_need() {
+    let story = README.split("\n## Install it").nth(1).unwrap().split("\n## ").next().unwrap();
+    let config = crate::config::settings::Config::default();
+    let parents = [config.backup.dir.parent(), config.socket.path.parent(), config.store.path.parent()];
+    for directory in parents.into_iter().flatten().chain([Path::new("/etc/servos")]) {
+        let made = story.lines().filter(|line| line.starts_with("install -d "));
+        assert!(
+            made.flat_map(str::split_whitespace).any(|word| Path::new(word) == directory),
+            "{} is never made",
+            directory.display()
+        );
+    }
+    for command in ["target/release/servos-keyd target/release/servos-keyctl /usr/local/bin/", "chmod 600 /etc/servos/"]
+    {
+        assert!(story.contains(command), "{command}");
+    }
+}

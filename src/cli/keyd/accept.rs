@@ -15,7 +15,7 @@ use std::io::{BufRead, IsTerminal};
 #[derive(clap::Args)]
 pub struct Arguments {
     #[command(flatten)]
-    config: ConfigArguments,
+    pub(super) config: ConfigArguments,
     /// The generation of the store, as the refusal to start names it
     #[arg(long, value_name = "N")]
     generation: u64,
@@ -31,7 +31,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let sources = key::sources_of_daemon(&config.master_key, &config.store.path, &memory)?;
     let places = place::places(&config);
     let _lock = place::lock(&places)?;
-    let snapshot = view(&places.store).map_err(StartFailure::from)?;
+    let snapshot = view(&places.store).map_err(StartFailure::of_file)?;
     let whole = load::authenticate(snapshot.clone(), key::choose(&sources, &memory)?.key, &memory)
         .and_then(|authentic| load::open(authentic, &memory))?;
     let keyring = whole.keyring;

@@ -10,7 +10,7 @@ use crate::auth::peer::{Peer, PeerCredentials, Socket};
 use crate::auth::policy::Policy;
 use crate::cli::exit;
 use crate::cli::failure::Failure;
-use crate::config::key_source_error::shell_quoted;
+use crate::config::key_source_error::{shell_quoted, user_name};
 use crate::config::settings::Config;
 use crate::custody::keys::MasterKey;
 use crate::operations::Context;
@@ -24,6 +24,10 @@ use std::fs::{DirBuilder, OpenOptions};
 use std::io::Write as _;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+
+/// Directories of the system, which stay open whoever owns them.
+const SHARED: [&str; 14] =
+    ["/", "/bin", "/boot", "/dev", "/etc", "/home", "/lib", "/opt", "/run", "/srv", "/tmp", "/usr", "/var", "/var/lib"];
 
 /// The directory where none is given: under `$XDG_RUNTIME_DIR`, else under the temp dir.
 pub fn default_directory() -> PathBuf {
@@ -42,17 +46,25 @@ pub fn make_directory(directory: &Path) -> Result<(), Failure> {
         _ => {}
     }
     let found = directory.symlink_metadata().map_err(refused)?;
-    let ours = found.is_dir() && found.uid() == nix::unistd::geteuid().as_raw();
-    if !ours || found.permissions().mode() & 0o077 != 0 {
-        return Err(Failure::say(
-            exit::NOT_PERMITTED,
-            format!(
-                "{path} must be a directory of yours with mode 0700: chmod 700 {path}, or name another",
-                path = directory.display()
-            ),
-        ));
+    let (owner, own) = (found.uid(), nix::unistd::geteuid().as_raw());
+    match fault(directory, found.is_dir(), (owner == own).then_some(()).ok_or(owner), found.permissions().mode()) {
+        None => Ok(()),
+        Some(fault) => Err(Failure::say(exit::NOT_PERMITTED, format!("{}: {fault}", directory.display()))),
     }
-    Ok(())
+}
+
+/// Why a directory is not for this user alone, with what mends it. One that is shared on purpose is never to be closed.
+fn fault(directory: &Path, is_directory: bool, owner: Result<(), u32>, mode: u32) -> Option<String> {
+    const ANOTHER: &str = "name one of your own: servos-keyd serve --dev \"$HOME/servos-keyd-dev\"";
+    let is_shared = mode & 0o1000 != 0 || SHARED.iter().any(|shared| directory == Path::new(shared));
+    let path = shell_quoted(directory);
+    match owner {
+        _ if !is_directory => Some(format!("is not a directory (a link to one is not taken either); {ANOTHER}")),
+        Err(owner) => Some(format!("belongs to {}; {ANOTHER}", user_name(owner))),
+        Ok(()) if mode & 0o077 == 0 => None,
+        Ok(()) if is_shared => Some(format!("is there for others too; {ANOTHER}")),
+        Ok(()) => Some(format!("others can reach it (mode {:04o}): chmod 700 {path}, or {ANOTHER}", mode & 0o7777)),
+    }
 }
 
 /// Makes `master.key` where neither it is nor anything that tells of a store: its file, its mark or a backup.
@@ -116,5 +128,30 @@ fn tool() -> String {
     match beside {
         Some(path) if path.exists() => shell_quoted(&path),
         _ => "cargo run --release --quiet --bin servos-keyctl --".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_that_is_not_ours_alone_is_mended_by_its_cause() {
+        let said = |path: &str, is_directory, owner, mode| fault(Path::new(path), is_directory, owner, mode);
+        assert_eq!(said("/d", true, Ok(()), 0o40700), None);
+        let cases = [
+            (said("/d", false, Ok(()), 0o100_644), "is not a directory", false),
+            (said("/d", true, Err(0), 0o40700), "belongs to root", false),
+            (said("/d", true, Ok(()), 0o40755), "(mode 0755): chmod 700 /d", true),
+            (said("/d", true, Ok(()), 0o41777), "for others too", false),
+            (said("/etc", true, Ok(()), 0o40755), "for others too", false),
+            (said("/tmp", true, Ok(()), 0o40777), "for others too", false),
+        ];
+        for (fault, words, advises_chmod) in cases {
+            let fault = fault.unwrap();
+            assert!(fault.contains(words), "{fault}");
+            assert!(fault.contains("serve --dev \"$HOME/servos-keyd-dev\""), "{fault}");
+            assert_eq!(fault.contains("chmod"), advises_chmod, "{fault}");
+        }
     }
 }

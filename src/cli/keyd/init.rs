@@ -3,7 +3,7 @@
 //! Must never make one beside a mark or backup of another, nor with a key that a given legacy row refutes.
 //! Called by `run`.
 
-use super::{ConfigArguments, harden, key, output, place};
+use super::{ConfigArguments, harden, key, output, place, remedy};
 use crate::cli::exit;
 use crate::cli::failure::Failure;
 use crate::custody::keys::MasterKey;
@@ -17,10 +17,13 @@ use std::path::{Path, PathBuf};
 /// The largest file of rows, in bytes.
 const MAX_ROWS_BYTES: u64 = 16 * 1024 * 1024;
 
+/// So many lines that do not open are named.
+const LINES_NAMED: usize = 5;
+
 #[derive(clap::Args)]
 pub struct Arguments {
     #[command(flatten)]
-    config: ConfigArguments,
+    pub(super) config: ConfigArguments,
     /// Keep the master key as a legacy key too, so that values sealed before servos-keyd open
     #[arg(long)]
     adopt_legacy: bool,
@@ -43,6 +46,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     if let Some(file) = &arguments.check_legacy {
         check_rows(file, &chosen.key, &memory)?;
     }
+    place::check_backup_directory(&places)?;
     place::make_directory(&places)?;
     let _lock = place::lock(&places)?;
     let backups_are_new = place::backups_are_new(&places);
@@ -64,7 +68,17 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     if adopt_legacy {
         output::line("legacy    values sealed under this key before servos-keyd open when a caller allows it");
     }
-    output::line("next      keep the master key and the backup apart, on another machine; then: servos-keyd serve");
+    if arguments.check_legacy.is_some() && !adopt_legacy {
+        output::remark(
+            "warning: values sealed before servos-keyd, such as those that were checked, do not open with this store: adopt \
+             their key with `servos-keyctl legacy adopt FILE` (`init --adopt-legacy` would have done so)",
+        );
+    }
+    output::line("next      keep the master key and the backup apart, on another machine; then start the daemon:");
+    output::line(&format!(
+        "          {}",
+        remedy::start_command(arguments.config.config.as_deref(), &config, &chosen.source)
+    ));
     Ok(())
 }
 
@@ -90,20 +104,45 @@ fn check_rows(file: &Path, master: &MasterKey, memory: &LockedMemory) -> Result<
         return Err(Failure::say(exit::DATA, format!("{}: has more than 16 MiB", file.display())));
     }
     let rows = std::fs::read_to_string(file).map_err(unreadable)?;
-    let (count, refused) = prove(master, &rows, memory)?;
-    match (count, refused.as_slice()) {
-        (0, _) => Err(Failure::say(exit::DATA, format!("{}: holds no value to check the key on", file.display()))),
-        (_, []) => {
+    let proof = prove(master, &rows, memory)?;
+    let (file, given, count) = (file.to_owned(), master.fingerprint(), proof.count);
+    if count == 0 {
+        return Err(Failure::say(exit::DATA, format!("{}: holds no value to check the key on", file.display())));
+    }
+    if let Some(line) = proof.not_base64.first() {
+        return Err(StartFailure::LegacyRowNotBase64 { file, line: *line }.into());
+    }
+    match count - proof.refused.len() {
+        0 => Err(StartFailure::LegacyRowRefused { file, given }.into()),
+        opened if opened < count => {
+            let lines = numbered(&proof.refused);
+            Err(StartFailure::LegacyRowsDiffer { file, given, opened, count, lines }.into())
+        }
+        _ => {
             output::line(&format!("checked   the key opens {count} of {count} values in {}", file.display()));
             Ok(())
         }
-        (_, lines) => {
-            let failure = StartFailure::LegacyRowRefused { file: file.to_owned(), given: master.fingerprint() };
-            let first: Vec<String> = lines.iter().take(5).map(ToString::to_string).collect();
-            Err(Failure::say(
-                exit::DATA,
-                format!("{failure} ({} of {count} refused; lines {})", lines.len(), first.join(", ")),
-            ))
-        }
+    }
+}
+
+/// The first lines by number, and how many more there are.
+fn numbered(lines: &[usize]) -> String {
+    let first: Vec<String> = lines.iter().take(LINES_NAMED).map(ToString::to_string).collect();
+    let noun = if lines.len() == 1 { "line" } else { "lines" };
+    match lines.len().saturating_sub(LINES_NAMED) {
+        0 => format!("{noun} {}", first.join(", ")),
+        more => format!("{noun} {} and {more} more", first.join(", ")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn five_lines_are_named_and_the_others_counted() {
+        assert_eq!(numbered(&[3]), "line 3");
+        assert_eq!(numbered(&[1, 2, 3, 4, 5]), "lines 1, 2, 3, 4, 5");
+        assert_eq!(numbered(&[1, 2, 3, 4, 5, 8, 9]), "lines 1, 2, 3, 4, 5 and 2 more");
     }
 }

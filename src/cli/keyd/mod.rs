@@ -8,6 +8,7 @@ mod dev;
 mod init;
 mod output;
 mod place;
+mod remedy;
 mod restore;
 mod runtime;
 mod serve;
@@ -67,15 +68,19 @@ pub fn run(arguments: impl Iterator<Item = OsString>) -> u8 {
             return if error.use_stderr() { exit::USAGE.code } else { 0 };
         }
     };
-    let outcome = match arguments.command {
-        Command::Serve(arguments) => serve::run(&arguments),
-        Command::Init(arguments) => init::run(&arguments),
-        Command::Restore(arguments) => restore::run(&arguments),
-        Command::Accept(arguments) => accept::run(&arguments),
+    let (outcome, config, dev) = match &arguments.command {
+        Command::Serve(arguments) => (serve::run(arguments), &arguments.config, arguments.dev.as_ref()),
+        Command::Init(arguments) => (init::run(arguments), &arguments.config, None),
+        Command::Restore(arguments) => (restore::run(arguments), &arguments.config, None),
+        Command::Accept(arguments) => (accept::run(arguments), &arguments.config, None),
     };
     match outcome {
         Ok(()) => 0,
-        Err(failure) => {
+        Err(mut failure) => {
+            failure.message = match dev {
+                Some(directory) => remedy::under_dev(&failure.message, directory.as_deref()),
+                None => remedy::with_config(&failure.message, config.config.as_deref()),
+            };
             output::error(&failure);
             failure.exit.code
         }

@@ -16,9 +16,14 @@ pub fn remark(text: &str) {
     eprintln!("{text}");
 }
 
+/// Whether there is a log, which then has what should be mended.
+pub fn has_log() -> bool {
+    tracing::dispatcher::has_been_set()
+}
+
 /// Why a command failed. Under the log's own format where it is set up, plainly elsewhere.
 pub fn error(failure: &Failure) {
-    if tracing::dispatcher::has_been_set() {
+    if has_log() {
         tracing::error!(
             event = crate::telemetry::events::DAEMON_FAILED,
             exit = failure.exit.code,

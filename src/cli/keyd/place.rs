@@ -3,14 +3,17 @@
 //! Must never make a directory that others can write to.
 //! Called by every command that touches the store.
 
+use super::output;
 use crate::cli::exit;
 use crate::cli::failure::Failure;
+use crate::config::key_source_error::shell_quoted;
 use crate::config::settings::Config;
 use crate::operations::ledger::Places;
 use crate::operations::start_failure::StartFailure;
 use crate::store::directory_lock::DirectoryLock;
 use crate::store::durable::directory_of;
 use crate::store::port::StoreError;
+use crate::telemetry::events;
 use std::fs::OpenOptions;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
@@ -29,13 +32,63 @@ pub fn places(config: &Config) -> Places {
 /// Locks the store's directory.
 ///
 /// # Errors
-/// 66 if there is no directory, 75 if another process has it.
+/// 66 if there is no directory, 75 if another process has it, 77 if everyone can change it.
 pub fn lock(places: &Places) -> Result<DirectoryLock, Failure> {
     let directory = directory_of(&places.store);
+    check_directory(directory)?;
     DirectoryLock::acquire(directory).map_err(|error| match error {
         StoreError::Missing { .. } => StartFailure::NoStore { store: places.store.clone() }.into(),
+        error @ StoreError::InUse { .. } => Failure::say(
+            exit::of_store(&error),
+            format!(
+                "{error}: a servos-keyd that serves, or a command on its store. Stop it first: `systemctl stop \
+                 servos-keyd`, or Ctrl-C where it runs"
+            ),
+        ),
         error => error.into(),
     })
+}
+
+/// Refuses a directory in which others could put another store into this one's place.
+fn check_directory(directory: &Path) -> Result<(), Failure> {
+    let Ok(found) = directory.metadata() else { return Ok(()) };
+    let mode = found.mode() & 0o7777;
+    // The sticky bit keeps what is there from being renamed or removed by others.
+    let (is_sticky, path) = (mode & 0o1000 != 0, shell_quoted(directory));
+    if mode & 0o002 != 0 && !is_sticky {
+        let what = format!("everyone can change the store's directory {path} (mode {mode:04o}): chmod 700 {path}");
+        return Err(Failure::say(exit::NOT_PERMITTED, what));
+    }
+    if mode & 0o020 != 0 && !is_sticky {
+        let what = format!("the group can change the store's directory {path} (mode {mode:04o}): chmod 700 {path}");
+        if output::has_log() {
+            tracing::warn!(event = events::STORE_DIRECTORY_WRITABLE, "{what}");
+        } else {
+            output::remark(&format!("warning: {what}"));
+        }
+    }
+    Ok(())
+}
+
+/// Whether the store's directory is there.
+pub fn has_directory(places: &Places) -> bool {
+    directory_of(&places.store).is_dir()
+}
+
+/// Sees that the first backup will have a place, before anything is written.
+///
+/// # Errors
+/// 73 with the command that makes what is missing.
+pub fn check_backup_directory(places: &Places) -> Result<(), Failure> {
+    let (backups, parent) = (&places.backups, directory_of(&places.backups));
+    let problem = match backups.metadata() {
+        Ok(found) if found.is_dir() => return Ok(()),
+        Ok(_) => "it is not a directory".to_owned(),
+        Err(_) if parent.is_dir() => return Ok(()),
+        // Not 0700: the daemon's user goes through it to its backups, which are closed themselves.
+        Err(_) => format!("{} is missing: install -d -m 755 {}", parent.display(), shell_quoted(parent)),
+    };
+    Err(Failure::say(exit::CANNOT_CREATE, format!("no backup can be written to {}: {problem}", backups.display())))
 }
 
 /// Makes the store's directory, one level, mode 0700, if it is missing.

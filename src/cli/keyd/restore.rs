@@ -3,16 +3,15 @@
 //! Must never touch a store that is there.
 //! Called by `run`.
 
-use super::{ConfigArguments, harden, key, output, place};
-use crate::cli::exit;
+use super::{ConfigArguments, harden, key, output, place, remedy};
 use crate::cli::failure::Failure;
-use crate::operations::restore::restore;
+use crate::operations::restore::{prove, refuse_store, restore};
 use std::path::PathBuf;
 
 #[derive(clap::Args)]
 pub struct Arguments {
     #[command(flatten)]
-    config: ConfigArguments,
+    pub(super) config: ConfigArguments,
     /// The backup: a .skb1 file, or what ExportKeyring gave
     file: PathBuf,
 }
@@ -22,15 +21,20 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let config = arguments.config.load()?;
     let memory = key::memory()?;
     let sources = key::sources_of_daemon(&config.master_key, &config.store.path, &memory)?;
-    if !arguments.file.exists() {
-        return Err(Failure::say(exit::MISSING, format!("{}: no such file", arguments.file.display())));
-    }
     let places = place::places(&config);
-    place::make_directory(&places)?;
-    let _lock = place::lock(&places)?;
-    let first = key::choose(&sources, &memory)?;
-    let second = key::choose(&sources, &memory)?;
-    let restored = restore(&places, &arguments.file, first.key, second.key, &memory)?;
+    let held = if place::has_directory(&places) { Some(place::lock(&places)?) } else { None };
+    refuse_store(&places)?;
+    // Nothing is made, not even a directory, before the backup and the key have proved good.
+    let proven = prove(&arguments.file, key::choose(&sources, &memory)?.key, &memory)?;
+    let _lock = match held {
+        Some(lock) => lock,
+        None => {
+            place::make_directory(&places)?;
+            place::lock(&places)?
+        }
+    };
+    let chosen = key::choose(&sources, &memory)?;
+    let restored = restore(&places, proven, chosen.key, &memory)?;
     place::give_to_owner(&places, false)?;
     let (keys, versions) = restored.contents;
     output::line(&format!("store       {} ({})", places.store.display(), restored.store_id));
@@ -46,8 +50,9 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
             restored.backup_generation
         ));
     }
-    output::line(
-        "next        servos-keyd serve; then verify the canaries of your databases: servos-keyctl verify-canary",
-    );
+    output::line(&format!(
+        "next        {}; then verify the canaries of your databases: servos-keyctl verify-canary",
+        remedy::start_command(arguments.config.config.as_deref(), &config, &chosen.source)
+    ));
     Ok(())
 }

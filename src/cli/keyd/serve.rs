@@ -22,11 +22,11 @@ use std::sync::Arc;
 #[derive(clap::Args)]
 pub struct Arguments {
     #[command(flatten)]
-    config: ConfigArguments,
+    pub(super) config: ConfigArguments,
     /// Try it out: key, store and one socket for everything under DIR [default: servos-keyd-dev in the runtime or temp
     /// directory]
     #[arg(long, value_name = "DIR", num_args = 0..=1, conflicts_with = "config")]
-    dev: Option<Option<PathBuf>>,
+    pub(super) dev: Option<Option<PathBuf>>,
     /// With --dev: keep the master key as a legacy key too when the store is made
     #[arg(long, requires = "dev")]
     adopt_legacy: bool,

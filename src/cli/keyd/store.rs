@@ -15,7 +15,7 @@ use crate::operations::ledger::{Ledger, Places};
 use crate::operations::start_failure::StartFailure;
 use crate::operations::{load, mark_check, salvage as salvaging};
 use crate::store::mark;
-use crate::store::port::Snapshot;
+use crate::store::port::{Snapshot, StoreError};
 use crate::store::redb_adapter::{self, RedbStore};
 use crate::sys::locked::{LockedMemory, Protection};
 use crate::telemetry::chain::chain;
@@ -54,7 +54,7 @@ pub fn look(config: &Config, places: &Places, sources: &Sources, memory: &Locked
     if vacant {
         make(config, places, sources, memory)?;
     }
-    let snapshot = redb_adapter::view(&places.store).map_err(StartFailure::from);
+    let snapshot = redb_adapter::view(&places.store).map_err(StartFailure::of_file);
     let chosen = key::choose(sources, memory)?;
     report_key(&chosen);
     let facts = Facts {
@@ -77,6 +77,7 @@ fn report_key(chosen: &ChosenKey) {
 }
 
 fn make(config: &Config, places: &Places, sources: &Sources, memory: &LockedMemory) -> Result<(), Failure> {
+    place::check_backup_directory(places)?;
     let chosen = key::choose(sources, memory)?;
     let backups_are_new = place::backups_are_new(places);
     let store_id = create(&Creation {
@@ -128,12 +129,14 @@ pub fn salvage(seen: Seen, places: &Places, memory: &LockedMemory) -> Result<Ope
     let snapshot = match snapshot {
         Ok(snapshot) => snapshot,
         Err(failure) => {
-            tracing::warn!(event = events::SALVAGE_UNOPENED, "the file is damaged: {}", chain(&failure));
-            redb_adapter::danger_view_unchecked(&places.store).map_err(StartFailure::from)?
+            tracing::warn!(event = events::SALVAGE_UNOPENED, "the file is damaged: {}", in_short(&failure));
+            redb_adapter::danger_view_unchecked(&places.store).map_err(|error| beyond_salvage(error.into(), places))?
         }
     };
     let records = snapshot.records.len();
-    let salvaged = salvaging::salvage(snapshot, chosen.key, memory).inspect_err(report_wrong_key)?;
+    let salvaged = salvaging::salvage(snapshot, chosen.key, memory)
+        .inspect_err(report_wrong_key)
+        .map_err(|failure| beyond_salvage(failure, places))?;
     for (record, reason) in &salvaged.unopened {
         tracing::warn!(event = events::SALVAGE_UNOPENED, record, reason, "this record does not open");
     }
@@ -143,6 +146,26 @@ pub fn salvage(seen: Seen, places: &Places, memory: &LockedMemory) -> Result<Ope
     let engine = Engine::new(salvaged.keyring, Box::new(key::random), Box::new(key::now), facts);
     engine.progress.counted(records);
     Ok(Opened { engine: Arc::new(engine), ledger: None })
+}
+
+/// What is wrong, without advice that this very start follows.
+fn in_short(failure: &StartFailure) -> String {
+    match failure {
+        StartFailure::UnusableFile(error) => chain(error),
+        failure => chain(failure),
+    }
+}
+
+/// Salvage is no remedy for what salvage found.
+fn beyond_salvage(failure: StartFailure, places: &Places) -> StartFailure {
+    let problem = match failure {
+        StartFailure::Damaged(problem) => problem,
+        StartFailure::Store(
+            error @ (StoreError::Empty { .. } | StoreError::Foreign { .. } | StoreError::Damaged { .. }),
+        ) => chain(&error),
+        other => return other,
+    };
+    StartFailure::Unsalvageable { store: places.store.clone(), problem }
 }
 
 /// The line that monitoring looks for.

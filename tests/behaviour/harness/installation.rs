@@ -36,6 +36,8 @@ pub struct Installation {
     pub store_path: Option<PathBuf>,
     /// `[store] mark`
     pub mark_path: Option<PathBuf>,
+    /// `[backup] dir`
+    pub backup_path: Option<PathBuf>,
     /// `[legacy] adopt`
     pub adopt: bool,
     /// `[log] level`
@@ -64,6 +66,7 @@ impl Installation {
             create: false,
             store_path: None,
             mark_path: None,
+            backup_path: None,
             adopt: false,
             level: "info",
             format: "text",
@@ -153,7 +156,7 @@ impl Installation {
             text(self.store()),
             text(self.mark()),
             self.create,
-            text(self.path("backup")),
+            text(self.backup_path.clone().unwrap_or_else(|| self.path("backup"))),
             self.allow_readable,
             self.adopt,
             self.level,
