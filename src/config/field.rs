@@ -94,6 +94,10 @@ impl Field<'_> {
         if !text.starts_with('/') {
             return Err(self.refused("must be an absolute path (it begins with /)"));
         }
+        if is_base64_of_32_bytes(text) {
+            // A base64 key can begin like a path, and would be shown in every message about the missing file.
+            return Err(self.refused("must be a path, and this looks like a key"));
+        }
         if text.contains('\0') {
             return Err(self.refused("must not hold a NUL"));
         }
@@ -134,4 +138,10 @@ fn type_name(value: &DeValue<'_>) -> &'static str {
         DeValue::Array(_) => "a list",
         DeValue::Table(_) => "a section",
     }
+}
+
+/// 44 characters of base64 with their padding: no path that anyone chose.
+fn is_base64_of_32_bytes(text: &str) -> bool {
+    let base64 = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/');
+    text.len() == 44 && text.strip_suffix('=').is_some_and(|digits| digits.bytes().all(base64))
 }

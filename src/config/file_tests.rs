@@ -171,6 +171,11 @@ fn no_error_shows_a_key_that_was_pasted_into_the_file() {
         let fault = parse(&text).unwrap_err();
         assert!(!format!("{fault} {fault:?}").contains(&planted[..12]), "{fault}");
     }
+    // One base64 key in 64 begins like an absolute path.
+    let planted = "/4bQgYhMfWWaL+qgxVrQFaO/TxsrC4Is0V1sFbDwCgg=".to_owned();
+    assert_eq!(planted.len(), 44);
+    let fault = parse(&format!("[master_key]\nfile = \"{planted}\"")).unwrap_err();
+    assert!(!format!("{fault} {fault:?}").contains(&planted[..12]), "{fault}");
 }
 
 #[test]
