@@ -59,7 +59,8 @@ fn a_legacy_key_comes_out_of_an_env_file_that_holds_one_key() {
     let rows = stage.keep("rows", format!("{}\n", "AAAA".repeat(16)).as_bytes());
     let refuted = stage.run(&["legacy", "adopt", &file, "--check", &rows], b"");
     assert_eq!((refuted.code, stage.changes()), (65, 1), "{}", refuted.errors);
-    assert!(refuted.errors.contains("1 of 1 values") && refuted.errors.contains("lines 1"), "{}", refuted.errors);
+    let says = |text: &str| refuted.errors.contains(text);
+    assert!(says("does not open the value in") && says("nothing was adopted"), "{}", refuted.errors);
 
     let file = keep(format!("SERVOS_MASTER_KEY={one}\nACT_MASTER_KEY={other}\n"));
     let outcome = stage.run(&["legacy", "adopt", &file], b"");

@@ -155,16 +155,12 @@ fn check_rows(console: &mut Console, rows: &Path, key: &LockedBuffer, memory: &L
     let place = rows.display();
     let no_text = |_| Failure::say(exit::DATA, format!("{place}: is not text; give one base64 value a line"));
     let key = MasterKey::parse(key.expose_bytes(), memory)?;
-    match prove(&key, str::from_utf8(&text).map_err(no_text)?, memory)? {
-        (0, _) => Err(Failure::say(exit::DATA, format!("{place}: holds no value to check the key on"))),
-        (count, refused) if refused.is_empty() => Ok(count),
-        (count, refused) => {
-            let lines: Vec<String> = refused.iter().take(5).map(ToString::to_string).collect();
-            let (fingerprint, refused, lines) = (key.fingerprint(), refused.len(), lines.join(", "));
-            let text = format!("key {fingerprint} does not open {refused} of {count} values in {place}: lines {lines}");
-            Err(Failure::say(exit::DATA, text).with_hint("nothing was adopted"))
-        }
+    let proof = prove(&key, str::from_utf8(&text).map_err(no_text)?, memory)?;
+    if proof.count == 0 {
+        return Err(Failure::say(exit::DATA, format!("{place}: holds no value to check the key on")));
     }
+    let refused = |failure| Failure::from(failure).with_hint("nothing was adopted");
+    proof.verdict(rows, key.fingerprint()).map_err(refused)
 }
 
 /// Whether an argument is, by its form, a key that somebody typed in place of a file's name.

@@ -17,9 +17,6 @@ use std::path::{Path, PathBuf};
 /// The largest file of rows, in bytes.
 const MAX_ROWS_BYTES: u64 = 16 * 1024 * 1024;
 
-/// So many lines that do not open are named.
-const LINES_NAMED: usize = 5;
-
 #[derive(clap::Args)]
 pub struct Arguments {
     #[command(flatten)]
@@ -105,44 +102,10 @@ fn check_rows(file: &Path, master: &MasterKey, memory: &LockedMemory) -> Result<
     }
     let rows = std::fs::read_to_string(file).map_err(unreadable)?;
     let proof = prove(master, &rows, memory)?;
-    let (file, given, count) = (file.to_owned(), master.fingerprint(), proof.count);
-    if count == 0 {
+    if proof.count == 0 {
         return Err(Failure::say(exit::DATA, format!("{}: holds no value to check the key on", file.display())));
     }
-    if let Some(line) = proof.not_base64.first() {
-        return Err(StartFailure::LegacyRowNotBase64 { file, line: *line }.into());
-    }
-    match count - proof.refused.len() {
-        0 => Err(StartFailure::LegacyRowRefused { file, given }.into()),
-        opened if opened < count => {
-            let lines = numbered(&proof.refused);
-            Err(StartFailure::LegacyRowsDiffer { file, given, opened, count, lines }.into())
-        }
-        _ => {
-            output::line(&format!("checked   the key opens {count} of {count} values in {}", file.display()));
-            Ok(())
-        }
-    }
-}
-
-/// The first lines by number, and how many more there are.
-fn numbered(lines: &[usize]) -> String {
-    let first: Vec<String> = lines.iter().take(LINES_NAMED).map(ToString::to_string).collect();
-    let noun = if lines.len() == 1 { "line" } else { "lines" };
-    match lines.len().saturating_sub(LINES_NAMED) {
-        0 => format!("{noun} {}", first.join(", ")),
-        more => format!("{noun} {} and {more} more", first.join(", ")),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn five_lines_are_named_and_the_others_counted() {
-        assert_eq!(numbered(&[3]), "line 3");
-        assert_eq!(numbered(&[1, 2, 3, 4, 5]), "lines 1, 2, 3, 4, 5");
-        assert_eq!(numbered(&[1, 2, 3, 4, 5, 8, 9]), "lines 1, 2, 3, 4, 5 and 2 more");
-    }
+    let count = proof.verdict(file, master.fingerprint())?;
+    output::line(&format!("checked   the key opens {count} of {count} values in {}", file.display()));
+    Ok(())
 }
