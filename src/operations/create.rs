@@ -203,7 +203,7 @@ fn first_key(maker: &Maker<'_>, name: &str) -> Result<Records, StartFailure> {
     let mut key: DataKey = maker.key(name)?;
     let new = maker.version(&key)?;
     key.primary = new.version.number;
-    key.versions.insert(new.version.number, Arc::clone(&new.version));
+    key.versions.insert(Arc::clone(&new.version));
     Ok(vec![key_records::key_record(&key), key_records::new_version_record(&new)])
 }
 

@@ -62,7 +62,7 @@ fn make(ledger: &mut Ledger, name: KeyName, request: RequestId) -> Result<KeyId,
     let mut key = maker.key(name)?;
     let new = maker.version(&key)?;
     key.promoting = new.version.number;
-    key.versions.insert(new.version.number, Arc::clone(&new.version));
+    key.versions.insert(Arc::clone(&new.version));
 
     let mut change = Change { touches_keyring: true, ..Change::default() };
     change.put(key_records::key_record(&key));
@@ -79,6 +79,6 @@ fn finish(ledger: &mut Ledger, id: KeyId, change: Change) -> Result<Created, Ref
     let keyring = ledger.engine().keyring();
     // A key that was deleted while it waited never sealed: it was not made, whatever request asks again.
     let key = keyring.keys.get(&id).filter(|key| key.primary != 0).ok_or(Refusal::NoSuchKey)?;
-    let version = key.versions.get(&1).ok_or(Refusal::NoPrimary)?;
+    let version = key.versions.get(1).ok_or(Refusal::NoPrimary)?;
     Ok(Created { key: Arc::clone(key), version: Arc::clone(version) })
 }

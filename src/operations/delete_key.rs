@@ -73,7 +73,7 @@ fn take_name(ledger: &mut Ledger, name: &KeyName, request: RequestId) -> Result<
 /// A key with all its versions disabled.
 fn disabled(key: &DataKey) -> DataKey {
     let mut key = key.clone();
-    for version in key.versions.values_mut() {
+    for version in key.versions.iter_mut() {
         *version = Arc::new(Version { state: VersionState::Disabled, ..(**version).clone() });
     }
     key
@@ -86,7 +86,7 @@ fn disabled(key: &DataKey) -> DataKey {
 pub(super) fn disable_versions(ledger: &mut Ledger, id: KeyId) -> Result<(), Refusal> {
     let keyring = ledger.engine().keyring();
     let Some(key) = keyring.keys.get(&id).filter(|key| key.is_deleted()) else { return Ok(()) };
-    let versions: Vec<Arc<Version>> = key.versions.values().cloned().collect();
+    let versions: Vec<Arc<Version>> = key.versions.iter().cloned().collect();
     for some in versions.chunks(VERSIONS_AT_ONCE) {
         let mut change = Change::default();
         for version in some {

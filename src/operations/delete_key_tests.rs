@@ -31,7 +31,7 @@ fn grow(rig: &mut Rig, key: &str, number: u32) {
         while key_records::newest(&grown) < number && change.batch.puts.len() < 60 {
             let new = rig.ledger.maker(&engine).version(&grown).unwrap();
             change.put(key_records::new_version_record(&new));
-            grown.versions.insert(new.version.number, Arc::clone(&new.version));
+            grown.versions.insert(Arc::clone(&new.version));
         }
         if change.batch.puts.is_empty() {
             return;

@@ -123,7 +123,7 @@ fn a_version_that_does_not_open_does_not_seal() {
     let rig = Rig::new();
     let mut keyring = (*rig.keyring()).clone();
     let mut key = (**keyring.key(&name("default")).unwrap()).clone();
-    for version in key.versions.values_mut() {
+    for version in key.versions.iter_mut() {
         let state = crate::operations::keyring::VersionState::Disabled;
         *version = std::sync::Arc::new(crate::operations::keyring::Version { state, ..(**version).clone() });
     }

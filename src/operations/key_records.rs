@@ -4,13 +4,13 @@
 //! Called by `create` and the operations that change keys.
 
 use super::keyring::{DataKey, Usage, Version, VersionState};
+use super::versions::Versions;
 use crate::auth::key_name::KeyName;
 use crate::custody::id::{KeyId, StoreId};
 use crate::custody::keys::{LegacyKey, LockedMemory, RootKey, VersionKey};
 use crate::custody::random::Random;
 use crate::custody::record_seal;
 use crate::store::record;
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::refusal::Refusal;
@@ -49,7 +49,7 @@ impl Maker<'_> {
             primary: 0,
             promoting: 0,
             deleted: 0,
-            versions: BTreeMap::new(),
+            versions: Versions::default(),
         })
     }
 
@@ -88,7 +88,7 @@ impl Maker<'_> {
 /// The number of the newest version of a key; 0 if it has none.
 #[must_use]
 pub fn newest(key: &DataKey) -> u32 {
-    key.versions.last_key_value().map_or(0, |(number, _)| *number)
+    key.versions.newest()
 }
 
 /// The record of a key.

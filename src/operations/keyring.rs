@@ -4,6 +4,7 @@
 //! Called by the operations that seal and open; made by `load` and by `ledger` after each commit.
 
 use super::refusal::{Refusal, Rejection};
+use super::versions::Versions;
 use crate::auth::key_name::KeyName;
 use crate::auth::operation::{Decrypt, Encrypt};
 use crate::auth::permit::{Admission, Permit};
@@ -119,7 +120,7 @@ pub struct DataKey {
     /// When its name was taken away: Unix seconds; 0 while it is in use.
     pub deleted: i64,
     /// Its versions by number.
-    pub versions: BTreeMap<u32, Arc<Version>>,
+    pub versions: Versions,
 }
 
 impl DataKey {
@@ -209,7 +210,7 @@ impl Keyring {
     /// [`Refusal::NoSuchKey`], [`Refusal::NoPrimary`].
     pub fn primary(&self, name: &KeyName) -> Result<&Arc<Version>, Refusal> {
         let key = self.key(name)?;
-        let primary = key.versions.get(&key.primary).filter(|version| version.state == VersionState::Enabled);
+        let primary = key.versions.get(key.primary).filter(|version| version.state == VersionState::Enabled);
         primary.ok_or(Refusal::NoPrimary)
     }
 
@@ -251,7 +252,7 @@ impl Keyring {
         if !key.is_deleted() {
             self.names.insert(key.name.clone(), key.id);
         }
-        for version in key.versions.values() {
+        for version in key.versions.iter() {
             self.versions.insert(version.id, Arc::clone(version));
         }
         self.keys.insert(key.id, Arc::new(key));

@@ -78,9 +78,8 @@ fn page(keys: &[&Arc<DataKey>], request: &Request) -> (Vec<Row>, Option<Position
             return end(rows);
         }
         // A key counts as one, and each of its versions but the first as one more.
-        let versions: Vec<Arc<Version>> =
-            key.versions.range(..below).rev().take(room).map(|(_, v)| v.clone()).collect();
-        let whole = versions.len() == key.versions.range(..below).count();
+        let versions: Vec<Arc<Version>> = key.versions.below(below).iter().rev().take(room).cloned().collect();
+        let whole = versions.len() == key.versions.below(below).len();
         room = room.saturating_sub(versions.len().max(1));
         rows.push(Row { key: Arc::clone(key), versions });
         if !whole {
@@ -95,7 +94,7 @@ fn first_wanted(key: &DataKey, from: Option<&Position>) -> Option<u32> {
     let Some(from) = from else { return Some(u32::MAX) };
     match (&key.name, key.id).cmp(&(&from.name, from.id)) {
         std::cmp::Ordering::Less => None,
-        std::cmp::Ordering::Equal => key.versions.range(..from.after).next().map(|_| from.after),
+        std::cmp::Ordering::Equal => (!key.versions.below(from.after).is_empty()).then_some(from.after),
         std::cmp::Ordering::Greater => Some(u32::MAX),
     }
 }

@@ -22,7 +22,7 @@ fn crowded(keys: usize, versions: u32) -> Rig {
         let key = name(&format!("key-{n}"));
         let made = (1..=versions).map(|number| {
             let id = VersionId::generate(&random).unwrap();
-            (number, Arc::new(Version { id, key_id, key: key.clone(), number, ..(*model).clone() }))
+            Arc::new(Version { id, key_id, key: key.clone(), number, ..(*model).clone() })
         });
         let key = DataKey {
             id: key_id,

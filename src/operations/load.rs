@@ -6,6 +6,7 @@
 use super::keyring::{DataKey, Gap, Keyring, Legacy, MasterKeyFacts, Usage, Version, VersionState};
 use super::ledger::{Digests, Secrets};
 use super::start_failure::StartFailure;
+use super::versions::Versions;
 use crate::auth::key_name::KeyName;
 use crate::custody::id::{Fingerprint, KeyId, RootId, StoreId, VersionId};
 use crate::custody::keys::{IdentityKey, LockedMemory, MasterKey, RootKey};
@@ -276,7 +277,7 @@ impl Reader<'_> {
             primary: key.primary,
             promoting: key.promoting,
             deleted: key.deleted,
-            versions: BTreeMap::new(),
+            versions: Versions::default(),
         })
     }
 
@@ -313,7 +314,7 @@ impl Reader<'_> {
             usage: Arc::new(Usage::default()),
             secret: Arc::new(secret),
         };
-        match key.versions.insert(stored.number, Arc::new(version)) {
+        match key.versions.insert(Arc::new(version)) {
             None => Ok(()),
             Some(_) => Err(damaged(format!("record {name} has the number of another version"))),
         }
@@ -329,7 +330,7 @@ impl Reader<'_> {
     /// A key in use has the versions that it names.
     fn check_whole(&mut self, key: &DataKey) {
         for (number, role) in [(key.primary, "primary version"), (key.promoting, "version to come")] {
-            if !key.is_deleted() && number != 0 && !key.versions.contains_key(&number) {
+            if !key.is_deleted() && number != 0 && key.versions.get(number).is_none() {
                 self.fault(&record::key(key.id), damaged(format!("the {role} of {} is missing", key.name)));
             }
         }

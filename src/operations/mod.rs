@@ -45,6 +45,7 @@ pub mod status;
 #[cfg(test)]
 mod test_rig;
 pub mod verify_canary;
+pub mod versions;
 pub mod whoami;
 pub mod writer;
 

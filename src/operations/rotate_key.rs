@@ -59,7 +59,7 @@ fn add_version(ledger: &mut Ledger, key: &DataKey, request: RequestId) -> Result
     let new = ledger.maker(&engine).version(&key)?;
     let number = new.version.number;
     key.promoting = number;
-    key.versions.insert(number, Arc::clone(&new.version));
+    key.versions.insert(Arc::clone(&new.version));
 
     let mut change = Change { touches_keyring: true, ..Change::default() };
     change.put(key_records::key_record(&key));

@@ -243,7 +243,7 @@ pub(super) fn picture(keyring: &Keyring) -> Vec<String> {
     for key in keyring.keys.values() {
         let DataKey { id, name, created, primary, promoting, deleted, versions } = &**key;
         lines.push(format!("key {id} {name} {created} primary {primary} promoting {promoting} deleted {deleted}"));
-        for version in versions.values() {
+        for version in versions.iter() {
             let held = keyring.versions.get(&version.id).expect("a version is found by its id");
             assert!(Arc::ptr_eq(held, version), "both ways lead to the same version");
             let (id, state) = (version.id, version.state);
