@@ -94,4 +94,10 @@ operations! {
     AdoptLegacyKey: Administration, Whole;
     /// Dropping a former master key.
     RetireLegacyKey: Administration, Whole;
+    /// Beginning a rotation of the master key.
+    Rotate: Administration, Whole;
+    /// Ending it with the new key.
+    FinishRotation: Administration, Whole;
+    /// Ending it with the old key.
+    AbortRotation: Administration, Whole;
 }

@@ -37,6 +37,7 @@ pub fn adopt_legacy_key(
     if ledger.answered(&request)?.is_some() {
         return Ok(fingerprint);
     }
+    ledger.no_rotation()?;
     if engine.keyring().legacy.iter().any(|held| held.fingerprint == fingerprint) {
         ledger.remember_alone(request, fingerprint.as_bytes().to_vec())?;
         return Ok(fingerprint);

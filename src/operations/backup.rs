@@ -11,12 +11,13 @@ use crate::store::backup_prune;
 use crate::store::port::Snapshot;
 use crate::telemetry::chain::chain;
 use crate::telemetry::events;
+use std::path::PathBuf;
 
-/// Writes a backup of the store as it stands.
+/// Writes a backup of the store as it stands; answers its file.
 ///
 /// # Errors
 /// [`Refusal::Store`] if the store cannot be read, [`Refusal::Backup`] if the backup cannot be written.
-pub fn write(ledger: &mut Ledger) -> Result<(), Refusal> {
+pub fn write(ledger: &mut Ledger) -> Result<PathBuf, Refusal> {
     let snapshot = ledger.snapshot()?;
     let generation = snapshot.generation;
     let now = (ledger.engine.clock)();
@@ -25,7 +26,7 @@ pub fn write(ledger: &mut Ledger) -> Result<(), Refusal> {
     ledger.engine.progress.backed_up(generation, now);
     tracing::info!(event = events::BACKUP_WRITTEN, path = %path.display(), generation, "backup written");
     prune(&ledger.places, ledger.store_id, now);
-    Ok(())
+    Ok(path)
 }
 
 /// The backup that a snapshot makes.

@@ -53,7 +53,7 @@ pub fn claim(snapshot: &Snapshot) -> Result<Claim, StartFailure> {
 pub fn check_key(snapshot: Snapshot, master: MasterKey, memory: &LockedMemory) -> Result<Verdict, StartFailure> {
     let held_as_legacy = snapshot.records.contains_key(&record::legacy(master.fingerprint()));
     match load::authenticate(snapshot, master, memory) {
-        Ok(authentic) => Ok(Verdict::Opens { since: authentic.facts.since }),
+        Ok(authentic) => Ok(Verdict::Opens { since: authentic.since }),
         Err(StartFailure::WrongKey { .. }) => Ok(Verdict::Other { held_as_legacy }),
         Err(failure) => Err(failure),
     }

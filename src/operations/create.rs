@@ -170,6 +170,7 @@ fn trust_records(creation: &Creation<'_>, store_id: &StoreId, root: &RootKey) ->
         }),
         pending: None,
         previous_root: Vec::new(),
+        rotation: None,
     };
     let canary = record::Canary {
         schema: record::SCHEMA,

@@ -40,6 +40,7 @@ pub fn create_key(
     if let Some(answer) = ledger.answered(&request)? {
         return finish(ledger, requests::answered_key(&answer)?, Change::default());
     }
+    ledger.no_rotation()?;
     match engine.keyring().key(&name) {
         // A key that broke off before its first backup: whoever asks for it again finishes it.
         Ok(key) if key.primary == 0 => {

@@ -56,6 +56,7 @@ pub fn delete_key(
 /// The first commit: from here on the name is free and the key seals nothing.
 fn take_name(ledger: &mut Ledger, name: &KeyName, request: RequestId) -> Result<KeyId, Refusal> {
     let engine = Arc::clone(ledger.engine());
+    ledger.no_rotation()?;
     let keyring = engine.keyring();
     let mut key = (**keyring.key(name)?).clone();
     // 0 means that a key is in use, so a clock at the epoch must not be believed.

@@ -8,7 +8,58 @@ use super::refusal::Refusal;
 use crate::custody::id::Fingerprint;
 use crate::store::record;
 
+/// What the history knows a key as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Known {
+    /// It was the master key, or one before there was a daemon.
+    Used,
+    /// A rotation to it was aborted, and it was never more.
+    Aborted,
+}
+
 impl Ledger {
+    /// What the history knows a key as; `None` if it knows nothing of it.
+    ///
+    /// # Errors
+    /// [`Refusal::Store`], [`Refusal::Damaged`].
+    pub(super) fn known(&mut self, key: Fingerprint) -> Result<Option<Known>, Refusal> {
+        let entries = self.history()?;
+        let kinds = entries.iter().filter(|entry| entry.fingerprint == key.as_bytes()).map(record::HistoryEntry::kind);
+        Ok(kinds.map(|kind| if kind == record::HistoryKind::Aborted { Known::Aborted } else { Known::Used }).min())
+    }
+
+    /// The master key that was in use before this one came into use; `None` if the history does not tell.
+    ///
+    /// # Errors
+    /// [`Refusal::Store`], [`Refusal::Damaged`].
+    pub(super) fn before(&mut self, key: Fingerprint) -> Result<Option<Fingerprint>, Refusal> {
+        let entries = self.history()?;
+        let masters: Vec<&record::HistoryEntry> = entries
+            .iter()
+            .filter(|entry| matches!(entry.kind(), record::HistoryKind::First | record::HistoryKind::Rotated))
+            .collect();
+        let at = masters.iter().rposition(|entry| entry.fingerprint == key.as_bytes());
+        let before = at.and_then(|at| at.checked_sub(1)).and_then(|at| masters.get(at));
+        Ok(before.and_then(|entry| Fingerprint::from_slice(&entry.fingerprint)))
+    }
+
+    /// Every entry, oldest first.
+    fn history(&mut self) -> Result<Vec<record::HistoryEntry>, Refusal> {
+        let mut entries = Vec::new();
+        for part in 0..=self.newest_part() {
+            entries.extend(self.part(part)?.entries);
+        }
+        Ok(entries)
+    }
+
+    fn part(&mut self, part: u32) -> Result<record::History, Refusal> {
+        let name = record::history(part);
+        match self.store.read(&name)? {
+            Some(bytes) => record::decode(&name, &bytes).map_err(|error| Refusal::Damaged(error.to_string())),
+            None => Ok(record::History::default()),
+        }
+    }
+
     /// Adds to a change that a master key was used here.
     ///
     /// # Errors
@@ -20,11 +71,7 @@ impl Ledger {
         kind: record::HistoryKind,
     ) -> Result<(), Refusal> {
         let mut part = self.newest_part();
-        let mut history = match self.store.read(&record::history(part))? {
-            Some(bytes) => record::decode::<record::History>(&record::history(part), &bytes)
-                .map_err(|error| Refusal::Damaged(error.to_string()))?,
-            None => record::History::default(),
-        };
+        let mut history = self.part(part)?;
         if history.entries.len() >= record::MAX_HISTORY_ENTRIES {
             part = part.saturating_add(1);
             history = record::History::default();

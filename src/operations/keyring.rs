@@ -4,6 +4,7 @@
 //! Called by the operations that seal and open; made by `load` and by `ledger` after each commit.
 
 use super::refusal::{Refusal, Rejection};
+use super::rotation::Rotation;
 use super::versions::Versions;
 use crate::auth::key_name::KeyName;
 use crate::auth::operation::{Decrypt, Encrypt};
@@ -167,7 +168,8 @@ pub struct MasterKeyFacts {
     pub shared: bool,
 }
 
-/// Keys, versions and what else calls need, at one generation.
+/// Keys, versions and what else calls need, at one generation. A commit that changes no key shares them with the picture
+/// before it.
 #[derive(Clone)]
 pub struct Keyring {
     /// The store's id.
@@ -185,13 +187,18 @@ pub struct Keyring {
     /// The master key in use.
     pub master: MasterKeyFacts,
     /// Every key, deleted ones included, by id.
-    pub keys: HashMap<KeyId, Arc<DataKey>>,
+    pub keys: Arc<HashMap<KeyId, Arc<DataKey>>>,
     /// The keys in use by name.
-    pub names: BTreeMap<KeyName, KeyId>,
+    pub names: Arc<BTreeMap<KeyName, KeyId>>,
     /// Every version by id.
-    pub versions: HashMap<VersionId, Arc<Version>>,
+    pub versions: Arc<HashMap<VersionId, Arc<Version>>>,
     /// Legacy keys, newest first.
     pub legacy: Vec<Legacy>,
+    /// The new master key of a rotation that is under way, as a legacy key that is in no record: components that read the
+    /// key themselves may write with it already.
+    pub pending_legacy: Option<Legacy>,
+    /// The rotation of the master key that is under way.
+    pub rotation: Option<Rotation>,
     pub(super) identity: Arc<IdentityKey>,
 }
 
@@ -244,18 +251,20 @@ impl Keyring {
 
     /// Puts a key, with its versions and its name, in the place of what was known of it.
     pub(super) fn replace_key(&mut self, key: DataKey) {
-        if let Some(before) = self.keys.get(&key.id)
-            && self.names.get(&before.name) == Some(&key.id)
+        let (keys, names) = (Arc::make_mut(&mut self.keys), Arc::make_mut(&mut self.names));
+        if let Some(before) = keys.get(&key.id)
+            && names.get(&before.name) == Some(&key.id)
         {
-            self.names.remove(&before.name);
+            names.remove(&before.name);
         }
         if !key.is_deleted() {
-            self.names.insert(key.name.clone(), key.id);
+            names.insert(key.name.clone(), key.id);
         }
+        let versions = Arc::make_mut(&mut self.versions);
         for version in key.versions.iter() {
-            self.versions.insert(version.id, Arc::clone(version));
+            versions.insert(version.id, Arc::clone(version));
         }
-        self.keys.insert(key.id, Arc::new(key));
+        keys.insert(key.id, Arc::new(key));
     }
 
     /// Opens a legacy value with the legacy keys, newest first.
@@ -264,8 +273,9 @@ impl Keyring {
     /// [`Refusal::Rejected`] if none opens it, [`Refusal::Denied`].
     pub fn open_legacy(&self, value: &[u8], admission: &Admission<'_, Decrypt>) -> Result<Zeroizing<Vec<u8>>, Refusal> {
         admission.for_key(&KeyName::legacy())?;
-        self.legacy
+        self.pending_legacy
             .iter()
+            .chain(&self.legacy)
             .find_map(|key| legacy::open(&key.secret, value).ok())
             .ok_or(Refusal::Rejected(Rejection::Legacy))
     }

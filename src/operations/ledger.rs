@@ -7,6 +7,11 @@ use super::engine::Engine;
 use super::key_records::Maker;
 use super::keyring::Keyring;
 use super::refusal::Refusal;
+use super::rotation::Rotation;
+use super::rotation::key_sources::KeySources;
+use super::rotation::refusal::RotationRefusal;
+use super::rotation::reseal::Resealed;
+use super::{fault, load};
 use crate::custody::id::StoreId;
 use crate::custody::keys::{LockedMemory, MasterKey, RootKey};
 use crate::custody::snapshot;
@@ -47,6 +52,14 @@ pub struct Change {
     pub(super) rewrites: bool,
     /// The request that the change answers, remembered in the same commit.
     pub(super) request: Option<(String, record::Request)>,
+    /// The new record of the roots.
+    pub(super) sealed: Option<record::Master>,
+    /// The root that takes the place of the one before, which is kept, with the master key that it is under.
+    pub(super) root: Option<(RootKey, MasterKey)>,
+    /// A master rotation is finished with this change.
+    pub(super) finishes_rotation: bool,
+    /// Whether the file holds seals that were dropped, from this change on.
+    pub(super) rewrite_due: Option<bool>,
 }
 
 impl Change {
@@ -65,6 +78,8 @@ impl Change {
 pub struct Secrets {
     pub(super) master: MasterKey,
     pub(super) root: RootKey,
+    pub(super) previous: Option<RootKey>,
+    pub(super) sealed: record::Master,
     pub(super) meta: record::Meta,
     pub(super) requests: BTreeMap<String, record::Request>,
     pub(super) digests: Digests,
@@ -78,12 +93,22 @@ pub struct Ledger {
     pub(super) memory: LockedMemory,
     pub(super) master: MasterKey,
     pub(super) root: RootKey,
+    /// The root before, until every seal is made anew and the mark names the one in use.
+    pub(super) previous: Option<RootKey>,
+    pub(super) sealed: record::Master,
+    pub(super) sources: Box<dyn KeySources>,
     pub(super) store_id: StoreId,
     pub(super) generation: u64,
     pub(super) digests: Digests,
     pub(super) meta: record::Meta,
     pub(super) requests: BTreeMap<String, record::Request>,
     pub(super) engine: Arc<Engine>,
+    /// The mark names the state of the last commit.
+    pub(super) marked: bool,
+    /// How far the making anew of seals is.
+    pub(super) resealed: Option<Resealed>,
+    /// Somebody asked for a rotation that waits to go on.
+    pub(super) rotation_asked: bool,
     /// A panic broke off a change: memory may not be what the disk is.
     pub(super) suspended: bool,
 }
@@ -99,6 +124,7 @@ impl Ledger {
         loaded: Secrets,
         engine: Arc<Engine>,
         memory: LockedMemory,
+        sources: Box<dyn KeySources>,
     ) -> Result<Self, Refusal> {
         let keyring = engine.keyring();
         let found = store.read(record::MAC)?;
@@ -112,12 +138,18 @@ impl Ledger {
             memory,
             master: loaded.master,
             root: loaded.root,
+            previous: loaded.previous,
+            sealed: loaded.sealed,
+            sources,
             store_id: keyring.store_id,
             generation: keyring.generation,
             digests: loaded.digests,
             meta: loaded.meta,
             requests: loaded.requests,
             engine,
+            marked: false,
+            resealed: None,
+            rotation_asked: false,
             suspended: false,
         })
     }
@@ -145,19 +177,18 @@ impl Ledger {
     ///
     /// # Errors
     /// [`Refusal::Store`]: nothing was changed, on disk or in memory.
-    pub(super) fn commit(&mut self, change: Change, publish: impl FnOnce(&mut Keyring)) -> Result<(), Refusal> {
+    pub(super) fn commit(&mut self, mut change: Change, publish: impl FnOnce(&mut Keyring)) -> Result<(), Refusal> {
         if self.suspended {
             return Err(Refusal::Suspended);
         }
         let next = self.generation.saturating_add(1);
-        self.commit_at(next, change, publish)
-    }
-
-    fn commit_at(&mut self, next: u64, mut change: Change, publish: impl FnOnce(&mut Keyring)) -> Result<(), Refusal> {
-        let mut meta = self.meta.clone();
-        if change.touches_keyring {
-            meta.keyring = next;
+        let meta = self.meta_after(&change, next);
+        if meta != self.meta {
             change.put((record::META.to_owned(), record::encode(&meta)));
+        }
+        if let Some(sealed) = &change.sealed {
+            let sealed = record::encode(sealed);
+            change.put((record::MASTER.to_owned(), sealed));
         }
         if let Some((id, request)) = &change.request {
             let remembered = (record::request(id), record::encode(request));
@@ -165,7 +196,8 @@ impl Ledger {
         }
         let forgotten = self.forget_old_requests(&mut change);
         let undo = apply(&mut self.digests, &change.batch);
-        let mac = snapshot::mac(&self.root, &self.store_id, next, &self.digests);
+        let root = change.root.as_ref().map_or(&self.root, |(root, _)| root);
+        let mac = snapshot::mac(root, &self.store_id, next, &self.digests);
         change.put((record::MAC.to_owned(), mac.to_vec()));
 
         let done = if change.rewrites {
@@ -173,18 +205,24 @@ impl Ledger {
         } else {
             self.store.commit(self.generation, next, &change.batch)
         };
-        let reached = match done {
-            Ok(()) => next,
-            Err(error) => match self.settle(next, &mac) {
-                Some(reached) => reached,
-                None => {
-                    revert(&mut self.digests, undo);
-                    return Err(self.not_committed(error));
-                }
-            },
+        let settled = match done {
+            Ok(()) => Ok(next),
+            Err(error) => self.settle(next, &mac, &change).ok_or(error),
         };
-        self.generation = reached;
+        fault::point("commit");
+        match settled {
+            Ok(reached) => self.generation = reached,
+            Err(error) => {
+                revert(&mut self.digests, undo);
+                return Err(self.not_committed(error));
+            }
+        }
         self.meta = meta;
+        self.sealed = change.sealed.unwrap_or_else(|| std::mem::take(&mut self.sealed));
+        if let Some((root, master)) = change.root {
+            self.previous = Some(std::mem::replace(&mut self.root, root));
+            self.master = master;
+        }
         for id in forgotten {
             self.requests.remove(&id);
         }
@@ -192,7 +230,21 @@ impl Ledger {
         self.engine.progress.committed(self.digests.len() + 1);
         self.publish(publish);
         self.write_mark();
+        fault::point("mark");
         Ok(())
+    }
+
+    /// What is true of the whole store after a change.
+    fn meta_after(&self, change: &Change, next: u64) -> record::Meta {
+        let mut meta = self.meta.clone();
+        if change.touches_keyring {
+            meta.keyring = next;
+        }
+        if change.finishes_rotation {
+            meta.rotations = meta.rotations.saturating_add(1);
+        }
+        meta.rewrite_due = change.rewrite_due.unwrap_or(meta.rewrite_due);
+        meta
     }
 
     fn not_committed(&mut self, error: StoreError) -> Refusal {
@@ -220,13 +272,14 @@ impl Ledger {
     /// Settles a commit that reported a failure, where the store shows it all the same. Being shown is not being kept:
     /// after a failed sync the kernel shows what the disk may never get. So everything is written anew, into a new file,
     /// and that is what counts. Answers the generation that is then durable.
-    fn settle(&mut self, next: u64, mac: &[u8; 32]) -> Option<u64> {
+    fn settle(&mut self, next: u64, mac: &[u8; 32], change: &Change) -> Option<u64> {
         let found = self.store.load().ok()?;
         if found.generation != next || found.records.get(record::MAC).is_none_or(|shown| shown != mac) {
             return None;
         }
         let after = next.saturating_add(1);
-        let mac = snapshot::mac(&self.root, &self.store_id, after, &self.digests);
+        let root = change.root.as_ref().map_or(&self.root, |(root, _)| root);
+        let mac = snapshot::mac(root, &self.store_id, after, &self.digests);
         let mut batch = Batch::default();
         batch.puts.insert(record::MAC.to_owned(), mac.to_vec());
         match self.store.commit_rewriting(next, after, &batch) {
@@ -260,6 +313,10 @@ impl Ledger {
         let mut keyring = Keyring::clone(&self.engine.keyring());
         keyring.generation = self.generation;
         keyring.keyring = self.meta.keyring;
+        keyring.rotations = self.meta.rotations;
+        // What cannot be read of a record that this ledger made itself stays as it was.
+        keyring.master = load::facts(&self.sealed).unwrap_or(keyring.master);
+        keyring.rotation = Rotation::of(&self.sealed).unwrap_or(keyring.rotation);
         change(&mut keyring);
         self.engine.publish(keyring);
     }
@@ -270,13 +327,15 @@ impl Ledger {
     /// # Errors
     /// [`MarkError`] if the mark still announces the first store and cannot be written: once that store is lost, it would
     /// pass for one that was never made, and its only backup for what a creation left.
-    pub fn complete_mark(&self, seen: Option<&Mark>) -> Result<(), MarkError> {
+    pub fn complete_mark(&mut self, seen: Option<&Mark>) -> Result<(), MarkError> {
         match seen {
             Some(Mark { now: Some(state), to_come: None }) if *state == self.state() => {
+                self.marked = true;
                 self.engine.progress.marked(self.generation);
             }
             Some(Mark { now: None, .. }) => {
                 mark::write(&self.places.mark, &Mark { now: Some(self.state()), to_come: None })?;
+                self.marked = true;
                 self.engine.progress.marked(self.generation);
             }
             _ => self.write_mark(),
@@ -284,10 +343,39 @@ impl Ledger {
         Ok(())
     }
 
+    /// Refuses what waits for the end of a rotation of the master key.
+    ///
+    /// # Errors
+    /// [`RotationRefusal::UnderWay`].
+    pub(super) fn no_rotation(&self) -> Result<(), RotationRefusal> {
+        match &self.engine.keyring().rotation {
+            Some(Rotation { old, new, .. }) => Err(RotationRefusal::UnderWay { old: *old, new: *new }),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether somebody asked, since this was last asked, for a rotation that waits to go on.
+    pub(super) fn rotation_may_go_on(&mut self) -> bool {
+        std::mem::take(&mut self.rotation_asked)
+    }
+
+    /// Sees that the mark names the state of the last commit: a change of the root waits for it.
+    ///
+    /// # Errors
+    /// [`Refusal::MarkBehind`].
+    pub(super) fn need_mark(&mut self) -> Result<(), Refusal> {
+        if !self.marked {
+            self.write_mark();
+        }
+        if self.marked { Ok(()) } else { Err(Refusal::MarkBehind) }
+    }
+
     /// Brings the mark up to the store. A failure costs protection against an older file, not the call.
-    pub(super) fn write_mark(&self) {
+    pub(super) fn write_mark(&mut self) {
         let mark = Mark { now: Some(self.state()), to_come: None };
-        match mark::write(&self.places.mark, &mark) {
+        let written = mark::write(&self.places.mark, &mark);
+        self.marked = written.is_ok();
+        match written {
             Ok(()) => self.engine.progress.marked(self.generation),
             Err(error) => tracing::error!(
                 event = events::STORE_MARK_FAILED,

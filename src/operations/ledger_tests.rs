@@ -156,8 +156,8 @@ fn a_ledger_is_not_made_on_a_store_that_is_not_the_one_that_was_loaded() {
     locked(&rig.medium).snapshot = other;
     let store = Box::new(crate::operations::fake_store::FakeStore(std::sync::Arc::clone(&rig.medium)));
     let places = rig.ledger.places.clone();
-    let made =
-        super::Ledger::new(store, places, loaded.secrets, std::sync::Arc::clone(&rig.engine), rig.memory.clone());
+    let (engine, memory) = (std::sync::Arc::clone(&rig.engine), rig.memory.clone());
+    let made = super::Ledger::new(store, places, loaded.secrets, engine, memory, rig.key_sources());
     assert!(matches!(made.err(), Some(Refusal::Damaged(_))));
 }
 

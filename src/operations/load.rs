@@ -5,6 +5,7 @@
 
 use super::keyring::{DataKey, Gap, Keyring, Legacy, MasterKeyFacts, Usage, Version, VersionState};
 use super::ledger::{Digests, Secrets};
+use super::rotation::Rotation;
 use super::start_failure::StartFailure;
 use super::versions::Versions;
 use crate::auth::key_name::KeyName;
@@ -14,7 +15,7 @@ use crate::custody::{record_seal, snapshot};
 use crate::store::mark::State;
 use crate::store::port::Snapshot;
 use crate::store::record::{self, Record, RecordError, RecordName};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// A snapshot whose root is open and whose MAC is right.
@@ -24,8 +25,10 @@ pub struct Authentic {
     pub(super) root: RootKey,
     pub(super) store_id: StoreId,
     pub(super) digests: Digests,
-    pub(super) facts: MasterKeyFacts,
-    pub(super) previous_root: Option<RootId>,
+    pub(super) sealed: record::Master,
+    /// Since when the given key opens the store: Unix seconds.
+    pub(super) since: i64,
+    pub(super) previous: Option<RootKey>,
 }
 
 /// A store that was read whole.
@@ -45,7 +48,7 @@ impl Authentic {
             generation: self.snapshot.generation,
             root_id: *self.root.id().as_bytes(),
         };
-        (state, self.previous_root)
+        (state, self.previous.as_ref().map(RootKey::id))
     }
 
     pub(super) fn mac_fits(&self) -> bool {
@@ -65,9 +68,7 @@ impl Authentic {
 /// # Errors
 /// [`StartFailure::WrongKey`], [`StartFailure::Damaged`], [`StartFailure::NewerSchema`].
 pub fn authenticate(snapshot: Snapshot, master: MasterKey, memory: &LockedMemory) -> Result<Authentic, StartFailure> {
-    let (store_id, root, facts, previous_root) = open_root(&snapshot, &master, memory)?;
-    let digests = digests(&snapshot);
-    let authentic = Authentic { snapshot, master, root, store_id, digests, facts, previous_root };
+    let authentic = open_root(snapshot, master, memory)?;
     if authentic.mac_fits() { Ok(authentic) } else { Err(damaged("its records do not fit its MAC")) }
 }
 
@@ -76,53 +77,57 @@ pub(super) fn digests(snapshot: &Snapshot) -> Digests {
     records.map(|(name, value)| (name.clone(), snapshot::digest(value))).collect()
 }
 
-type Opened = (StoreId, RootKey, MasterKeyFacts, Option<RootId>);
-
 /// What the record `master` says before anything is believed.
 pub(super) struct Claimed {
     pub(super) store_id: StoreId,
     pub(super) seals: Vec<record::MasterSeal>,
-    /// The keys that the seals name, in their order; at least one.
+    /// The keys that the seals name, in their order: the one in use, then the one to come, if a rotation is pending.
     pub(super) owners: Vec<Fingerprint>,
-    previous_root: Vec<u8>,
+    sealed: record::Master,
 }
 
 /// Reads `master` and `canary` as hostile input, and holds them to naming the same keys.
 pub(super) fn claim(snapshot: &Snapshot) -> Result<Claimed, StartFailure> {
     let sealed: record::Master = required(snapshot, record::MASTER)?;
     let store_id = StoreId::from_slice(&sealed.store_id).ok_or_else(|| damaged("its id is malformed"))?;
-    let seals: Vec<record::MasterSeal> = sealed.current.into_iter().chain(sealed.pending).collect();
+    let seals: Vec<record::MasterSeal> = sealed.current.iter().chain(&sealed.pending).cloned().collect();
     let owners: Vec<Fingerprint> = seals.iter().map(|seal| owner(&seal.root)).collect::<Result<_, _>>()?;
     let canary: record::Canary = required(snapshot, record::CANARY)?;
     let canaries: Vec<Fingerprint> = canary.seals.iter().map(|seal| owner(seal)).collect::<Result<_, _>>()?;
     if owners.is_empty() || canaries.len() != owners.len() || !canaries.iter().all(|c| owners.contains(c)) {
         return Err(damaged("root and canary are sealed under different master keys"));
     }
-    Ok(Claimed { store_id, seals, owners, previous_root: sealed.previous_root })
+    Ok(Claimed { store_id, seals, owners, sealed })
 }
 
-/// The first step of trust: the root that only the right key opens.
+/// The first step of trust: the root that only the right key opens. The MAC is not checked.
 pub(super) fn open_root(
-    snapshot: &Snapshot,
-    master: &MasterKey,
+    snapshot: Snapshot,
+    master: MasterKey,
     memory: &LockedMemory,
-) -> Result<Opened, StartFailure> {
-    let Claimed { store_id, seals, owners, previous_root } = claim(snapshot)?;
+) -> Result<Authentic, StartFailure> {
+    let Claimed { store_id, seals, owners, sealed } = claim(&snapshot)?;
     let given = master.fingerprint();
     let Some(seal) = seals.iter().zip(&owners).find(|(_, owner)| **owner == given).map(|(seal, _)| seal) else {
         return Err(wrong_key(&seals, &owners, given));
     };
-    let root =
-        record_seal::open_root(master, &seal.root, &store_id, memory).map_err(|_| damaged("the root does not open"))?;
-    let previous = match previous_root.as_slice() {
+    let root = record_seal::open_root(&master, &seal.root, &store_id, memory)
+        .map_err(|_| damaged("the root does not open"))?;
+    let previous = match sealed.previous_root.as_slice() {
         [] => None,
         bytes => Some(
             record_seal::open_previous_root(&root, bytes, &store_id, memory)
-                .map_err(|_| damaged("the previous root does not open"))?
-                .id(),
+                .map_err(|_| damaged("the previous root does not open"))?,
         ),
     };
-    Ok((store_id, root, MasterKeyFacts { fingerprint: given, since: seal.since, shared: seal.shared }, previous))
+    let (digests, since) = (digests(&snapshot), seal.since);
+    Ok(Authentic { snapshot, master, root, store_id, digests, sealed, since, previous })
+}
+
+/// What may be told of the master key in use.
+pub(super) fn facts(sealed: &record::Master) -> Result<MasterKeyFacts, StartFailure> {
+    let current = sealed.current.as_ref().ok_or_else(|| damaged("it holds no root"))?;
+    Ok(MasterKeyFacts { fingerprint: owner(&current.root)?, since: current.since, shared: current.shared })
 }
 
 fn owner(seal: &[u8]) -> Result<Fingerprint, StartFailure> {
@@ -173,8 +178,10 @@ pub(super) fn open_records(
     memory: &LockedMemory,
     unopened: &mut Vec<(String, StartFailure)>,
 ) -> Result<Loaded, StartFailure> {
-    let Authentic { snapshot, master, root, store_id, digests, facts, .. } = authentic;
-    let mut reader = Reader { snapshot: &snapshot, root: &root, store_id, memory, unopened };
+    let Authentic { snapshot, master, root, store_id, digests, sealed, previous, .. } = authentic;
+    let (facts, rotation) = (facts(&sealed)?, Rotation::of(&sealed)?);
+    let roots = Roots { current: &root, previous: previous.as_ref() };
+    let mut reader = Reader { snapshot: &snapshot, roots, store_id, memory, unopened };
     reader.check_canary(&master);
     let meta: record::Meta = reader.one(record::META).unwrap_or_default();
     let identity = reader.identity()?;
@@ -186,15 +193,17 @@ pub(super) fn open_records(
         created: meta.created,
         gaps: meta.gaps.iter().map(|gap| Gap { from: gap.from, to: gap.to }).collect(),
         master: facts,
-        keys: HashMap::new(),
-        names: BTreeMap::new(),
-        versions: HashMap::new(),
+        keys: Arc::default(),
+        names: Arc::default(),
+        versions: Arc::default(),
         legacy: Vec::new(),
+        pending_legacy: None,
+        rotation,
         identity: Arc::new(identity),
     };
     let requests = reader.records(&mut keyring);
     let mac = snapshot.records.get(record::MAC).cloned().unwrap_or_default();
-    Ok(Loaded { keyring, secrets: Secrets { master, root, meta, requests, digests, mac } })
+    Ok(Loaded { keyring, secrets: Secrets { master, root, previous, sealed, meta, requests, digests, mac } })
 }
 
 /// Whether a canary has a seal of this master key, and it opens.
@@ -204,9 +213,24 @@ pub(super) fn canary_opens(canary: &record::Canary, master: &MasterKey, store_id
     seals.any(|seal| record_seal::open_canary(master, seal, store_id).is_ok())
 }
 
+/// The roots that seals may be under: two from the change of the root until every seal is made anew.
+#[derive(Clone, Copy)]
+struct Roots<'r> {
+    current: &'r RootKey,
+    previous: Option<&'r RootKey>,
+}
+
+impl<'r> Roots<'r> {
+    /// The root that a seal names; the current one where it names neither.
+    fn of(self, seal: &[u8]) -> &'r RootKey {
+        let named = record_seal::header_owner(seal);
+        self.previous.filter(|root| named == Some(root.id().prefix())).unwrap_or(self.current)
+    }
+}
+
 struct Reader<'r> {
     snapshot: &'r Snapshot,
-    root: &'r RootKey,
+    roots: Roots<'r>,
     store_id: StoreId,
     memory: &'r LockedMemory,
     unopened: &'r mut Vec<(String, StartFailure)>,
@@ -230,7 +254,7 @@ impl Reader<'_> {
 
     fn identity(&mut self) -> Result<IdentityKey, StartFailure> {
         let identity: record::Identity = required(self.snapshot, record::IDENTITY)?;
-        record_seal::open_identity(self.root, &identity.seal, &self.store_id, self.memory)
+        record_seal::open_identity(self.roots.of(&identity.seal), &identity.seal, &self.store_id, self.memory)
             .map_err(|_| damaged("record identity does not open"))
     }
 
@@ -293,7 +317,7 @@ impl Reader<'_> {
         let key_id = KeyId::from_slice(&stored.key_id).ok_or_else(orphan)?;
         let key = keys.get_mut(&key_id).ok_or_else(orphan)?;
         let secret = record_seal::open_version(
-            self.root,
+            self.roots.of(&stored.seal),
             &stored.seal,
             &self.store_id,
             &key_id,
@@ -322,7 +346,8 @@ impl Reader<'_> {
 
     fn legacy(&self, name: &str, value: &[u8], fingerprint: Fingerprint) -> Result<Legacy, StartFailure> {
         let stored: record::Legacy = decode(name, value)?;
-        let secret = record_seal::open_legacy(self.root, &stored.seal, &self.store_id, &fingerprint, self.memory)
+        let root = self.roots.of(&stored.seal);
+        let secret = record_seal::open_legacy(root, &stored.seal, &self.store_id, &fingerprint, self.memory)
             .map_err(|_| damaged(format!("record {name} does not open")))?;
         Ok(Legacy { fingerprint, adopted: stored.adopted, secret: Arc::new(secret) })
     }

@@ -16,6 +16,7 @@ pub mod engine;
 pub mod export_keyring;
 #[cfg(test)]
 mod fake_store;
+mod fault;
 mod gap;
 pub mod history;
 pub mod install;
@@ -38,6 +39,7 @@ pub mod restore;
 pub mod resume;
 pub mod retire_legacy_key;
 pub mod rotate_key;
+pub mod rotation;
 pub mod salvage;
 pub mod self_test;
 pub mod start_failure;

@@ -4,6 +4,7 @@
 //! Called by `ledger` and `backup`, which write it, and by `status`, which reads it.
 
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// What the writer did last.
 #[derive(Debug, Default)]
@@ -14,6 +15,9 @@ pub struct Progress {
     records: AtomicU32,
     store_failing: AtomicBool,
     suspended: AtomicBool,
+    rotation_done: AtomicU32,
+    rotation_total: AtomicU32,
+    rotation_problem: Mutex<String>,
 }
 
 impl Progress {
@@ -43,6 +47,31 @@ impl Progress {
 
     pub(super) fn suspended(&self) {
         self.suspended.store(true, Ordering::Relaxed);
+    }
+
+    /// Of the step that a rotation is at, so much is done.
+    pub(super) fn rotated(&self, done: usize, total: usize) {
+        self.rotation_done.store(u32::try_from(done).unwrap_or(u32::MAX), Ordering::Relaxed);
+        self.rotation_total.store(u32::try_from(total).unwrap_or(u32::MAX), Ordering::Relaxed);
+    }
+
+    pub(super) fn rotation_goes_on(&self) {
+        self.problem().clear();
+    }
+
+    pub(super) fn rotation_waits(&self, problem: String) {
+        *self.problem() = problem;
+    }
+
+    fn problem(&self) -> MutexGuard<'_, String> {
+        self.rotation_problem.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Of the step that a rotation is at: done, in all, and what keeps it from going on, if something does.
+    #[must_use]
+    pub fn rotation(&self) -> (u32, u32, String) {
+        let counted = (self.rotation_done.load(Ordering::Relaxed), self.rotation_total.load(Ordering::Relaxed));
+        (counted.0, counted.1, self.problem().clone())
     }
 
     /// Whether changes are refused until a restart.

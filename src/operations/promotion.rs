@@ -25,6 +25,7 @@ pub(super) fn promote_with(ledger: &mut Ledger, id: KeyId, mut change: Change) -
     let Some(key) = keyring.keys.get(&id).filter(|key| key.is_promoting()) else {
         return Ok(());
     };
+    ledger.no_rotation()?;
     backup::write(ledger)?;
     let mut key = (**key).clone();
     key.primary = key.promoting;

@@ -19,6 +19,7 @@ pub(super) fn recover(ledger: &mut Ledger) -> bool {
         && snapshot::verify(&ledger.root, &ledger.store_id, ledger.generation, &digests, mac);
     if agrees {
         ledger.digests = digests;
+        ledger.resealed = None;
     }
     agrees
 }

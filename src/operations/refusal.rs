@@ -3,6 +3,7 @@
 //! Must never hold a byte of a plaintext, a key or a context; says nothing of gRPC.
 //! Called by every operation; `rpc::status` alone turns it into an answer.
 
+use super::rotation::refusal::RotationRefusal;
 use crate::auth::policy::Denied;
 use crate::custody::committing::SealError;
 use crate::custody::id::VersionId;
@@ -86,6 +87,12 @@ pub enum Refusal {
     /// An earlier change broke off in a way that only a restart mends.
     #[error("an earlier change failed half way in memory: restart the daemon")]
     Suspended,
+    /// The rotation of the master key stands against it, or is not what the call takes it for.
+    #[error(transparent)]
+    Rotation(#[from] RotationRefusal),
+    /// The high-water mark does not name the last commit, and cannot be written.
+    #[error("the high-water mark cannot be written")]
+    MarkBehind,
     /// The kernel gave no randomness.
     #[error("no randomness")]
     Random,
@@ -178,7 +185,13 @@ impl Refusal {
     pub fn is_fault(&self) -> bool {
         matches!(
             self,
-            Self::Store(_) | Self::Backup(_) | Self::Damaged(_) | Self::Suspended | Self::Random | Self::Memory(_)
+            Self::Store(_)
+                | Self::Backup(_)
+                | Self::Damaged(_)
+                | Self::Suspended
+                | Self::MarkBehind
+                | Self::Random
+                | Self::Memory(_)
         )
     }
 }

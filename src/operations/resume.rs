@@ -10,7 +10,9 @@ use crate::telemetry::events;
 
 /// Finishes promotions and deletions, as far as they can be: what cannot is logged, and waits for the next call or start.
 pub fn resume(ledger: &mut Ledger) {
-    for key in promotion::waiting(ledger) {
+    // The end of a rotation promotes whatever waits, with one backup for all.
+    let waiting = if ledger.no_rotation().is_ok() { promotion::waiting(ledger) } else { Vec::new() };
+    for key in waiting {
         if let Err(refusal) = promotion::promote(ledger, key) {
             tracing::warn!(event = events::RESUME_FAILED, %key, error = %chain(&refusal), "a new version still waits");
         }

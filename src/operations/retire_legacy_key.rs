@@ -30,6 +30,7 @@ pub fn retire_legacy_key(
             answer.try_into().map_err(|_| Refusal::Damaged("the answer of a request is no number".to_owned()))?;
         return Ok(u32::from_be_bytes(remaining));
     }
+    ledger.no_rotation()?;
     let keyring = engine.keyring();
     if !keyring.legacy.iter().any(|key| key.fingerprint == fingerprint) {
         return Err(Refusal::NoSuchLegacyKey);

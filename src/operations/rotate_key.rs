@@ -41,6 +41,7 @@ pub fn rotate_key(
         let (id, version) = decode_answer(&answer)?;
         return finish(ledger, name, (id, version), Change::default());
     }
+    ledger.no_rotation()?;
     let key = Arc::clone(engine.keyring().key(&name)?);
     if key.promoting == 0 {
         let version = add_version(ledger, &key, request)?;

@@ -4,7 +4,7 @@
 //! Called by `cli` for `serve --salvage`.
 
 use super::keyring::Keyring;
-use super::load::{self, Authentic};
+use super::load;
 use super::start_failure::StartFailure;
 use crate::custody::keys::{LockedMemory, MasterKey};
 use crate::store::port::Snapshot;
@@ -22,9 +22,7 @@ pub struct Salvaged {
 /// # Errors
 /// [`StartFailure::WrongKey`]; [`StartFailure::Damaged`] if the root or the identity is lost, for then nothing opens.
 pub fn salvage(snapshot: Snapshot, master: MasterKey, memory: &LockedMemory) -> Result<Salvaged, StartFailure> {
-    let (store_id, root, facts, _) = load::open_root(&snapshot, &master, memory)?;
-    let digests = load::digests(&snapshot);
-    let authentic = Authentic { snapshot, master, root, store_id, digests, facts, previous_root: None };
+    let authentic = load::open_root(snapshot, master, memory)?;
     let mut unopened = Vec::new();
     if !authentic.mac_fits() {
         unopened.push(("mac".to_owned(), load::damaged("the records do not fit the snapshot's MAC")));

@@ -16,7 +16,7 @@ use crate::custody::random::Random;
 pub fn run(keyring: &Keyring, random: &Random) -> Result<(), Refusal> {
     const PROBE: &[u8] = b"servos-keyd self-test";
     let context = Context::empty();
-    for (name, id) in &keyring.names {
+    for (name, id) in keyring.names.iter() {
         let Some(version) = keyring.keys.get(id).and_then(|key| key.versions.get(key.primary)) else { continue };
         let sealed = message::seal(&version.secret, &context, PROBE, random)?;
         let opened = message::open(&version.secret, &context, &sealed);

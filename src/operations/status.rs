@@ -4,7 +4,8 @@
 //! Called by `rpc::key_admin`.
 
 use super::engine::{Engine, Facts};
-use super::keyring::Keyring;
+use super::keyring::{DataKey, Keyring};
+use super::rotation::{Rotation, State, report};
 use crate::auth::operation::GetStatus;
 use crate::auth::permit::Permit;
 use std::sync::Arc;
@@ -26,6 +27,22 @@ pub struct Status {
     pub records: u32,
     /// What to know and mend, most urgent first.
     pub warnings: Vec<String>,
+    /// The rotation that is under way.
+    pub rotation: Option<RotationStatus>,
+}
+
+/// How far a rotation is.
+pub struct RotationStatus {
+    /// The rotation.
+    pub rotation: Rotation,
+    /// Of its step: records that are done, and in all.
+    pub done: u32,
+    /// 0 where it cannot be told.
+    pub total: u32,
+    /// What keeps it from going on; empty if nothing does.
+    pub problem: String,
+    /// What comes next.
+    pub next: Vec<String>,
 }
 
 /// Tells the state of the daemon.
@@ -40,8 +57,15 @@ pub fn status(_permit: &Permit<GetStatus>, engine: &Engine) -> Status {
         backup: engine.progress.backup(),
         records: engine.progress.records(),
         warnings,
+        rotation: keyring.rotation.clone().map(|rotation| rotation_status(rotation, engine)),
         keyring,
     }
+}
+
+fn rotation_status(rotation: Rotation, engine: &Engine) -> RotationStatus {
+    let (done, total, problem) = engine.progress.rotation();
+    let next = report::next(&rotation, &engine.facts.sources, &engine.facts.restart_command);
+    RotationStatus { rotation, done, total, problem, next }
 }
 
 /// The first of a list, and how many more there are.
@@ -71,6 +95,9 @@ fn warnings(keyring: &Keyring, engine: &Engine) -> Vec<String> {
             engine.facts.store_path
         ));
     }
+    if let Some(rotation) = &keyring.rotation {
+        warnings.push(rotation_warning(rotation, engine));
+    }
     if !keyring.legacy.is_empty() {
         let commands: Vec<String> =
             keyring.legacy.iter().map(|key| format!("servos-keyctl legacy retire {}", key.fingerprint)).collect();
@@ -82,15 +109,16 @@ fn warnings(keyring: &Keyring, engine: &Engine) -> Vec<String> {
     }
     if keyring.master.shared {
         warnings.push(
-            "The master key is shared: components, backups and shell histories have held it. This version cannot \
-             replace a master key yet; `keys rotate` is another thing, it adds a version to a key."
+            "The master key is shared: components, backups and shell histories have held it, until it is rotated: \
+             servos-keyctl rotate begin --generate"
                 .to_owned(),
         );
     }
     if !engine.facts.memfd_secret {
         warnings.push("The kernel refuses memfd_secret: keys lie in locked pages that root can read.".to_owned());
     }
-    for key in keyring.keys.values().filter(|key| key.is_promoting()) {
+    let waits = |key: &&Arc<DataKey>| key.is_promoting() && keyring.rotation.is_none();
+    for key in keyring.keys.values().filter(waits) {
         warnings.push(format!(
             "Version {} of {} waits for a backup in {}: run servos-keyctl keys rotate {}",
             key.promoting, key.name, engine.facts.backup_directory, key.name
@@ -98,4 +126,24 @@ fn warnings(keyring: &Keyring, engine: &Engine) -> Vec<String> {
     }
     warnings.extend(engine.facts.warnings.iter().cloned());
     warnings
+}
+
+fn rotation_warning(rotation: &Rotation, engine: &Engine) -> String {
+    let Rotation { old, new, .. } = rotation;
+    let (_, _, problem) = engine.progress.rotation();
+    let state = match rotation.state() {
+        State::Pending => {
+            return format!("A rotation of the master key is pending: {old} and {new} both open the store.");
+        }
+        State::Finishing | State::Finished => {
+            format!("A rotation of the master key is being finished: {new} opens the store.")
+        }
+        State::Aborting | State::Aborted => {
+            format!("A rotation of the master key is being aborted: {old} opens the store.")
+        }
+    };
+    match problem.as_str() {
+        "" => state,
+        problem => format!("{state} It waits, and is tried again every minute: {problem}"),
+    }
 }

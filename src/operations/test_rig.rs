@@ -13,8 +13,12 @@ use super::fake_store::{FakeStore, Fault, Medium, locked};
 use super::keyring::{DataKey, Keyring};
 use super::ledger::{Ledger, Places};
 use super::load::{self, Loaded};
+use super::mark_check;
 use super::refusal::Refusal;
 use super::rotate_key::{Rotated, rotate_key};
+use super::rotation::at_start::take_up;
+use super::rotation::key_sources::{HeldKey, KeySources, Renewal, SourceUnreadable};
+use super::start_failure::StartFailure;
 use crate::auth::key_name::KeyName;
 use crate::auth::operation::{Keyed, Whole};
 use crate::auth::peer::{Peer, PeerCredentials, Socket};
@@ -23,6 +27,7 @@ use crate::auth::policy::Policy;
 use crate::custody::context::Context;
 use crate::custody::keys::{LockedMemory, MasterKey};
 use crate::custody::random::RandomUnavailable;
+use crate::store::mark;
 use crate::store::port::Snapshot;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -59,6 +64,7 @@ pub(super) struct Rig {
     pub(super) medium: Arc<Mutex<Medium>>,
     pub(super) clock: Arc<AtomicI64>,
     pub(super) directory: TempDir,
+    pub(super) sources: Arc<Mutex<Sources>>,
     pub(super) policy: Policy,
     pub(super) ledger: Ledger,
     pub(super) engine: Arc<Engine>,
@@ -91,19 +97,43 @@ impl Rig {
         let (_, _, snapshot) = first_snapshot(&creation).unwrap();
         let medium = Arc::new(Mutex::new(Medium { snapshot, ..Medium::default() }));
         let clock = Arc::new(AtomicI64::new(BEGIN));
-        let ledger = started(&memory, &medium, &clock, places, Facts::default());
+        let sources = Arc::new(Mutex::new(Sources::of(MASTER_KEY)));
+        let ledger = started(&memory, &medium, &clock, places, &sources).unwrap();
         let engine = Arc::clone(ledger.engine());
-        Self { memory, medium, clock, directory, policy: Policy::new(0), ledger, engine }
+        Self { memory, medium, clock, directory, sources, policy: Policy::new(0), ledger, engine }
     }
 
     /// As after a crash: nothing of memory is left, and the store is what the medium holds.
     pub(super) fn restarted(self) -> Self {
-        let Self { memory, medium, clock, directory, policy, ledger, engine } = self;
+        self.try_restarted().unwrap_or_else(|(_, failure)| panic!("{failure}"))
+    }
+
+    /// The same, where the start may be refused: then what the medium holds, and why.
+    pub(super) fn try_restarted(self) -> Result<Self, (Snapshot, StartFailure)> {
+        let Self { memory, medium, clock, directory, sources, policy, ledger, engine } = self;
         drop((ledger, engine));
         locked(&medium).unreadable = false;
-        let ledger = started(&memory, &medium, &clock, places(&directory), Facts::default());
+        let ledger = match started(&memory, &medium, &clock, places(&directory), &sources) {
+            Ok(ledger) => ledger,
+            Err(failure) => return Err((locked(&medium).snapshot.clone(), failure)),
+        };
         let engine = Arc::clone(ledger.engine());
-        Self { memory, medium, clock, directory, policy, ledger, engine }
+        Ok(Self { memory, medium, clock, directory, sources, policy, ledger, engine })
+    }
+
+    /// What the key sources hold from now on, by name and key.
+    pub(super) fn hold(&self, held: &[(&str, Renewal, &str)]) {
+        let held = held.iter().map(|(name, renewal, key)| ((*name).to_owned(), *renewal, (*key).to_owned()));
+        self.sources.lock().unwrap().held = held.collect();
+    }
+
+    pub(super) fn key_sources(&self) -> Box<dyn KeySources> {
+        Box::new(FakeSources(Arc::clone(&self.sources), self.memory.clone()))
+    }
+
+    /// The key file holds this key, and there is no other source.
+    pub(super) fn hold_key(&self, key: &str) {
+        self.hold(&[("master.key", Renewal::Reread, key)]);
     }
 
     /// The same, decrypt-only.
@@ -188,7 +218,7 @@ impl Rig {
 
     /// The store as a start would load it.
     pub(super) fn loaded(&self) -> Loaded {
-        let master = MasterKey::parse(MASTER_KEY.as_bytes(), &self.memory).unwrap();
+        let master = MasterKey::parse(self.sources.lock().unwrap().held[0].2.as_bytes(), &self.memory).unwrap();
         let authentic = load::authenticate(self.snapshot(), master, &self.memory).expect("the MAC fits");
         load::open(authentic, &self.memory).expect("everything opens")
     }
@@ -222,23 +252,84 @@ fn started(
     medium: &Arc<Mutex<Medium>>,
     clock: &Arc<AtomicI64>,
     places: Places,
-    facts: Facts,
-) -> Ledger {
-    let master = MasterKey::parse(MASTER_KEY.as_bytes(), memory).unwrap();
+    sources: &Arc<Mutex<Sources>>,
+) -> Result<Ledger, StartFailure> {
+    let sources = FakeSources(Arc::clone(sources), memory.clone());
+    let mut held = sources.read().unwrap();
+    let master = held.remove(0).key;
+    let other = held.into_iter().map(|held| held.key).find(|key| key.fingerprint() != master.fingerprint());
     let snapshot = locked(medium).snapshot.clone();
-    let loaded = load::open(load::authenticate(snapshot, master, memory).unwrap(), memory).unwrap();
+    let authentic = load::authenticate(snapshot, master, memory)?;
+    let (state, previous) = authentic.state();
+    let seen = mark::read(&places.mark).unwrap();
+    if seen.is_some() {
+        mark_check::check(&places.mark, seen.as_ref(), &state, previous)?;
+    }
+    let loaded = load::open(authentic, memory)?;
     let clock = Arc::clone(clock);
     let clock = Box::new(move || clock.load(Ordering::Relaxed));
-    let engine = Arc::new(Engine::new(loaded.keyring, Box::new(random), clock, facts));
+    let engine = Arc::new(Engine::new(loaded.keyring, Box::new(random), clock, Facts::default()));
     let store = Box::new(FakeStore(Arc::clone(medium)));
-    Ledger::new(store, places, loaded.secrets, engine, memory.clone()).unwrap()
+    let mut ledger = Ledger::new(store, places, loaded.secrets, engine, memory.clone(), Box::new(sources))?;
+    ledger.complete_mark(seen.as_ref())?;
+    take_up(&mut ledger, other);
+    Ok(ledger)
+}
+
+/// What a test says that the key sources hold.
+pub(super) struct Sources {
+    pub(super) held: Vec<(String, Renewal, String)>,
+    pub(super) next: Option<String>,
+}
+
+impl Sources {
+    fn of(key: &str) -> Self {
+        Self { held: vec![("master.key".to_owned(), Renewal::Reread, key.to_owned())], next: None }
+    }
+}
+
+struct FakeSources(Arc<Mutex<Sources>>, LockedMemory);
+
+impl FakeSources {
+    fn key(&self, source: &str, renewal: Renewal, text: &str) -> Result<HeldKey, SourceUnreadable> {
+        let key = MasterKey::parse(text.as_bytes(), &self.1);
+        let key = key.map_err(|error| SourceUnreadable(format!("{source}: {error}")))?;
+        Ok(HeldKey { source: source.to_owned(), renewal, key })
+    }
+}
+
+impl KeySources for FakeSources {
+    fn read(&self) -> Result<Vec<HeldKey>, SourceUnreadable> {
+        let sources = self.0.lock().unwrap();
+        sources.held.iter().map(|(name, renewal, text)| self.key(name, *renewal, text)).collect()
+    }
+
+    fn read_next(&self) -> Result<Option<HeldKey>, SourceUnreadable> {
+        let sources = self.0.lock().unwrap();
+        sources.next.as_ref().map(|text| self.key("master.key.next", Renewal::Reread, text)).transpose()
+    }
+
+    fn next_file(&self) -> Option<String> {
+        let sources = self.0.lock().unwrap();
+        sources.held.iter().any(|(_, renewal, _)| *renewal == Renewal::Reread).then(|| "master.key.next".to_owned())
+    }
+
+    fn restart_command(&self) -> String {
+        "systemctl restart servos-keyd".to_owned()
+    }
 }
 
 /// Everything of a keyring but its secrets, in an order of its own.
 pub(super) fn picture(keyring: &Keyring) -> Vec<String> {
     let mut lines = vec![format!(
-        "{} generation {} keyring {} rotations {} gaps {:?} master {:?}",
-        keyring.store_id, keyring.generation, keyring.keyring, keyring.rotations, keyring.gaps, keyring.master
+        "{} generation {} keyring {} rotations {} gaps {:?} master {:?} rotation {:?}",
+        keyring.store_id,
+        keyring.generation,
+        keyring.keyring,
+        keyring.rotations,
+        keyring.gaps,
+        keyring.master,
+        keyring.rotation
     )];
     for key in keyring.keys.values() {
         let DataKey { id, name, created, primary, promoting, deleted, versions } = &**key;

@@ -6,18 +6,23 @@
 use super::ledger::Ledger;
 use super::recovery::recover;
 use super::refusal::Refusal;
+use super::rotation::steps::{Advance, advance};
 use crate::telemetry::events;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError, TrySendError, sync_channel};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 /// Jobs that may wait at once.
 const QUEUE: usize = 64;
 
 /// Of these, jobs that only look: components ask for them, and must not keep an operator's changes out.
 const LOOKS: usize = QUEUE / 2;
+
+/// When a step of a rotation that could not be done is tried again.
+const RETRY: Duration = Duration::from_secs(60);
 
 /// Something to do with the ledger. It answers through a channel of its own.
 pub type Job = Box<dyn FnOnce(&mut Ledger) + Send>;
@@ -78,16 +83,48 @@ impl Writer {
 }
 
 fn run(mut ledger: Ledger, queue: &Receiver<Job>) {
-    for job in queue {
-        // The caller sees its channel closed and answers INTERNAL; the ledger cannot tell how far the job came.
-        if catch_unwind(AssertUnwindSafe(|| job(&mut ledger))).is_err() && !recovered(&mut ledger) {
-            ledger.suspend();
-            tracing::error!(
-                event = events::STORE_SUSPENDED,
-                "a change broke off: no further change until the daemon is restarted; Encrypt and Decrypt go on"
-            );
+    let mut rest = Advance::More;
+    loop {
+        // A rotation's steps come between the jobs, so that neither keeps the other waiting.
+        let job = match rest {
+            Advance::More => match queue.try_recv() {
+                Ok(job) => Some(job),
+                Err(TryRecvError::Empty) => None,
+                Err(TryRecvError::Disconnected) => return,
+            },
+            Advance::Later => match queue.recv_timeout(RETRY) {
+                Ok(job) => Some(job),
+                Err(RecvTimeoutError::Timeout) => None,
+                Err(RecvTimeoutError::Disconnected) => return,
+            },
+            Advance::Idle => match queue.recv() {
+                Ok(job) => Some(job),
+                Err(_) => return,
+            },
+        };
+        let is_job = job.is_some();
+        if let Some(job) = job {
+            // The caller sees its channel closed and answers INTERNAL.
+            guarded(&mut ledger, job);
+        }
+        // A job that only looked gives no reason to try again what could not be done.
+        if !is_job || rest != Advance::Later || ledger.rotation_may_go_on() {
+            rest = guarded(&mut ledger, advance).unwrap_or(Advance::Idle);
         }
     }
+}
+
+/// Does something with the ledger. A panic costs the job it comes from alone, where the ledger can tell how far it came.
+fn guarded<T>(ledger: &mut Ledger, work: impl FnOnce(&mut Ledger) -> T) -> Option<T> {
+    let done = catch_unwind(AssertUnwindSafe(|| work(&mut *ledger))).ok();
+    if done.is_none() && !recovered(ledger) {
+        ledger.suspend();
+        tracing::error!(
+            event = events::STORE_SUSPENDED,
+            "a change broke off: no further change until the daemon is restarted; Encrypt and Decrypt go on"
+        );
+    }
+    done
 }
 
 /// A panic costs its own job alone, if the store tells that it did not come between a commit and its publication.

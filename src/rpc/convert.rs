@@ -3,6 +3,7 @@
 //! Must never leave an enum of an answer at its zero.
 //! Called by the handlers.
 
+use super::rotation;
 use crate::auth::peer::Socket;
 use crate::operations::create_key::Created;
 use crate::operations::decrypt::{Format, Opened};
@@ -155,6 +156,7 @@ pub(super) fn status(status: Status) -> v1::GetStatusResponse {
             since: keyring.master.since,
             source: facts.key_source,
             shared: keyring.master.shared,
+            next_file: facts.next_file,
         }),
         legacy_keys: keyring
             .legacy
@@ -172,5 +174,6 @@ pub(super) fn status(status: Status) -> v1::GetStatusResponse {
         salvage: facts.salvage,
         warnings: status.warnings,
         unopened_records: facts.unopened,
+        rotation: status.rotation.map(rotation::of_status),
     }
 }

@@ -4,11 +4,12 @@
 //! Called by `connection`, on the sockets that administer.
 
 use super::answer::{answer, answer_from_writer, peer, refused};
-use super::{convert, request};
-use crate::auth::operation::Keyed;
+use super::{convert, request, rotation};
+use crate::auth::operation::{Keyed, Whole};
 use crate::auth::peer::Peer;
 use crate::auth::permit::Permit;
 use crate::auth::policy::Policy;
+use crate::operations::Fingerprint;
 use crate::operations::adopt_legacy_key::adopt_legacy_key;
 use crate::operations::create_key::create_key;
 use crate::operations::delete_key::delete_key;
@@ -17,13 +18,17 @@ use crate::operations::list_keys::{self, MAX_PAGE, Position, list_keys};
 use crate::operations::refusal::Refusal;
 use crate::operations::retire_legacy_key::retire_legacy_key;
 use crate::operations::rotate_key::rotate_key;
+use crate::operations::rotation::abort_rotation::{self, abort_rotation};
+use crate::operations::rotation::finish_rotation::{self, finish_rotation};
+use crate::operations::rotation::rotate::{self, rotate};
 use crate::operations::status::status;
 use crate::operations::writer::Writer;
 use crate::proto::v1::key_admin_server::KeyAdmin;
 use crate::proto::v1::{
-    AdoptLegacyKeyRequest, AdoptLegacyKeyResponse, CreateKeyRequest, CreateKeyResponse, DeleteKeyRequest,
-    DeleteKeyResponse, GetStatusRequest, GetStatusResponse, KeyPurpose, ListKeysRequest, ListKeysResponse,
-    RetireLegacyKeyRequest, RetireLegacyKeyResponse, RotateKeyRequest, RotateKeyResponse,
+    AbortRotationRequest, AbortRotationResponse, AdoptLegacyKeyRequest, AdoptLegacyKeyResponse, CreateKeyRequest,
+    CreateKeyResponse, DeleteKeyRequest, DeleteKeyResponse, FinishRotationRequest, FinishRotationResponse,
+    GetStatusRequest, GetStatusResponse, KeyPurpose, ListKeysRequest, ListKeysResponse, RetireLegacyKeyRequest,
+    RetireLegacyKeyResponse, RotateKeyRequest, RotateKeyResponse, RotateRequest, RotateResponse,
 };
 use std::sync::Arc;
 use tonic::{Request, Response, Status};
@@ -51,6 +56,17 @@ impl KeyAdminHandler {
         let admission = self.policy.admit::<Op>(peer)?;
         let permit = admission.for_key(&request::key_name(field, key)?)?;
         Ok((permit, request::request_id(id)?))
+    }
+
+    /// The permit, the new key's fingerprint and the request id of a call to a rotation.
+    fn rotation<Op: Whole>(
+        &self,
+        peer: Peer,
+        fingerprint: &str,
+        id: &str,
+    ) -> Result<(Permit<Op>, Fingerprint, Option<String>), Refusal> {
+        let permit = self.policy.admit::<Op>(peer)?.permit();
+        Ok((permit, request::fingerprint("new_key_fingerprint", fingerprint)?, request::request_id(id)?))
     }
 }
 
@@ -141,12 +157,60 @@ impl KeyAdmin for KeyAdminHandler {
         let message = request.into_inner();
         let admitted = self.policy.admit(peer).map_err(|denied| refused(RPC, peer, &denied.into()))?;
         let permit = admitted.permit();
-        let parsed = request::fingerprint(&message.fingerprint)
+        let parsed = request::fingerprint("fingerprint", &message.fingerprint)
             .and_then(|fingerprint| Ok((fingerprint, request::request_id(&message.request_id)?)));
         let (fingerprint, id) = parsed.map_err(|refusal| refused(RPC, peer, &refusal))?;
         let work = move |ledger: &mut _| retire_legacy_key(&permit, ledger, fingerprint, id);
         let remaining = answer_from_writer(RPC, peer, self.writer.as_ref(), work).await?;
         Ok(Response::new(RetireLegacyKeyResponse { fingerprint: fingerprint.to_string(), remaining }))
+    }
+
+    async fn rotate(&self, request: Request<RotateRequest>) -> Result<Response<RotateResponse>, Status> {
+        const RPC: &str = "Rotate";
+        let peer = peer(&request)?;
+        let message = request.into_inner();
+        let (permit, fingerprint, id) = self
+            .rotation(peer, &message.new_key_fingerprint, &message.request_id)
+            .map_err(|refusal| rotation::closing(refused(RPC, peer, &refusal)))?;
+        let work = move |ledger: &mut _| {
+            let RotateRequest { new_key, keep_data_keys, dry_run, .. } = &message;
+            let (keep_data_keys, dry_run) = (*keep_data_keys, *dry_run);
+            rotate(&permit, ledger, rotate::Request { fingerprint, new_key, keep_data_keys, dry_run, id })
+        };
+        let begun = answer_from_writer(RPC, peer, self.writer.as_ref(), work).await.map_err(rotation::closing)?;
+        Ok(rotation::closing_answer(rotation::begun(begun)))
+    }
+
+    async fn finish_rotation(
+        &self,
+        request: Request<FinishRotationRequest>,
+    ) -> Result<Response<FinishRotationResponse>, Status> {
+        const RPC: &str = "FinishRotation";
+        let peer = peer(&request)?;
+        let message = request.into_inner();
+        let (permit, fingerprint, id) = self
+            .rotation(peer, &message.new_key_fingerprint, &message.request_id)
+            .map_err(|refusal| refused(RPC, peer, &refusal))?;
+        let asked = finish_rotation::Request { fingerprint, dry_run: message.dry_run, id };
+        let work = move |ledger: &mut _| finish_rotation(&permit, ledger, asked);
+        let finished = answer_from_writer(RPC, peer, self.writer.as_ref(), work).await?;
+        Ok(Response::new(rotation::finished(finished)))
+    }
+
+    async fn abort_rotation(
+        &self,
+        request: Request<AbortRotationRequest>,
+    ) -> Result<Response<AbortRotationResponse>, Status> {
+        const RPC: &str = "AbortRotation";
+        let peer = peer(&request)?;
+        let message = request.into_inner();
+        let (permit, fingerprint, id) = self
+            .rotation(peer, &message.new_key_fingerprint, &message.request_id)
+            .map_err(|refusal| refused(RPC, peer, &refusal))?;
+        let asked = abort_rotation::Request { fingerprint, dry_run: message.dry_run, id };
+        let work = move |ledger: &mut _| abort_rotation(&permit, ledger, asked, message.new_data_keys);
+        let aborted = answer_from_writer(RPC, peer, self.writer.as_ref(), work).await?;
+        Ok(Response::new(rotation::aborted(aborted)))
     }
 }
 

@@ -9,4 +9,5 @@ mod convert;
 pub mod key_admin;
 pub mod key_service;
 mod request;
+mod rotation;
 pub mod status;

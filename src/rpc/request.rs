@@ -53,8 +53,8 @@ pub fn request_id(text: &str) -> Result<Option<String>, Refusal> {
 ///
 /// # Errors
 /// [`Refusal::Invalid`] if it is not 16 hex digits.
-pub fn fingerprint(text: &str) -> Result<Fingerprint, Refusal> {
-    text.parse().map_err(|_| Refusal::invalid("fingerprint", "must be 16 hex digits"))
+pub fn fingerprint(field: &'static str, text: &str) -> Result<Fingerprint, Refusal> {
+    text.parse().map_err(|_| Refusal::invalid(field, "must be 16 hex digits"))
 }
 
 /// A client's canary; none if the field is empty.

@@ -47,6 +47,15 @@ pub fn of(refusal: &Refusal) -> (Code, String) {
             "the backup that must come first could not be written: mend its directory and repeat the call".to_owned(),
         ),
         Refusal::Damaged(_) => (Code::DataLoss, "the store is damaged: see the daemon's log".to_owned()),
+        Refusal::Rotation(why) => {
+            let code = if why.is_about_the_request() { Code::InvalidArgument } else { Code::FailedPrecondition };
+            (code, why.to_string())
+        }
+        Refusal::MarkBehind => (
+            Code::Unavailable,
+            "the high-water mark cannot be written: mend its directory, see the daemon's log, and repeat the call"
+                .to_owned(),
+        ),
         Refusal::Suspended => {
             (Code::Unavailable, "no change is possible until the daemon is restarted: see its log".to_owned())
         }

@@ -6,6 +6,7 @@
 use super::{REJECTED, UNAUTHENTICATED, broken, of};
 use crate::auth::policy::Denied;
 use crate::operations::refusal::{BackupError, Refusal, Rejection, StoreError};
+use crate::operations::rotation::refusal::RotationRefusal;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use tonic::Code;
@@ -86,6 +87,8 @@ fn row(refusal: &Refusal) -> (Code, &'static str) {
         Refusal::NewerFormat | Refusal::NoPrimary | Refusal::Salvage => {
             (Code::FailedPrecondition, "cannot go with the daemon's present state (says which)")
         }
+        Refusal::Rotation(why) if why.is_about_the_request() => (Code::InvalidArgument, "malformed request"),
+        Refusal::Rotation(_) => (Code::FailedPrecondition, "a rotation of the master key"),
         Refusal::NoSuchKey => (Code::NotFound, "the name of the key to seal with"),
         Refusal::NoSuchLegacyKey => (Code::NotFound, "KeyAdmin, is unknown"),
         Refusal::KeyExists => (Code::AlreadyExists, "the name is taken"),
@@ -105,6 +108,7 @@ fn row(refusal: &Refusal) -> (Code, &'static str) {
         )
         | Refusal::Backup(_)
         | Refusal::Suspended
+        | Refusal::MarkBehind
         | Refusal::Random
         | Refusal::Memory(_) => (Code::Unavailable, "cannot be used now"),
     }
@@ -131,6 +135,7 @@ fn store_errors() -> Vec<StoreError> {
 /// One of each variant, and of each variant below it that decides.
 fn every_refusal() -> Vec<Refusal> {
     let version = "00112233aabbccdd".parse().unwrap();
+    let fingerprint = "00112233aabbccdd".parse().unwrap();
     let mut all = vec![
         Refusal::Denied(Denied { operation: "CreateKey", uid: 4_242_424 }),
         Refusal::Invalid { field: "plaintext", problem: "must have at most 1 byte".to_owned() },
@@ -157,6 +162,15 @@ fn every_refusal() -> Vec<Refusal> {
         Refusal::Suspended,
         Refusal::Random,
         Refusal::Memory(CAUSE.to_owned()),
+        Refusal::MarkBehind,
+        Refusal::Rotation(RotationRefusal::NotPending(fingerprint)),
+        Refusal::Rotation(RotationRefusal::UnderWay { old: fingerprint, new: fingerprint }),
+        Refusal::Rotation(RotationRefusal::KeyUsedBefore(fingerprint)),
+        Refusal::Rotation(RotationRefusal::OtherNewKey {
+            source_name: "f".into(),
+            found: fingerprint,
+            asked: fingerprint,
+        }),
     ];
     all.extend(store_errors().into_iter().map(Refusal::Store));
     all

@@ -4,6 +4,7 @@
 //! Called by `operations` for records and commits, and by `cli`, which opens the files.
 
 pub mod backup_file;
+pub mod backup_peek;
 pub mod backup_prune;
 pub mod directory_lock;
 pub mod durable;

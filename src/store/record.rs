@@ -201,6 +201,18 @@ pub fn encode<T: Record>(record: &T) -> Vec<u8> {
     record.encode_to_vec()
 }
 
+/// A rotation as the answer of the request that brought it to where it is.
+#[must_use]
+pub fn encode_rotation(rotation: &Rotation) -> Vec<u8> {
+    rotation.encode_to_vec()
+}
+
+/// What [`encode_rotation`] made; `None` if it is something else.
+#[must_use]
+pub fn decode_rotation(bytes: &[u8]) -> Option<Rotation> {
+    Rotation::decode(bytes).ok().filter(|rotation| rotation.step() != RotationStep::Unspecified)
+}
+
 macro_rules! record {
     ($message:ty, $name:pat $(, $check:expr)?) => {
         impl Record for $message {
@@ -222,7 +234,14 @@ macro_rules! record {
 
 record!(Master, RecordName::Master, |master| {
     require(master.store_id.len() == 16, "its store id is not 16 bytes")?;
-    require(master.current.is_some(), "it holds no root")
+    require(master.current.is_some(), "it holds no root")?;
+    let Some(rotation) = &master.rotation else {
+        return require(master.pending.is_none(), "a key to come belongs to no rotation");
+    };
+    known(rotation.step() != RotationStep::Unspecified)?;
+    let is_pending = rotation.step() == RotationStep::Pending;
+    require(is_pending == master.pending.is_some(), "its rotation is at another step than its keys")?;
+    require(rotation.old_fingerprint.len() == 8 && rotation.new_fingerprint.len() == 8, "a fingerprint is not 8 bytes")
 });
 record!(Canary, RecordName::Canary);
 record!(Meta, RecordName::Meta);

@@ -46,6 +46,22 @@ events! {
     BACKUP_FAILED = "backup.failed";
     /// A backup that is due to go could not be removed.
     BACKUP_PRUNE_FAILED = "backup.prune_failed";
+    /// A backup could not be looked at, to tell which key opens it.
+    BACKUP_UNREADABLE = "backup.unreadable";
+    /// A rotation of the master key has begun: both keys open the store.
+    ROTATION_BEGUN = "rotation.begun";
+    /// A rotation is pending at a start: both keys open the store; what to do next.
+    ROTATION_PENDING = "rotation.pending";
+    /// The new master key alone opens the store from here on.
+    ROTATION_FINISHED = "rotation.finished";
+    /// The old master key alone opens the store from here on.
+    ROTATION_ABORTED = "rotation.aborted";
+    /// A rotation that was decided before the start goes on.
+    ROTATION_RESUMED = "rotation.resumed";
+    /// A step of a rotation could not be done; it is tried again.
+    ROTATION_STOPPED = "rotation.stopped";
+    /// The last step of a rotation is done.
+    ROTATION_COMPLETE = "rotation.complete";
     /// What broke off before the start could not be finished yet.
     RESUME_FAILED = "daemon.resume_failed";
     /// A record that salvage could not open.

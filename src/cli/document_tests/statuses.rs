@@ -6,8 +6,10 @@
 use std::collections::BTreeSet;
 
 use crate::auth::policy::Denied;
-use crate::custody::id::VersionId;
+use crate::custody::id::{Fingerprint, VersionId};
 use crate::operations::refusal::{Refusal, Rejection};
+use crate::operations::rotation::key_sources::SourceUnreadable;
+use crate::operations::rotation::refusal::RotationRefusal;
 use crate::rpc::status::{UNAUTHENTICATED, of};
 use crate::store::backup_file::BackupError;
 use crate::store::port::StoreError;
@@ -41,6 +43,21 @@ fn number(refusal: &Refusal) -> usize {
         Refusal::Suspended => 21,
         Refusal::Random => 22,
         Refusal::Memory(_) => 23,
+        Refusal::MarkBehind => 24,
+        Refusal::Rotation(why) => match why {
+            RotationRefusal::UnderWay { .. } => 25,
+            RotationRefusal::Decided { .. } => 26,
+            RotationRefusal::BegunOtherwise { .. } => 27,
+            RotationRefusal::NotPending(_) => 28,
+            RotationRefusal::Other { .. } => 29,
+            RotationRefusal::KeyInUse(_) => 30,
+            RotationRefusal::KeyUsedBefore(_) => 31,
+            RotationRefusal::NoNewKey(_) => 32,
+            RotationRefusal::OtherNewKey { .. } => 33,
+            RotationRefusal::ForeignKey { .. } => 34,
+            RotationRefusal::SourcesLag(_) => 35,
+            RotationRefusal::Source(_) => 36,
+        },
     }
 }
 
@@ -48,7 +65,7 @@ const ID: VersionId = VersionId::from_bytes([7; 8]);
 
 fn examples() -> Vec<Refusal> {
     let io = || std::io::Error::other("x");
-    vec![
+    let mut all = vec![
         Refusal::Denied(Denied { operation: "Encrypt", uid: 1 }),
         Refusal::invalid("<field>", "<problem>"),
         Refusal::AlreadySealed,
@@ -78,7 +95,31 @@ fn examples() -> Vec<Refusal> {
         Refusal::Suspended,
         Refusal::Random,
         Refusal::Memory("x".into()),
+        Refusal::MarkBehind,
+    ];
+    all.extend(rotation_refusals());
+    all
+}
+
+fn rotation_refusals() -> Vec<Refusal> {
+    let (old, new) = (Fingerprint::from_bytes([1; 8]), Fingerprint::from_bytes([2; 8]));
+    let source_name = || "<source>".to_owned();
+    [
+        RotationRefusal::UnderWay { old, new },
+        RotationRefusal::Decided { new, done: "finished" },
+        RotationRefusal::BegunOtherwise { new },
+        RotationRefusal::NotPending(new),
+        RotationRefusal::Other { pending: old, asked: new },
+        RotationRefusal::KeyInUse(new),
+        RotationRefusal::KeyUsedBefore(new),
+        RotationRefusal::NoNewKey("<what to do>".to_owned()),
+        RotationRefusal::OtherNewKey { source_name: source_name(), found: old, asked: new },
+        RotationRefusal::ForeignKey { source_name: source_name(), found: new },
+        RotationRefusal::SourcesLag("<each source, and what to do>".to_owned()),
+        RotationRefusal::Source(SourceUnreadable("<source and problem>".to_owned())),
     ]
+    .map(Refusal::from)
+    .into()
 }
 
 /// `PermissionDenied` as gRPC writes it: PERMISSION_DENIED.
@@ -109,7 +150,7 @@ fn rows() -> BTreeSet<(String, String)> {
 #[test]
 fn every_refusal_has_an_example() {
     let covered: BTreeSet<usize> = examples().iter().map(number).collect();
-    assert_eq!(covered, (0..24).collect());
+    assert_eq!(covered, (0..37).collect());
 }
 
 #[test]
@@ -118,7 +159,12 @@ fn the_page_gives_the_code_and_text_of_every_refusal_and_no_other() {
         .iter()
         .map(|refusal| {
             let (code, text) = of(refusal);
-            (name(code), text.replace(&ID.to_string(), "<version id>"))
+            (
+                name(code),
+                text.replace(&ID.to_string(), "<version id>")
+                    .replace("0101010101010101", "<old>")
+                    .replace("0202020202020202", "<new>"),
+            )
         })
         .collect();
     assert_eq!(rows(), answered);

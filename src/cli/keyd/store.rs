@@ -115,7 +115,14 @@ pub fn open(seen: Seen, places: &Places, memory: &LockedMemory) -> Result<Opened
     // What an interrupted rewrite left goes only now: under another key, or beside a damaged store, it may be all there is.
     redb_adapter::discard_unfinished(&places.store).map_err(StartFailure::from)?;
     let store = RedbStore::open(&places.store).map_err(StartFailure::from)?;
-    let ledger = Ledger::new(Box::new(store), places.clone(), loaded.secrets, Arc::clone(&engine), memory.clone())?;
+    let mut ledger = Ledger::new(
+        Box::new(store),
+        places.clone(),
+        loaded.secrets,
+        Arc::clone(&engine),
+        memory.clone(),
+        Box::new(Shim),
+    )?;
     ledger.complete_mark(mark.as_ref()).map_err(StartFailure::from)?;
     Ok(Opened { engine, ledger: Some(ledger) })
 }
@@ -197,4 +204,30 @@ fn report_opened(keyring: &Keyring, source: &str) {
         versions = keyring.versions.len(),
         "store opened"
     );
+}
+
+struct Shim;
+impl crate::operations::rotation::key_sources::KeySources for Shim {
+    fn read(
+        &self,
+    ) -> Result<
+        Vec<crate::operations::rotation::key_sources::HeldKey>,
+        crate::operations::rotation::key_sources::SourceUnreadable,
+    > {
+        Ok(vec![])
+    }
+    fn read_next(
+        &self,
+    ) -> Result<
+        Option<crate::operations::rotation::key_sources::HeldKey>,
+        crate::operations::rotation::key_sources::SourceUnreadable,
+    > {
+        Ok(None)
+    }
+    fn next_file(&self) -> Option<String> {
+        None
+    }
+    fn restart_command(&self) -> String {
+        String::new()
+    }
 }

@@ -1,0 +1,188 @@
+//! What the calls of a rotation answer: where it stands, what the sources yield, and what comes next.
+//!
+//! Must never show more of a key than its fingerprint, nor promise what the next step has not done.
+//! Called by the operations of a rotation, and by `status`, which says the same at any time.
+
+use super::super::ledger::Ledger;
+use super::key_sources::{HeldKey, Renewal};
+use super::refusal::RotationRefusal;
+use super::{Rotation, State};
+use crate::custody::id::Fingerprint;
+use crate::custody::record_seal;
+use crate::store::{backup_file, backup_peek, record};
+use crate::telemetry::chain::chain;
+use crate::telemetry::events;
+use std::path::Path;
+
+/// A key source with what it yields.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SourceView {
+    /// How people know it.
+    pub name: String,
+    /// The key it yields.
+    pub fingerprint: Fingerprint,
+    /// What a change of it takes.
+    pub renewal: Renewal,
+}
+
+/// What a call of a rotation answers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Report {
+    /// The rotation.
+    pub rotation: Rotation,
+    /// Nothing was changed.
+    pub dry_run: bool,
+    /// The backup that was written before it began; with `dry_run`, the directory.
+    pub backup: String,
+    /// Every source.
+    pub sources: Vec<SourceView>,
+    /// Seals that the end makes anew.
+    pub seals: usize,
+    /// Data keys that get a new version.
+    pub data_keys: usize,
+    /// Backups that the key which goes out of use opens: paths.
+    pub old_key_backups: Vec<String>,
+    /// What else that key's text may be used for.
+    pub other_uses: Vec<String>,
+    /// What comes next.
+    pub next: Vec<String>,
+}
+
+/// What the sources yield.
+pub(super) fn views(held: &[HeldKey]) -> Vec<SourceView> {
+    let view = |held: &HeldKey| SourceView {
+        name: held.source.clone(),
+        fingerprint: held.key.fingerprint(),
+        renewal: held.renewal,
+    };
+    held.iter().map(view).collect()
+}
+
+impl Ledger {
+    /// What every source yields now.
+    ///
+    /// # Errors
+    /// [`RotationRefusal::Source`].
+    pub(super) fn source_views(&self) -> Result<Vec<SourceView>, RotationRefusal> {
+        Ok(views(&self.sources.read()?))
+    }
+
+    /// The report on a rotation.
+    pub(super) fn report(&self, rotation: Rotation, sources: Vec<SourceView>, dry_run: bool) -> Report {
+        let keyring = self.engine.keyring();
+        let renewals: Vec<_> = sources.iter().map(|source| (source.name.clone(), source.renewal)).collect();
+        let outgoing = if rotation.aborting { rotation.new } else { rotation.old };
+        let seals = self.digests.keys().filter(|name| super::reseal::is_sealed(name)).count();
+        let live = keyring.names.len();
+        let backup = self.sealed.rotation.as_ref().map(|record| record.backup.clone()).unwrap_or_default();
+        let next = next(&rotation, &renewals, &self.sources.restart_command());
+        Report {
+            dry_run,
+            backup: self.places.backups.join(backup).display().to_string(),
+            sources,
+            seals,
+            data_keys: if rotation.new_data_keys { live } else { 0 },
+            old_key_backups: backups_opened_by(outgoing, &self.places.backups, self.store_id.as_bytes()),
+            other_uses: if rotation.aborting { Vec::new() } else { other_uses(&rotation) },
+            next,
+            rotation,
+        }
+    }
+}
+
+/// The backups of a store that a master key opens, in their own word: the canary is the first record of each.
+fn backups_opened_by(key: Fingerprint, directory: &Path, store_id: &[u8; 16]) -> Vec<String> {
+    let unreadable = |error| {
+        tracing::warn!(event = events::BACKUP_UNREADABLE, error = %chain(&error), "a backup could not be looked at");
+    };
+    let paths = backup_file::list(directory).map_err(unreadable).unwrap_or_default();
+    let opens = |path: &Path| -> Option<()> {
+        let bytes = match backup_peek::first_record(path, store_id, record::CANARY) {
+            Ok(found) => found?,
+            Err(error) => {
+                tracing::warn!(event = events::BACKUP_UNREADABLE, error = %chain(&error), "a backup could not be looked at");
+                return None;
+            }
+        };
+        let canary: record::Canary = record::decode(record::CANARY, &bytes).ok()?;
+        canary.seals.iter().any(|seal| record_seal::header_owner(seal) == Some(*key.as_bytes())).then_some(())
+    };
+    paths.iter().filter(|path| opens(path).is_some()).map(|path| path.display().to_string()).collect()
+}
+
+/// What else a shared key's text is used for.
+fn other_uses(rotation: &Rotation) -> Vec<String> {
+    if !rotation.old_shared {
+        return Vec::new();
+    }
+    vec![
+        "Restic repositories of volume backups that were made with the old key's text as their password: keep that text \
+         as long as you keep their snapshots."
+            .to_owned(),
+        "Components that read the key themselves: values that they sealed under it open as legacy values until they are \
+         re-encrypted and the legacy key is retired."
+            .to_owned(),
+    ]
+}
+
+/// What an operator does next, sentence by sentence.
+#[must_use]
+pub fn next(rotation: &Rotation, sources: &[(String, Renewal)], restart: &str) -> Vec<String> {
+    let Rotation { old, new, .. } = rotation;
+    match rotation.state() {
+        State::Pending => pending(rotation, sources, restart),
+        State::Finishing => vec![format!(
+            "Nothing: {new} alone opens the store, and the rest goes on by itself, after a restart too. Keep {old} for the \
+             backups that it opens."
+        )],
+        State::Aborting => vec![format!(
+            "Nothing: {old} alone opens the store, and the rest goes on by itself, after a restart too. If {new} leaked, \
+             begin a new rotation now."
+        )],
+        State::Finished => finished(rotation),
+        State::Aborted => {
+            vec![format!("If {new} leaked, begin a new rotation now: until its abortion it could open the store.")]
+        }
+    }
+}
+
+fn pending(rotation: &Rotation, sources: &[(String, Renewal)], restart: &str) -> Vec<String> {
+    let Rotation { old, new, .. } = rotation;
+    let mut next: Vec<String> = sources
+        .iter()
+        .map(|(name, renewal)| match renewal {
+            Renewal::Reread => format!("Put the new key {new} into {name}, in the place of {old}."),
+            Renewal::Restart => format!("Put the new key {new} where {name} comes from, in the place of {old}."),
+            Renewal::Environment => format!("Put the new key {new} where {name} is set, in the place of {old}."),
+        })
+        .collect();
+    if sources.iter().any(|(_, renewal)| *renewal != Renewal::Reread) {
+        next.push(format!("Then let the daemon see it: {restart}."));
+    }
+    if !sources.is_empty() && sources.iter().all(|(_, renewal)| *renewal == Renewal::Restart) {
+        next.push("The start finishes the rotation by itself.".to_owned());
+    } else {
+        next.push("Then run: servos-keyctl rotate finish".to_owned());
+    }
+    next.push(format!(
+        "Until then both keys open the store: keep both. To go back to {old} instead: servos-keyctl rotate abort"
+    ));
+    next
+}
+
+fn finished(rotation: &Rotation) -> Vec<String> {
+    let Rotation { old, new, .. } = rotation;
+    let mut next = vec![format!("Keep a copy of {new} on another machine, and {old} for the backups that it opens.")];
+    if rotation.new_data_keys {
+        next.push(format!(
+            "If {old} may have leaked together with a copy of the store: let the components re-encrypt their values, and \
+             retire legacy keys."
+        ));
+    } else {
+        next.push(format!(
+            "The data keys kept their versions: if {old} may have leaked together with a copy of the store, run \
+             servos-keyctl keys rotate for each, and let the components re-encrypt their values."
+        ));
+    }
+    next
+}
