@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError, TrySendError, sync_channel};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Jobs that may wait at once.
 const QUEUE: usize = 64;
@@ -82,35 +82,51 @@ impl Writer {
     }
 }
 
+/// What the writer does when it has done its job.
+#[derive(Clone, Copy)]
+enum Rest {
+    /// The next step of a rotation, unless a job waits.
+    Step,
+    /// Waits for a job; at this time, tries the step again that could not be done.
+    Until(Instant),
+    /// Waits for a job.
+    Jobs,
+}
+
 fn run(mut ledger: Ledger, queue: &Receiver<Job>) {
-    let mut rest = Advance::More;
-    loop {
-        // A rotation's steps come between the jobs, so that neither keeps the other waiting.
-        let job = match rest {
-            Advance::More => match queue.try_recv() {
-                Ok(job) => Some(job),
-                Err(TryRecvError::Empty) => None,
-                Err(TryRecvError::Disconnected) => return,
-            },
-            Advance::Later => match queue.recv_timeout(RETRY) {
-                Ok(job) => Some(job),
-                Err(RecvTimeoutError::Timeout) => None,
-                Err(RecvTimeoutError::Disconnected) => return,
-            },
-            Advance::Idle => match queue.recv() {
-                Ok(job) => Some(job),
-                Err(_) => return,
-            },
-        };
-        let is_job = job.is_some();
-        if let Some(job) = job {
+    let mut rest = Rest::Step;
+    // Jobs and steps take turns, so that neither keeps the other waiting.
+    while let Some(job) = next(queue, rest) {
+        let asked = match job {
             // The caller sees its channel closed and answers INTERNAL.
-            guarded(&mut ledger, job);
+            Some(job) => guarded(&mut ledger, job).is_none() || ledger.rotation_asked(),
+            None => true,
+        };
+        if matches!(rest, Rest::Until(_)) && !asked {
+            continue;
         }
-        // A job that only looked gives no reason to try again what could not be done.
-        if !is_job || rest != Advance::Later || ledger.rotation_may_go_on() {
-            rest = guarded(&mut ledger, advance).unwrap_or(Advance::Idle);
-        }
+        rest = match guarded(&mut ledger, advance) {
+            Some(Advance::More) => Rest::Step,
+            Some(Advance::Later) => Rest::Until(Instant::now() + RETRY),
+            Some(Advance::Idle) | None => Rest::Jobs,
+        };
+    }
+}
+
+/// The next job; `Some(None)` if it is a step's turn, `None` if there will be no more.
+fn next(queue: &Receiver<Job>, rest: Rest) -> Option<Option<Job>> {
+    match rest {
+        Rest::Step => match queue.try_recv() {
+            Ok(job) => Some(Some(job)),
+            Err(TryRecvError::Empty) => Some(None),
+            Err(TryRecvError::Disconnected) => None,
+        },
+        Rest::Until(time) => match queue.recv_timeout(time.saturating_duration_since(Instant::now())) {
+            Ok(job) => Some(Some(job)),
+            Err(RecvTimeoutError::Timeout) => Some(None),
+            Err(RecvTimeoutError::Disconnected) => None,
+        },
+        Rest::Jobs => queue.recv().ok().map(Some),
     }
 }
 

@@ -52,7 +52,7 @@ pub(super) fn end(ledger: &mut Ledger, end: End, request: Request) -> Result<Rep
     let aborting = end != End::Finish;
     if rotation.state() != State::Pending {
         if rotation.aborting == aborting {
-            ledger.rotation_asked = !dry_run;
+            ledger.go_on_asked = !dry_run;
             return Ok(as_it_stands(ledger, rotation, dry_run));
         }
         let done = if rotation.aborting { "aborted" } else { "finished" };
