@@ -222,21 +222,6 @@ impl KeyService for Fake {
 
 #[async_trait]
 impl KeyAdmin for Fake {
-    async fn rotate(&self, _: Request<crate::proto::v1::RotateRequest>) -> Answer<crate::proto::v1::RotateResponse> {
-        Err(Status::unimplemented(""))
-    }
-    async fn finish_rotation(
-        &self,
-        _: Request<crate::proto::v1::FinishRotationRequest>,
-    ) -> Answer<crate::proto::v1::FinishRotationResponse> {
-        Err(Status::unimplemented(""))
-    }
-    async fn abort_rotation(
-        &self,
-        _: Request<crate::proto::v1::AbortRotationRequest>,
-    ) -> Answer<crate::proto::v1::AbortRotationResponse> {
-        Err(Status::unimplemented(""))
-    }
     async fn get_status(&self, _: Request<GetStatusRequest>) -> Answer<GetStatusResponse> {
         let Some(held) = lock(&self.0.legacy).clone() else { return Err(Status::unimplemented("")) };
         let key = |fingerprint| LegacyKeyStatus { fingerprint, adopted: 1 };
