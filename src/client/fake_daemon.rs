@@ -227,7 +227,7 @@ impl KeyService for Fake {
 impl KeyAdmin for Fake {
     async fn get_status(&self, _: Request<GetStatusRequest>) -> Answer<GetStatusResponse> {
         if let Some(status) = self.0.rotation.next_status() {
-            return Ok(Response::new(status));
+            return status.map(Response::new);
         }
         let Some(held) = lock(&self.0.legacy).clone() else { return Err(Status::unimplemented("")) };
         let key = |fingerprint| LegacyKeyStatus { fingerprint, adopted: 1 };

@@ -22,8 +22,8 @@ pub(crate) struct RotationRules {
     pub(crate) statuses: Mutex<VecDeque<GetStatusResponse>>,
     /// What refuses the calls that change something.
     pub(crate) refusal: Mutex<Option<(Code, String)>>,
-    /// Refuses what is no dry run only.
-    pub(crate) refuses_changes_only: Mutex<bool>,
+    /// From the end on, so many answers of GetStatus are this code.
+    pub(crate) silence_after_end: Mutex<Option<(Code, u32)>>,
     /// How answers lie.
     pub(crate) lie: Mutex<Option<Lie>>,
     /// A file that is looked at when a call arrives.
@@ -58,17 +58,22 @@ pub(crate) fn rotation(new: &str, state: RotationState, step: RotationStep) -> R
 }
 
 impl RotationRules {
-    pub(super) fn next_status(&self) -> Option<GetStatusResponse> {
+    pub(super) fn next_status(&self) -> Option<Result<GetStatusResponse, Status>> {
+        if let Some((code, left)) = lock(&self.silence_after_end).as_mut().filter(|(_, left)| *left > 0)
+            && lock(&self.finished).iter().any(|asked| !asked.dry_run)
+        {
+            *left -= 1;
+            return Some(Err(Status::new(*code, "not now")));
+        }
         let mut statuses = lock(&self.statuses);
-        if statuses.len() > 1 { statuses.pop_front() } else { statuses.front().cloned() }
+        if statuses.len() > 1 { statuses.pop_front() } else { statuses.front().cloned() }.map(Ok)
     }
 
-    fn arrive(&self, dry_run: bool) -> Result<(), Status> {
+    fn arrive(&self) -> Result<(), Status> {
         if let Some(path) = lock(&self.watched).as_ref() {
             lock(&self.seen).push(std::fs::read_to_string(path).ok());
         }
-        let spared = dry_run && *lock(&self.refuses_changes_only);
-        match lock(&self.refusal).as_ref().filter(|_| !spared) {
+        match lock(&self.refusal).as_ref() {
             Some((code, reason)) => Err(Status::new(*code, reason.clone())),
             None => Ok(()),
         }
@@ -86,7 +91,7 @@ impl RotationRules {
 
     pub(super) fn rotate(&self, asked: RotateRequest) -> Result<Response<RotateResponse>, Status> {
         lock(&self.begun).push(asked.clone());
-        self.arrive(asked.dry_run)?;
+        self.arrive()?;
         let (rotation, dry_run) = self.told(&asked.new_key_fingerprint, RotationState::Pending, asked.dry_run);
         Ok(Response::new(RotateResponse {
             rotation,
@@ -102,7 +107,7 @@ impl RotationRules {
 
     pub(super) fn finish(&self, asked: FinishRotationRequest) -> Result<Response<FinishRotationResponse>, Status> {
         lock(&self.finished).push(asked.clone());
-        self.arrive(asked.dry_run)?;
+        self.arrive()?;
         let (rotation, dry_run) = self.told(&asked.new_key_fingerprint, RotationState::Finishing, asked.dry_run);
         Ok(Response::new(FinishRotationResponse {
             rotation,
@@ -115,7 +120,7 @@ impl RotationRules {
 
     pub(super) fn abort(&self, asked: AbortRotationRequest) -> Result<Response<AbortRotationResponse>, Status> {
         lock(&self.aborted).push(asked.clone());
-        self.arrive(asked.dry_run)?;
+        self.arrive()?;
         let (rotation, dry_run) = self.told(&asked.new_key_fingerprint, RotationState::Aborting, asked.dry_run);
         Ok(Response::new(AbortRotationResponse {
             rotation,

@@ -13,6 +13,7 @@ use crate::client::key_admin::AdminClient;
 use crate::proto::v1::{GetStatusResponse, Rotation, RotationState};
 use clap::Subcommand;
 use serde_json::json;
+use std::path::Path;
 
 #[derive(Subcommand)]
 pub(super) enum RotateCommand {
@@ -82,7 +83,16 @@ async fn status(console: &mut Console, admin: &AdminClient) -> Result<(), Failur
 
 fn next_steps(status: &GetStatusResponse) -> Vec<String> {
     let Some(rotation) = &status.rotation else {
-        return vec!["To begin a rotation: `servos-keyctl rotate begin --generate`.".to_owned()];
+        // Where the daemon opens no key file, begin says what it needs.
+        let next = status.master_key.as_ref().map(|master| Path::new(&master.next_file));
+        return vec![match next.filter(|next| next.symlink_metadata().is_ok()) {
+            Some(next) => format!(
+                "{} is there: `servos-keyctl rotate begin` begins a rotation to the key in it. If it is left over from one, \
+                 remove it once the key in it is needed for nothing.",
+                next.display()
+            ),
+            None => "To begin a rotation: `servos-keyctl rotate begin --generate`.".to_owned(),
+        }];
     };
     let mut next = rotation.next.clone();
     if rotation.state() == RotationState::Pending {

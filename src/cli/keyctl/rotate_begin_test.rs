@@ -6,12 +6,12 @@
 use super::rotate_stage::{NEW_KEY, OLD_KEY, RotationStage, THIRD_KEY, assert_shows_no_key, fingerprint_of};
 use crate::client::fake_daemon::lock;
 use crate::client::fake_rotation::rotation;
-use crate::proto::v1::{RotationState, RotationStep};
+use crate::proto::v1::{Rotation, RotationState, RotationStep};
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use tonic::Code;
 
-fn pending(new: &str) -> Option<crate::proto::v1::Rotation> {
+fn pending(new: &str) -> Option<Rotation> {
     Some(rotation(new, RotationState::Pending, RotationStep::Waiting))
 }
 
@@ -178,7 +178,7 @@ fn a_dry_run_makes_nothing_and_says_so() {
 }
 
 #[test]
-fn a_new_key_that_is_missing_malformed_open_or_another_is_refused_before_the_call() {
+fn a_new_key_that_is_missing_malformed_or_another_is_refused_before_the_call() {
     let staged = RotationStage::with_file(OLD_KEY);
     let begin = |arguments: &[&str]| staged.run(&[["begin", "--yes"].as_slice(), arguments].concat());
     let missing = begin(&[]);
@@ -192,8 +192,6 @@ fn a_new_key_that_is_missing_malformed_open_or_another_is_refused_before_the_cal
     staged.put("master.key.next", NEW_KEY);
     let other = begin(&["--fingerprint", &fingerprint_of(THIRD_KEY)]);
     assert!(other.code == 65 && other.errors.contains(&fingerprint_of(NEW_KEY)), "{}", other.errors);
-    fs::set_permissions(&staged.next, fs::Permissions::from_mode(0o622)).unwrap();
-    assert_eq!(begin(&[]).code, 77);
     fs::remove_file(&staged.next).unwrap();
     fs::create_dir(&staged.next).unwrap();
     let directory = begin(&[]);
@@ -217,11 +215,16 @@ fn a_fingerprint_stands_for_a_file_that_only_the_daemon_sees() {
 fn a_new_key_file_may_be_as_open_as_the_key_file_that_the_daemon_takes() {
     let staged = RotationStage::with_file(OLD_KEY);
     staged.put("master.key.next", NEW_KEY);
-    fs::set_permissions(&staged.next, fs::Permissions::from_mode(0o644)).unwrap();
     // On a file system in memory any mode is taken, as by the daemon.
-    let closed = staged.run(&["begin", "--yes"]);
-    assert!(closed.code == 77 || closed.errors.contains("in memory"), "{}", closed.errors);
+    let is_refused = |mode: u32| {
+        fs::set_permissions(&staged.next, fs::Permissions::from_mode(mode)).unwrap();
+        let outcome = staged.run(&["begin", "--yes"]);
+        outcome.code == 77 || outcome.errors.contains("in memory")
+    };
+    assert!(is_refused(0o644) && is_refused(0o622));
     fs::set_permissions(&staged.file, fs::Permissions::from_mode(0o644)).unwrap();
+    assert!(is_refused(0o622), "what others can change is never taken");
+    fs::set_permissions(&staged.next, fs::Permissions::from_mode(0o644)).unwrap();
     assert_eq!(staged.run(&["begin", "--yes"]).code, 0);
 }
 
@@ -280,6 +283,8 @@ fn status_tells_what_opens_and_what_to_do_with_and_without_a_rotation() {
         assert!(none.text().contains(part), "{part}: {}", none.text());
     }
     assert!(staged.run(&["status", "--json"]).json()["rotation"].is_null());
+    staged.put("master.key.next", NEW_KEY);
+    assert!(staged.run(&["status"]).text().contains("master.key.next is there: `servos-keyctl rotate begin`"));
     staged.tell(&[pending("8899aabbccddeeff")]);
     let pending = staged.run(&["status"]);
     assert!(pending.text().contains("8899aabbccddeeff, opens the store"), "{}", pending.text());
@@ -287,4 +292,21 @@ fn status_tells_what_opens_and_what_to_do_with_and_without_a_rotation() {
     let whole = staged.stage.run(&["status", "--json"], b"").json();
     assert_eq!(whole["rotation"]["opens"].as_array().unwrap().len(), 2);
     assert_eq!(whole["rotation"]["next_file"], staged.next.display().to_string());
+}
+
+#[test]
+fn while_a_rotation_is_pending_check_key_says_of_both_keys_that_they_open() {
+    let staged = RotationStage::with_file(OLD_KEY);
+    let told = Rotation { opens: vec![fingerprint_of(OLD_KEY), fingerprint_of(NEW_KEY)], ..pending("00").unwrap() };
+    staged.tell(&[Some(told)]);
+    for (key, code) in [(OLD_KEY, 0), (NEW_KEY, 0), (THIRD_KEY, 1)] {
+        staged.put("some.key", key);
+        let file = staged.stage.file("some.key").display().to_string();
+        // The store is named so that no configuration of this machine is read.
+        let store = staged.store.display().to_string();
+        let outcome = staged.stage.run(&["check-key", "--key-file", &file, "--store", &store], b"");
+        assert_eq!(outcome.code, code, "{}{}", outcome.text(), outcome.errors);
+        let both = format!("{} or {}", fingerprint_of(OLD_KEY), fingerprint_of(NEW_KEY));
+        assert!(outcome.text().contains(&both), "{}", outcome.text());
+    }
 }

@@ -41,7 +41,9 @@ fn finish_waits_until_nothing_is_left_and_removes_the_next_file() {
         assert!(outcome.errors.contains(part), "{part}: {}", outcome.errors);
     }
     assert_eq!(outcome.errors.matches("making seals anew").count(), 1, "a line for each look: {}", outcome.errors);
-    for part in ["finished", "nothing is left", "keyd-0.skb1", "Restic", "re-encrypt", "removed"] {
+    for part in
+        ["finished", "nothing is left", "keyd-0.skb1", "Restic", "re-encrypt", "each has a new version", "removed"]
+    {
         assert!(outcome.text().contains(part), "{part}: {}", outcome.text());
     }
     assert_shows_no_key(&outcome, &[OLD_KEY, NEW_KEY]);
@@ -121,8 +123,8 @@ fn the_next_file_stays_unless_the_key_file_holds_the_same_key() {
     let table = [
         ("master.key", OLD_KEY.to_owned(), "holds another key"),
         ("master.key.next", THIRD_KEY.to_owned(), "it holds another key"),
-        ("master.key", "damaged".to_owned(), "stays, because"),
-        ("master.key.next", NEW_KEY[2..].to_owned(), "stays, because"),
+        ("master.key", "damaged".to_owned(), "`servos-keyctl rotate finish` removes it"),
+        ("master.key.next", NEW_KEY[2..].to_owned(), " stays: "),
     ];
     for (name, content, why) in table {
         let staged = ready();
@@ -183,6 +185,20 @@ fn what_does_not_go_on_ends_the_waiting_and_says_that_the_key_has_changed() {
     for part in ["no space is left for the backup", "alone opens the store already", "rotate status"] {
         assert!(outcome.errors.contains(part), "{part}: {}", outcome.errors);
     }
+}
+
+#[test]
+fn a_daemon_that_restarts_meanwhile_is_waited_for_and_one_that_refuses_is_not() {
+    let staged = ready();
+    *lock(&staged.rules().silence_after_end) = Some((Code::Unavailable, 3));
+    let outcome = staged.run(&["finish", "--yes"]);
+    assert_eq!(outcome.code, 0, "{}", outcome.errors);
+    assert_eq!(lock(&staged.rules().silence_after_end).unwrap().1, 0);
+    let staged = ready();
+    *lock(&staged.rules().silence_after_end) = Some((Code::PermissionDenied, 1));
+    let outcome = staged.run(&["finish", "--yes"]);
+    assert_eq!(outcome.code, 77, "{}", outcome.errors);
+    assert!(outcome.errors.contains("alone opens the store already"), "{}", outcome.errors);
 }
 
 #[test]

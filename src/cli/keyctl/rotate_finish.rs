@@ -168,11 +168,8 @@ fn show(console: &mut Console, told: &Told<'_>) -> Result<(), Failure> {
 
 fn next_steps(told: &Told<'_>) -> Vec<String> {
     let mut next = told.rotation.next.clone();
-    if let (Some(Cleared::Kept(why)), Some(place)) = (&told.cleared, told.place) {
-        next.push(format!(
-            "{} stays, because {why}. Once the key file holds the new key, `servos-keyctl rotate finish` removes it.",
-            place.next.display()
-        ));
+    if let Some(Cleared::Kept(why)) = &told.cleared {
+        next.push(why.clone());
     }
     if told.rotation.new_data_keys {
         next.push(

@@ -58,7 +58,7 @@ pub(super) enum Cleared {
     Removed,
     /// It was not there.
     Absent,
-    /// It stays, for this reason.
+    /// It stays: why, and what to do about it.
     Kept(String),
 }
 
@@ -127,31 +127,39 @@ impl KeyPlace {
     pub(super) fn clear_next(&self, fingerprint: &str, memory: &LockedMemory) -> Cleared {
         match fs::symlink_metadata(&self.next) {
             Err(error) if error.kind() == ErrorKind::NotFound => return Cleared::Absent,
-            Err(error) => return Cleared::Kept(error.to_string()),
+            Err(error) => return self.kept(&error.to_string()),
             Ok(_) => {}
         }
         let next = match self.read_next(memory).map_err(Failure::from).flatten() {
             Ok(next) => next,
-            Err(failure) => return Cleared::Kept(failure.message),
+            Err(failure) => return self.kept(&failure.message),
         };
         if next.fingerprint() != fingerprint {
-            return Cleared::Kept(format!("it holds another key, {}", next.fingerprint()));
+            return self.kept(&format!("it holds another key, {}", next.fingerprint()));
         }
         let file = self.file.display();
-        match self.read_file(memory) {
-            Ok(held) if held.key.same_as(&next.key) => {}
-            Ok(held) => return Cleared::Kept(format!("{file} holds another key, {}", held.fingerprint())),
-            Err(failure) => return Cleared::Kept(failure.message),
+        let why = match self.read_file(memory) {
+            Ok(held) if held.key.same_as(&next.key) => None,
+            Ok(held) => Some(format!("{file} holds another key, {}", held.fingerprint())),
+            Err(failure) => Some(failure.message),
+        };
+        if let Some(why) = why {
+            return self
+                .kept(&format!("{why}; once that file holds the new key, `servos-keyctl rotate finish` removes it"));
         }
         // A link to `.next` would lead to nothing.
         if fs::canonicalize(&self.file).ok() == fs::canonicalize(&self.next).ok() {
-            return Cleared::Kept(format!("{file} leads to it"));
+            return self.kept(&format!("{file} leads to it"));
         }
         // A copy that is still only in memory must not become the only one.
         match durable_file::settle(&self.file).and_then(|()| durable_file::remove(&self.next)) {
             Ok(()) => Cleared::Removed,
-            Err(error) => Cleared::Kept(error.to_string()),
+            Err(error) => self.kept(&error.to_string()),
         }
+    }
+
+    fn kept(&self, why: &str) -> Cleared {
+        Cleared::Kept(format!("{} stays: {why}.", self.next.display()))
     }
 }
 

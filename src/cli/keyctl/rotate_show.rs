@@ -125,6 +125,9 @@ pub(super) fn sources_value(sources: &[KeySource]) -> Value {
 pub(super) fn data_keys(rotation: &Rotation, number: Option<u32>) -> String {
     match (rotation.new_data_keys, number) {
         (true, Some(number)) => format!("{} will get a new version", count(number, "key")),
+        (true, None) if matches!(rotation.state(), RotationState::Finished | RotationState::Aborted) => {
+            "each has a new version".to_owned()
+        }
         (true, None) => "each gets a new version".to_owned(),
         (false, _) => "they keep their versions".to_owned(),
     }

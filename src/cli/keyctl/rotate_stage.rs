@@ -7,7 +7,7 @@ use super::commands_stage::{Outcome, Stage, run};
 use crate::client::fake_daemon::lock;
 use crate::client::fake_rotation::RotationRules;
 use crate::custody::keys::MasterKey;
-use crate::proto::v1::{GetStatusResponse, MasterKeyStatus, Rotation};
+use crate::proto::v1::{GetStatusResponse, MasterKeyStatus, Rotation, StoreStatus};
 use crate::sys::locked::LockedMemory;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -30,6 +30,8 @@ pub(super) struct RotationStage {
     pub(super) stage: Stage,
     pub(super) file: PathBuf,
     pub(super) next: PathBuf,
+    /// The daemon's store, which is not there to be opened.
+    pub(super) store: PathBuf,
     /// What the daemon tells as next_file.
     next_file: String,
 }
@@ -47,7 +49,8 @@ impl RotationStage {
     pub(super) fn given_its_key(content: &str) -> Self {
         let stage = Stage::new();
         let (file, next) = (stage.file("master.key"), stage.file("master.key.next"));
-        let staged = Self { stage, file, next, next_file: String::new() };
+        let store = file.parent().unwrap().to_owned();
+        let staged = Self { stage, file, next, store, next_file: String::new() };
         staged.put("master.key", content);
         staged.tell(&[None]);
         staged
@@ -79,6 +82,7 @@ impl RotationStage {
                 next_file: self.next_file.clone(),
                 ..MasterKeyStatus::default()
             }),
+            store: Some(StoreStatus { path: self.store.display().to_string(), ..StoreStatus::default() }),
             rotation: rotation.clone(),
             ..GetStatusResponse::default()
         };

@@ -17,8 +17,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// How often in a row the same trouble is seen before it is believed: a retry may be under way.
 const TROUBLE_LIMIT: u32 = 6;
 
-/// How often in a row nobody answers: about a minute, time for a restart.
-const SILENCE_LIMIT: u32 = 60;
+/// How long nobody may answer: time for a restart.
+const LONGEST_SILENCE: Duration = Duration::from_secs(60);
 
 /// How often a line is printed where nothing can be drawn over.
 const LINE_EVERY: Duration = Duration::from_secs(5);
@@ -30,12 +30,12 @@ const BAR_WIDTH: u32 = 30;
 /// # Errors
 /// 75 if something keeps it from going on, or nobody answers; the decision itself stands.
 pub(super) async fn wait(console: &mut Console, admin: &AdminClient, new: &str, expected: &str) -> Result<(), Failure> {
-    let (mut pause, mut trouble, mut silence) = (FIRST_PAUSE, 0, 0);
+    let (mut pause, mut trouble, mut heard) = (FIRST_PAUSE, 0, Instant::now());
     let mut progress = Progress::default();
     loop {
         match admin.status().await {
             Ok(status) => {
-                silence = 0;
+                heard = Instant::now();
                 let Some(rotation) = status.rotation.filter(|rotation| is_left(rotation, new)) else {
                     progress.end(console);
                     return check_key(status.master_key.map(|master| master.fingerprint), expected);
@@ -47,7 +47,7 @@ pub(super) async fn wait(console: &mut Console, admin: &AdminClient, new: &str, 
                     return Err(stuck(&problem, expected));
                 }
             }
-            Err(error) if error.is_transient() && silence < SILENCE_LIMIT => silence += 1,
+            Err(error) if error.is_transient() && heard.elapsed() < LONGEST_SILENCE => {}
             Err(error) => {
                 progress.end(console);
                 let failure = Failure::from(error);
