@@ -175,8 +175,10 @@ fn ask(socket: &Path, store: Option<&Path>, given: Option<&Given>) -> Result<Opt
         Ok(status) => {
             let (master, kept) = (status.master_key.unwrap_or_default(), status.store.unwrap_or_default());
             let legacy = status.legacy_keys.into_iter().map(|key| key.fingerprint).collect();
+            // Two of them while a rotation is pending.
+            let opens = status.rotation.map(|rotation| rotation.opens).filter(|opens| !opens.is_empty());
             Told {
-                fingerprint: master.fingerprint,
+                opens: opens.unwrap_or_else(|| vec![master.fingerprint]),
                 since: master.since,
                 store: Some(kept.path),
                 id: kept.store_id,
@@ -198,7 +200,7 @@ fn ask_as_component(runtime: &tokio::runtime::Runtime, client: &Client) -> Resul
         error => error.into(),
     })?;
     let since = report.since_unix_seconds;
-    Ok(Told { fingerprint: report.fingerprint, since, store: None, id: report.store_id, legacy: Vec::new() })
+    Ok(Told { opens: vec![report.fingerprint], since, store: None, id: report.store_id, legacy: Vec::new() })
 }
 
 fn is_same_file(one: &Path, other: &Path) -> bool {
@@ -210,7 +212,7 @@ fn is_same_file(one: &Path, other: &Path) -> bool {
 
 /// What a daemon told, whose key has opened its store.
 struct Told {
-    fingerprint: String,
+    opens: Vec<String>,
     since: i64,
     store: Option<String>,
     id: String,
@@ -220,10 +222,10 @@ struct Told {
 impl Told {
     fn opener(self, socket: &Path, given: Option<&Given>) -> Opener {
         Opener {
-            opens: given.map(|given| given.fingerprint == self.fingerprint),
+            opens: given.map(|given| self.opens.contains(&given.fingerprint)),
             is_verified: true,
             held_as_legacy: given.is_some_and(|given| self.legacy.contains(&given.fingerprint)),
-            fingerprints: vec![self.fingerprint],
+            fingerprints: self.opens,
             since: self.since,
             store: self.store,
             store_id: self.id,
