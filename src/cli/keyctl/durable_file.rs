@@ -151,6 +151,7 @@ mod tests {
         let (model, path) = (dir.path().join("key"), dir.path().join("key.next"));
         let is_root = geteuid().is_root();
         for (mode, expected) in [(0o600, 0o600), (0o640, 0o640), (0o400, 0o600), (0o666, 0o640)] {
+            let _ = fs::remove_file(&model);
             fs::write(&model, b"key").unwrap();
             if is_root {
                 std::os::unix::fs::chown(&model, Some(12_345), Some(54_321)).unwrap();
