@@ -69,8 +69,9 @@ close_client() {
 # ask METHOD REQUEST: makes the call of a case; prints and returns as grpcurl does.
 ask() {
     local talk=$place/talk line code=''
-    printf -v line '{"method": "%s", "schema": "%s", "sends": "%s", "deadline": %s, "cancel": %s, "ready": %s, "authority": %s}' \
-        "$1" "$proto" "$sends" "$deadline" "$cancel" "$ready" "$authority"
+    printf -v line '{"method": "%s", "schema": "%s", "sends": "%s", "deadline": %s, "crowd": %s' \
+        "$1" "$proto" "$sends" "$deadline" "$crowd"
+    printf -v line '%s, "cancel": %s, "ready": %s, "authority": %s}' "$line" "$cancel" "$ready" "$authority"
     if [[ -n $user ]]; then
         talk=$place/talk-$user
         mkdir -p "$talk"

@@ -44,7 +44,7 @@ run_table() {
 
 new_case() {
     case_name='' user='' proto='' method='' expected_code='' expected_text=''
-    sends=one only='' deadline=30 cancel=false ready=false authority=true
+    sends=one only='' deadline=30 crowd=1 cancel=false ready=false authority=true
     lets=() answers=() keeps=() prints=() hides=()
 }
 
@@ -58,7 +58,7 @@ take() {
         call | list | describe) method=$word\ $rest ;;
         never | nothing) sends=$word ;;
         only) only=$rest ;;
-        deadline) deadline=$rest ;;
+        deadline | crowd) printf -v "$word" %s "$rest" ;;
         cancel | ready) printf -v "$word" true ;;
         nameless) authority=false ;;
         fails) expected_code=$rest expected_text='*' ;;

@@ -62,8 +62,10 @@ class Caller {
     }
     const [service, name] = ask.method.split("/");
     const method = this.service(service, ask.schema)[name];
-    const answers = await this.send(method, JSON.parse(request), ask);
-    return answers.map((answer) => JSON.stringify(inCamelCase(answer), null, 2));
+    const crowd = Array.from({ length: ask.crowd }, () => this.send(method, JSON.parse(request), ask));
+    await Promise.allSettled(crowd);
+    const answers = await Promise.all(crowd);
+    return answers.flat().map((answer) => JSON.stringify(inCamelCase(answer), null, 2));
   }
 
   send(method, request, ask) {

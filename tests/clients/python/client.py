@@ -63,11 +63,11 @@ class Caller:
         )
         options = {"timeout": ask["deadline"], "wait_for_ready": ask["ready"]}
         if streams == (False, False):
-            running = rpc.future(message, **options)
-            cancel_soon(running, ask)
-            return [as_json(running.result())]
+            crowd = [rpc.future(message, **options) for _ in range(ask["crowd"])]
+            return [as_json(running.result()) for running in crowd]
         running = rpc(requests(message, ask["sends"]) if streams[0] else message, **options)
-        cancel_soon(running, ask)
+        if ask["cancel"]:
+            threading.Timer(0.2, running.cancel).start()
         return [as_json(answer) for answer in running]
 
 
@@ -88,11 +88,6 @@ def requests(message, sends):
         yield message
     if sends == "never":
         time.sleep(60)
-
-
-def cancel_soon(running, ask):
-    if ask["cancel"]:
-        threading.Timer(0.2, running.cancel).start()
 
 
 def as_json(message):
