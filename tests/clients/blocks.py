@@ -2,7 +2,8 @@
 
 Must never leave out a block that it does not understand.
 Called by tests/clients/examples: blocks.py PAGE SECTION WORK OUT. A block with a name is a file of WORK, `sh` blocks are
-OUT/NN.sh in order, and the `text` block after one is its output, OUT/NN.wanted.
+OUT/NN.sh in order, and the `text` block after one is its output, OUT/NN.wanted. Only the first commands of several, which
+install, go without.
 """
 
 import pathlib
@@ -10,6 +11,9 @@ import re
 import sys
 
 BLOCK = re.compile(r"^```(\S*)(?: (\S+))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+# What a component's author must find in each program.
+SHOWN = ("Encrypt", "Decrypt", "ReEncrypt", "VerifyCanary", "primary", "grpc.default_authority", "retryPolicy", "base64")
 
 
 def main():
@@ -29,8 +33,14 @@ def main():
         else:
             sys.exit(f"{page}, {section}: what is a block of {language or 'no language'} without a name, after {last}?")
         last = None if name else language
+    if missing := {*range(1, len(commands) + 1)} - {*wanted} - ({1} if len(commands) > 1 else set()):
+        sys.exit(f"{page}, {section}: no output beside the commands number {missing}")
     if not wanted:
         sys.exit(f"{page}, {section}: no commands with their output")
+    if section != "grpcurl":
+        program = "".join(files.values())
+        if missing := [word for word in SHOWN if not re.search(rf"\b{re.escape(word)}\b", program)]:
+            sys.exit(f"{page}, {section}: the program does not show {missing}")
     for name, body in files.items():
         if not any(name in command for command in commands):
             sys.exit(f"{page}, {section}: nothing runs {name}")

@@ -104,12 +104,14 @@ def told(error):
 def main():
     socket, directory, schemas, *uid = sys.argv[1:]
     directory = pathlib.Path(directory)
-    # Only now: another user need not be able to read this checkout, nor this Python.
+    caller = Caller(socket, directory, schemas)
     if uid:
+        # Another user need not be able to read this checkout, nor this Python: a channel loads the rest of grpcio, and
+        # connects only when it is used.
+        caller.channel(True)
         os.setgroups([])
         os.setgid(int(uid[0]))
         os.setuid(int(uid[0]))
-    caller = Caller(socket, directory, schemas)
     for line in sys.stdin:
         out, err = "", ""
         try:
