@@ -110,6 +110,7 @@ fn every_key_source_fault_has_the_code_of_its_class() {
         (KeySourceError::NoSource, 66),
         (KeySourceError::Missing { place: place() }, 66),
         (KeySourceError::Denied { place: place(), daemon_uid: 1, mend: "chown".into() }, 77),
+        (KeySourceError::NextDenied { place: place(), daemon_uid: 1, mend: "chown".into() }, 77),
         (KeySourceError::Exposed { place: place(), faults: "mode".into() }, 77),
         (KeySourceError::NotAFile { place: place(), kind: "a FIFO" }, 78),
         (KeySourceError::TooLarge { place: place(), limit_bytes: 1 }, 78),
