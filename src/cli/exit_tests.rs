@@ -55,7 +55,16 @@ fn every_start_that_fails_has_the_code_of_the_table() {
         (StartFailure::StoreLost { store: path(), witnesses: vec![path()], newest: None }, 66),
         (StartFailure::CreationInterrupted { store: path() }, 66),
         (StartFailure::Exists { path: path() }, 73),
-        (StartFailure::WrongKey { expected: "a".into(), since: "b".into(), given: fingerprint(1) }, 78),
+        (
+            StartFailure::WrongKey {
+                expected: "a".into(),
+                to_come: Some(fingerprint(2)),
+                since: "b".into(),
+                given: fingerprint(1),
+                past: None,
+            },
+            78,
+        ),
         (
             StartFailure::SourcesDisagree {
                 first: "a".into(),
