@@ -7,9 +7,8 @@ use crate::cli::exit;
 use crate::cli::failure::Failure;
 use crate::config::key_source::{KeySource, SourceKind, Sources};
 use crate::config::settings;
-use crate::custody::id::Fingerprint;
 use crate::custody::keys::MasterKey;
-use crate::operations::key_choice::{self, Choice};
+use crate::operations::key_choice::{self, Choice, Claimed};
 use crate::operations::rotation::key_sources::{HeldKey, Renewal};
 use crate::operations::start_failure::StartFailure;
 use crate::store::durable::directory_of;
@@ -69,11 +68,12 @@ pub fn daemon_of(store: &Path) -> (u32, u32) {
 }
 
 /// Reads every source anew and chooses the key they agree on, or one of the two of a pending rotation; `claimed` is what
-/// the store says of its keys (`key_choice::claimed`), nothing where there is none.
+/// the store says of its keys.
 ///
 /// # Errors
-/// 66 without a key, 77 for a file's mode or owner, 78 for a malformed key or two keys.
-pub fn choose(sources: &Sources, claimed: &[Fingerprint], memory: &LockedMemory) -> Result<ChosenKey, Failure> {
+/// 66 without a key, 77 for a file's mode or owner, 78 for a malformed key or two keys; 74 for two keys where the store
+/// cannot tell its own.
+pub fn choose(sources: &Sources, claimed: Claimed, memory: &LockedMemory) -> Result<ChosenKey, Failure> {
     let found = sources.read(memory)?;
     choose_among(&found, claimed, memory)
 }
@@ -81,12 +81,8 @@ pub fn choose(sources: &Sources, claimed: &[Fingerprint], memory: &LockedMemory)
 /// Chooses among sources that were read, as [`choose`] does.
 ///
 /// # Errors
-/// 78 for a malformed key or two keys.
-pub fn choose_among(
-    found: &[KeySource],
-    claimed: &[Fingerprint],
-    memory: &LockedMemory,
-) -> Result<ChosenKey, Failure> {
+/// 78 for a malformed key or two keys; 74 for two keys where the store cannot tell its own.
+pub fn choose_among(found: &[KeySource], claimed: Claimed, memory: &LockedMemory) -> Result<ChosenKey, Failure> {
     let held = held(found, memory)?;
     let renewals = held.iter().map(|held| (held.source.clone(), held.renewal)).collect();
     let Choice { key, other, source, pending } = key_choice::choose(held, claimed)?;
@@ -106,9 +102,8 @@ pub fn choose_among(
 /// # Errors
 /// [`StartFailure::MalformedKey`] for the first that is none.
 pub fn held(found: &[KeySource], memory: &LockedMemory) -> Result<Vec<HeldKey>, StartFailure> {
-    let key = |source: &KeySource| {
-        key_choice::held(&source.name, renewal(source.kind), source.text.expose_bytes(), memory)
-    };
+    let key =
+        |source: &KeySource| key_choice::held(&source.name, renewal(source.kind), source.text.expose_bytes(), memory);
     found.iter().map(key).collect()
 }
 

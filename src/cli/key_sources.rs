@@ -59,7 +59,6 @@ impl KeySources for GivenSources {
     }
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "maps an error")]
 fn unreadable(error: impl Error) -> SourceUnreadable {
     SourceUnreadable(chain(&error))
 }
@@ -71,7 +70,11 @@ fn restart_command(variable: impl Fn(&str) -> Option<OsString>, own_pid: u32) ->
     let of_another =
         variable("SYSTEMD_EXEC_PID").is_some_and(|pid| pid.to_str().and_then(|pid| pid.parse().ok()) != Some(own_pid));
     let is_unit = ["NOTIFY_SOCKET", "CREDENTIALS_DIRECTORY"].into_iter().any(is_set);
-    if is_unit || (is_set("INVOCATION_ID") && !of_another) { "systemctl restart servos-keyd" } else { "restart servos-keyd" }
+    if is_unit || (is_set("INVOCATION_ID") && !of_another) {
+        "systemctl restart servos-keyd"
+    } else {
+        "restart servos-keyd"
+    }
 }
 
 #[cfg(test)]

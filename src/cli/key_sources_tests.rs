@@ -117,7 +117,10 @@ fn the_new_key_is_read_beside_the_files_that_the_daemon_opens_and_must_be_one() 
 
     place.write("servos.env.next", &format!("SERVOS_MASTER_KEY={NEW}\nACT_MASTER_KEY={OLD}\n"));
     let told = refusal(place.sources.read_next());
-    assert!(told.contains("two files hold different new master keys") && told.contains("(ACT_MASTER_KEY) has"), "{told}");
+    assert!(
+        told.contains("two files hold different new master keys") && told.contains("(ACT_MASTER_KEY) has"),
+        "{told}"
+    );
     place.write("servos.env.next", OLD);
     assert!(refusal(place.sources.read_next()).contains("master.key.next has"));
     place.write("servos.env.next", "");

@@ -97,7 +97,8 @@ impl Ledger {
 /// What a snapshot says, unverified, that a key which does not open it was here. Its last use counts; being a legacy key
 /// besides does not.
 pub(super) fn claimed_past(snapshot: &Snapshot, key: Fingerprint) -> Option<KeyPast> {
-    let parts = snapshot.records.iter().filter(|(name, _)| matches!(RecordName::parse(name), Some(RecordName::History(_))));
+    let parts =
+        snapshot.records.iter().filter(|(name, _)| matches!(RecordName::parse(name), Some(RecordName::History(_))));
     let entries = parts
         .filter_map(|(name, value)| record::decode::<record::History>(name, value).ok())
         .flat_map(|history| history.entries)

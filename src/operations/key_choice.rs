@@ -23,32 +23,36 @@ pub struct Choice {
     pub pending: Option<String>,
 }
 
+/// What a store says of its keys, or why that cannot be told. A store that is yet to be made names none.
+pub type Claimed = Result<Vec<Fingerprint>, StartFailure>;
+
 /// Parses the key of a source; `text` is exactly the key's, in locked memory.
 ///
 /// # Errors
 /// [`StartFailure::MalformedKey`].
 pub fn held(source: &str, renewal: Renewal, text: &[u8], memory: &LockedMemory) -> Result<HeldKey, StartFailure> {
-    let key = MasterKey::parse(text, memory).map_err(|error| StartFailure::MalformedKey {
-        source_name: source.to_owned(),
-        problem: error.to_string(),
-    })?;
+    let key = MasterKey::parse(text, memory)
+        .map_err(|error| StartFailure::MalformedKey { source_name: source.to_owned(), problem: error.to_string() })?;
     Ok(HeldKey { source: source.to_owned(), renewal, key })
 }
 
 /// The fingerprints that a snapshot names as those of its keys, unverified: the one in use, and behind it the one to come
-/// while a rotation is pending. None where it cannot be told.
-#[must_use]
-pub fn claimed(snapshot: &Snapshot) -> Vec<Fingerprint> {
-    load::claim(snapshot).map(|claim| claim.owners).unwrap_or_default()
-}
-
-/// Chooses among what the sources hold, in the order in which they count. `claimed` is what the store names, or nothing
-/// where there is none: only if that is two keys, and the sources hold exactly those, may they differ.
+/// while a rotation is pending.
 ///
 /// # Errors
-/// [`StartFailure::SourcesDisagree`]; [`StartFailure::MalformedKey`] without any source.
-pub fn choose(held: Vec<HeldKey>, claimed: &[Fingerprint]) -> Result<Choice, StartFailure> {
-    let told = sentence(&held, claimed);
+/// [`StartFailure::Damaged`], [`StartFailure::NewerSchema`].
+pub fn claimed(snapshot: &Snapshot) -> Claimed {
+    load::claim(snapshot).map(|claim| claim.owners)
+}
+
+/// Chooses among what the sources hold, in the order in which they count. Only if the store names two keys, and the
+/// sources hold exactly those, may they differ.
+///
+/// # Errors
+/// [`StartFailure::SourcesDisagree`]; where they differ and nothing can be told of the store's keys, why not, for then none
+/// of them is known to be wrong. [`StartFailure::MalformedKey`] without any source.
+pub fn choose(held: Vec<HeldKey>, claimed: Claimed) -> Result<Choice, StartFailure> {
+    let told = claimed.as_ref().ok().and_then(|claimed| sentence(&held, claimed));
     let mut held = held.into_iter();
     let first = held.next().ok_or_else(|| StartFailure::MalformedKey {
         source_name: "master key".to_owned(),
@@ -58,7 +62,7 @@ pub fn choose(held: Vec<HeldKey>, claimed: &[Fingerprint]) -> Result<Choice, Sta
     let Some(other) = differing.next() else {
         return Ok(Choice { key: first.key, other: None, source: first.source, pending: None });
     };
-    if !are_the_two(&first, &other, claimed) {
+    if !are_the_two(&first, &other, &claimed?) {
         return Err(disagree(&first, &other));
     }
     // Neither of the first two is the wrong one.
@@ -101,6 +105,10 @@ fn disagree(one: &HeldKey, other: &HeldKey) -> StartFailure {
 }
 
 #[cfg(test)]
+#[path = "pending_tests.rs"]
+mod pending_tests;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 
@@ -125,7 +133,7 @@ mod tests {
         let memory = LockedMemory::new().unwrap();
         let letter = |wanted: Fingerprint| "abcd".chars().find(|l| key(*l, &memory).fingerprint() == wanted).unwrap();
         let claimed: Vec<Fingerprint> = claimed.chars().map(|letter| key(letter, &memory).fingerprint()).collect();
-        match choose(held_by(held, &memory), &claimed) {
+        match choose(held_by(held, &memory), Ok(claimed)) {
             Ok(choice) => {
                 assert_eq!(choice.source, "source 0");
                 assert_eq!(choice.pending.is_some(), choice.other.is_some());
@@ -184,7 +192,7 @@ mod tests {
     fn who_holds_both_keys_is_told_which_source_has_which_and_both_ways_out() {
         let memory = LockedMemory::new().unwrap();
         let (old, new) = (key('a', &memory).fingerprint(), key('b', &memory).fingerprint());
-        let told = choose(held_by("ba", &memory), &[old, new]).unwrap().pending.unwrap();
+        let told = choose(held_by("ba", &memory), Ok(vec![old, new])).unwrap().pending.unwrap();
         for words in [
             format!("source 0 holds {new} (to come), source 1 holds {old} (in use)"),
             format!("hold {new}, then run `servos-keyctl rotate finish`"),
@@ -199,6 +207,6 @@ mod tests {
         let memory = LockedMemory::new().unwrap();
         let failure = held("/k", Renewal::Reread, b"secret", &memory).err().unwrap().to_string();
         assert!(failure.starts_with("/k: ") && !failure.contains("secret"), "{failure}");
-        assert!(choose(Vec::new(), &[]).is_err());
+        assert!(choose(Vec::new(), Ok(Vec::new())).is_err());
     }
 }

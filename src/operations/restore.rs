@@ -3,11 +3,12 @@
 //! Must never replace a store, nor take a backup that the key does not open whole.
 //! Called by `cli`, with the directory locked.
 
+use super::key_choice::{self, Claimed};
 use super::ledger::Places;
 use super::load;
 use super::start_failure::StartFailure;
-use super::{gap, install, key_choice, mark_check};
-use crate::custody::id::{Fingerprint, StoreId};
+use super::{gap, install, mark_check};
+use crate::custody::id::StoreId;
 use crate::custody::keys::{LockedMemory, MasterKey};
 use crate::store::backup_file;
 use crate::store::mark::{self, Mark, MarkError};
@@ -55,9 +56,21 @@ pub struct Unproven {
 }
 
 impl Unproven {
-    /// The fingerprints that the backup names as those of its keys: one, or two of a pending rotation.
-    #[must_use]
-    pub fn claimed(&self) -> Vec<Fingerprint> {
+    /// What the backup says of its keys.
+    ///
+    /// # Errors
+    /// [`StartFailure::InBackup`].
+    pub fn claimed(&self) -> Claimed {
+        key_choice::claimed(&self.snapshot).map_err(|failure| failure.in_backup(&self.file))
+    }
+}
+
+impl Proven {
+    /// What the backup says of its keys.
+    ///
+    /// # Errors
+    /// None is left once it is proved.
+    pub fn claimed(&self) -> Claimed {
         key_choice::claimed(&self.snapshot)
     }
 }

@@ -113,7 +113,9 @@ fn restored(rig: &Rig, backup: &std::path::Path, mark: Option<Mark>) -> (tempfil
     if let Some(mark) = mark {
         mark::write(&places.mark, &mark).unwrap();
     }
-    let done = restore(&places, prove(read(backup).unwrap(), master(rig), &rig.memory).unwrap(), master(rig), &rig.memory).unwrap();
+    let done =
+        restore(&places, prove(read(backup).unwrap(), master(rig), &rig.memory).unwrap(), master(rig), &rig.memory)
+            .unwrap();
     let authentic = authenticate(view(&places.store).unwrap(), master(rig), &rig.memory).unwrap();
     let (state, previous) = authentic.state();
     assert_eq!(state.generation, done.generation);

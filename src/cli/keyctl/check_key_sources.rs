@@ -16,6 +16,7 @@ use crate::config::key_source_error::KeySourceError;
 use crate::config::settings::Config;
 use crate::custody::id::Fingerprint;
 use crate::operations::check_key::{Verdict, check_key, claim};
+use crate::operations::key_choice::Claimed;
 use crate::operations::start_failure::StartFailure;
 use crate::store::directory_lock::DirectoryLock;
 use crate::store::durable::directory_of;
@@ -122,7 +123,7 @@ pub(super) fn look(
     }
     if let Some((path, told)) = answered {
         let claimed: Vec<Fingerprint> = told.opens.iter().filter_map(|text| text.parse().ok()).collect();
-        let given = chosen(found.as_deref(), &claimed, &memory)?.as_ref().map(Given::of);
+        let given = chosen(found.as_deref(), Ok(claimed), &memory)?.as_ref().map(Given::of);
         let opener = told.opener(path, given.as_ref());
         return Ok((given, opener));
     }
@@ -169,11 +170,7 @@ fn found_keys(
 }
 
 /// The one to check: two may be there while a rotation is pending.
-fn chosen(
-    found: Option<&[KeySource]>,
-    claimed: &[Fingerprint],
-    memory: &LockedMemory,
-) -> Result<Option<ChosenKey>, Failure> {
+fn chosen(found: Option<&[KeySource]>, claimed: Claimed, memory: &LockedMemory) -> Result<Option<ChosenKey>, Failure> {
     found.map(|found| key::choose_among(found, claimed, memory)).transpose()
 }
 
@@ -272,7 +269,7 @@ fn read_store(
     })?;
     let snapshot = redb_adapter::view(store).map_err(StartFailure::from)?;
     let claim = claim(&snapshot)?;
-    let chosen = chosen(found, &claim.fingerprints, memory)?;
+    let chosen = chosen(found, Ok(claim.fingerprints.clone()), memory)?;
     let given = chosen.as_ref().map(Given::of);
     let verdict = chosen.map(|chosen| check_key(snapshot, chosen.key, memory)).transpose()?;
     let (opens, since, held_as_legacy) = match verdict {

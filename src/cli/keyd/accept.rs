@@ -33,8 +33,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let _lock = place::lock(&places)?;
     let snapshot = view(&places.store).map_err(StartFailure::of_file)?;
     // While a rotation is pending, either of its keys will do, and so will both.
-    let claimed = key_choice::claimed(&snapshot);
-    let chosen = key::choose(&sources, &claimed, &memory)?;
+    let chosen = key::choose(&sources, key_choice::claimed(&snapshot), &memory)?;
     let whole = load::authenticate(snapshot.clone(), chosen.key, &memory)
         .and_then(|authentic| load::open(authentic, &memory))?;
     chosen.pending.iter().for_each(|pending| output::remark(&format!("warning: {pending}")));
@@ -55,7 +54,8 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     if !arguments.yes && !confirmed()? {
         return Err(Failure::say(exit::NO, "nothing was changed"));
     }
-    let authentic = load::authenticate(snapshot, key::choose(&sources, &claimed, &memory)?.key, &memory)?;
+    let chosen = key::choose(&sources, key_choice::claimed(&snapshot), &memory)?;
+    let authentic = load::authenticate(snapshot, chosen.key, &memory)?;
     let mut store = RedbStore::open(&places.store).map_err(StartFailure::from)?;
     let next = accept(&places, &authentic, &mut store, arguments.generation)?;
     drop(store);

@@ -27,8 +27,8 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     // Nothing is made, not even a directory, before the backup and the key have proved good. While a rotation was pending,
     // either of its keys will do, and so will both.
     let backup = read(&arguments.file)?;
-    let claimed = backup.claimed();
-    let proven = prove(backup, key::choose(&sources, &claimed, &memory)?.key, &memory)?;
+    let chosen = key::choose(&sources, backup.claimed(), &memory)?;
+    let proven = prove(backup, chosen.key, &memory)?;
     let _lock = match held {
         Some(lock) => lock,
         None => {
@@ -36,7 +36,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
             place::lock(&places)?
         }
     };
-    let chosen = key::choose(&sources, &claimed, &memory)?;
+    let chosen = key::choose(&sources, proven.claimed(), &memory)?;
     let restored = restore(&places, proven, chosen.key, &memory)?;
     place::give_to_owner(&places, false)?;
     let (keys, versions) = restored.contents;

@@ -26,7 +26,7 @@ use std::sync::Arc;
 
 /// A store that was looked at, with the key to try on it.
 pub struct Seen {
-    snapshot: Result<Snapshot, StartFailure>,
+    snapshot: Snapshot,
     chosen: ChosenKey,
     facts: Facts,
 }
@@ -63,9 +63,17 @@ pub fn look(
     if vacant {
         make(config, places, sources, memory)?;
     }
-    let snapshot = view(places, salvage);
-    let claimed = snapshot.as_ref().map(key_choice::claimed).unwrap_or_default();
-    let chosen = key::choose(sources, &claimed, memory)?;
+    let snapshot = match view(places, salvage) {
+        Ok(snapshot) => snapshot,
+        Err(failure) => {
+            // A key that is none comes first; which of two is right, such a store cannot tell.
+            key::held(&sources.read(memory)?, memory)?;
+            return Err(failure.into());
+        }
+    };
+    let claimed = key_choice::claimed(&snapshot);
+    let claimed = if salvage { claimed.map_err(|failure| beyond_salvage(failure, places)) } else { claimed };
+    let chosen = key::choose(sources, claimed, memory)?;
     report_key(&chosen);
     let facts = Facts {
         started: key::now(),
@@ -100,7 +108,7 @@ fn report_key(chosen: &ChosenKey) {
 
 fn make(config: &Config, places: &Places, sources: &Sources, memory: &LockedMemory) -> Result<(), Failure> {
     place::check_backup_directory(places)?;
-    let chosen = key::choose(sources, &[], memory)?;
+    let chosen = key::choose(sources, Ok(Vec::new()), memory)?;
     let backups_are_new = place::backups_are_new(places);
     let store_id = create(&Creation {
         places,
@@ -129,7 +137,7 @@ pub fn open(
 ) -> Result<Opened, Failure> {
     let Seen { snapshot, chosen, facts } = seen;
     let ChosenKey { key, other, source, pending, .. } = chosen;
-    let authentic = load::authenticate(snapshot?, key, memory).inspect_err(report_wrong_key)?;
+    let authentic = load::authenticate(snapshot, key, memory).inspect_err(report_wrong_key)?;
     let (state, previous) = authentic.state();
     let generation = state.generation;
     let mark = mark::read(&places.mark).map_err(|source| match source {
@@ -163,7 +171,6 @@ pub fn open(
 /// 78 for another key; 74 if root or identity are lost.
 pub fn salvage(seen: Seen, places: &Places, memory: &LockedMemory) -> Result<Opened, Failure> {
     let Seen { snapshot, chosen, mut facts } = seen;
-    let snapshot = snapshot?;
     let records = snapshot.records.len();
     let salvaged = salvaging::salvage(snapshot, chosen.key, memory)
         .inspect_err(report_wrong_key)
