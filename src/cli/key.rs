@@ -8,7 +8,7 @@ use crate::cli::failure::Failure;
 use crate::config::key_source::{KeySource, SourceKind, Sources};
 use crate::config::settings;
 use crate::custody::keys::MasterKey;
-use crate::operations::key_choice::{self, Choice, Claimed};
+use crate::operations::key_choice::{self, Choice, ClaimedKeys};
 use crate::operations::rotation::key_sources::{HeldKey, Renewal};
 use crate::operations::start_failure::StartFailure;
 use crate::store::durable::directory_of;
@@ -73,7 +73,7 @@ pub fn daemon_of(store: &Path) -> (u32, u32) {
 /// # Errors
 /// 66 without a key, 77 for a file's mode or owner, 78 for a malformed key or two keys; 74 for two keys where the store
 /// cannot tell its own.
-pub fn choose(sources: &Sources, claimed: Claimed, memory: &LockedMemory) -> Result<ChosenKey, Failure> {
+pub fn choose(sources: &Sources, claimed: ClaimedKeys, memory: &LockedMemory) -> Result<ChosenKey, Failure> {
     let found = sources.read(memory)?;
     choose_among(&found, claimed, memory)
 }
@@ -82,7 +82,7 @@ pub fn choose(sources: &Sources, claimed: Claimed, memory: &LockedMemory) -> Res
 ///
 /// # Errors
 /// 78 for a malformed key or two keys; 74 for two keys where the store cannot tell its own.
-pub fn choose_among(found: &[KeySource], claimed: Claimed, memory: &LockedMemory) -> Result<ChosenKey, Failure> {
+pub fn choose_among(found: &[KeySource], claimed: ClaimedKeys, memory: &LockedMemory) -> Result<ChosenKey, Failure> {
     let held = held(found, memory)?;
     let renewals = held.iter().map(|held| (held.source.clone(), held.renewal)).collect();
     let Choice { key, other, source, pending } = key_choice::choose(held, claimed)?;

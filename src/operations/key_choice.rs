@@ -24,7 +24,7 @@ pub struct Choice {
 }
 
 /// What a store says of its keys, or why that cannot be told. A store that is yet to be made names none.
-pub type Claimed = Result<Vec<Fingerprint>, StartFailure>;
+pub type ClaimedKeys = Result<Vec<Fingerprint>, StartFailure>;
 
 /// Parses the key of a source; `text` is exactly the key's, in locked memory.
 ///
@@ -41,7 +41,7 @@ pub fn held(source: &str, renewal: Renewal, text: &[u8], memory: &LockedMemory) 
 ///
 /// # Errors
 /// [`StartFailure::Damaged`], [`StartFailure::NewerSchema`].
-pub fn claimed(snapshot: &Snapshot) -> Claimed {
+pub fn claimed(snapshot: &Snapshot) -> ClaimedKeys {
     load::claim(snapshot).map(|claim| claim.owners)
 }
 
@@ -51,7 +51,7 @@ pub fn claimed(snapshot: &Snapshot) -> Claimed {
 /// # Errors
 /// [`StartFailure::SourcesDisagree`]; where they differ and nothing can be told of the store's keys, why not, for then none
 /// of them is known to be wrong. [`StartFailure::MalformedKey`] without any source.
-pub fn choose(held: Vec<HeldKey>, claimed: Claimed) -> Result<Choice, StartFailure> {
+pub fn choose(held: Vec<HeldKey>, claimed: ClaimedKeys) -> Result<Choice, StartFailure> {
     let told = claimed.as_ref().ok().and_then(|claimed| sentence(&held, claimed));
     let mut held = held.into_iter();
     let first = held.next().ok_or_else(|| StartFailure::MalformedKey {

@@ -52,6 +52,13 @@ impl Installation {
         it.change(record::MASTER, |it, master: &mut record::Master| {
             let root = record_seal::seal_root(&new, &it.root, &it.store_id, &random).unwrap();
             master.pending = Some(record::MasterSeal { root, since: BEGIN + 9, shared: false });
+            master.rotation = Some(record::Rotation {
+                step: record::RotationStep::Pending.into(),
+                old_fingerprint: it.key(OLD).fingerprint().as_bytes().to_vec(),
+                new_fingerprint: new.fingerprint().as_bytes().to_vec(),
+                begun: BEGIN + 9,
+                ..record::Rotation::default()
+            });
         });
         it.change(record::CANARY, |it, canary: &mut record::Canary| {
             canary.seals.push(record_seal::seal_canary(&it.key(NEW), &it.store_id, &random).unwrap());
@@ -62,7 +69,10 @@ impl Installation {
     /// Of `pending`, what finish keeps: the key in use is the one that was to come, and the history says so.
     fn finished() -> Self {
         let mut it = Self::pending();
-        it.change(record::MASTER, |_, master: &mut record::Master| master.current = master.pending.take());
+        it.change(record::MASTER, |_, master: &mut record::Master| {
+            master.current = master.pending.take();
+            master.rotation = None;
+        });
         it.change(record::CANARY, |_, canary: &mut record::Canary| drop(canary.seals.remove(0)));
         let fingerprint = it.key(NEW).fingerprint();
         it.change(&record::history(0), |_, history: &mut record::History| {

@@ -3,7 +3,7 @@
 //! Must never replace a store, nor take a backup that the key does not open whole.
 //! Called by `cli`, with the directory locked.
 
-use super::key_choice::{self, Claimed};
+use super::key_choice::{self, ClaimedKeys};
 use super::ledger::Places;
 use super::load;
 use super::start_failure::StartFailure;
@@ -60,7 +60,7 @@ impl Unproven {
     ///
     /// # Errors
     /// [`StartFailure::InBackup`].
-    pub fn claimed(&self) -> Claimed {
+    pub fn claimed(&self) -> ClaimedKeys {
         key_choice::claimed(&self.snapshot).map_err(|failure| failure.in_backup(&self.file))
     }
 }
@@ -70,7 +70,7 @@ impl Proven {
     ///
     /// # Errors
     /// None is left once it is proved.
-    pub fn claimed(&self) -> Claimed {
+    pub fn claimed(&self) -> ClaimedKeys {
         key_choice::claimed(&self.snapshot)
     }
 }

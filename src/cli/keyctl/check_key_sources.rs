@@ -16,7 +16,7 @@ use crate::config::key_source_error::KeySourceError;
 use crate::config::settings::Config;
 use crate::custody::id::Fingerprint;
 use crate::operations::check_key::{Verdict, check_key, claim};
-use crate::operations::key_choice::Claimed;
+use crate::operations::key_choice::ClaimedKeys;
 use crate::operations::start_failure::StartFailure;
 use crate::store::directory_lock::DirectoryLock;
 use crate::store::durable::directory_of;
@@ -170,7 +170,11 @@ fn found_keys(
 }
 
 /// The one to check: two may be there while a rotation is pending.
-fn chosen(found: Option<&[KeySource]>, claimed: Claimed, memory: &LockedMemory) -> Result<Option<ChosenKey>, Failure> {
+fn chosen(
+    found: Option<&[KeySource]>,
+    claimed: ClaimedKeys,
+    memory: &LockedMemory,
+) -> Result<Option<ChosenKey>, Failure> {
     found.map(|found| key::choose_among(found, claimed, memory)).transpose()
 }
 
