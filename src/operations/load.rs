@@ -110,7 +110,7 @@ pub(super) fn open_root(
     let Claimed { store_id, seals, owners, sealed } = claim(&snapshot)?;
     let given = master.fingerprint();
     let Some(seal) = seals.iter().zip(&owners).find(|(_, owner)| **owner == given).map(|(seal, _)| seal) else {
-        return Err(wrong_key(&seals, &owners, given, snapshot));
+        return Err(wrong_key(&seals, &owners, given, &snapshot));
     };
     let root = record_seal::open_root(&master, &seal.root, &store_id, memory)
         .map_err(|_| damaged("the root does not open"))?;

@@ -13,6 +13,7 @@ use crate::operations::engine::{Engine, Facts};
 use crate::operations::key_choice;
 use crate::operations::keyring::Keyring;
 use crate::operations::ledger::{Ledger, Places};
+use crate::operations::rotation::at_start::take_up;
 use crate::operations::rotation::key_sources::KeySources;
 use crate::operations::start_failure::StartFailure;
 use crate::operations::{load, mark_check, salvage as salvaging};
@@ -135,7 +136,8 @@ pub fn open(
     key_sources: Box<dyn KeySources>,
     memory: &LockedMemory,
 ) -> Result<Opened, Failure> {
-    let Seen { snapshot, chosen, facts } = seen;
+    let Seen { snapshot, chosen, mut facts } = seen;
+    facts.restart_command = key_sources.restart_command();
     let ChosenKey { key, other, source, pending, .. } = chosen;
     let authentic = load::authenticate(snapshot, key, memory).inspect_err(report_wrong_key)?;
     let (state, previous) = authentic.state();
@@ -146,8 +148,6 @@ pub fn open(
     })?;
     mark_check::check(&places.mark, mark.as_ref(), &state, previous)?;
     let loaded = load::open(authentic, memory)?;
-    // AT THE MERGE: `loaded.secrets.other = other`, and `key_sources` is the last argument of `Ledger::new`.
-    drop((other, key_sources));
     report_opened(&loaded.keyring, &source, pending.as_deref());
     let engine = Arc::new(Engine::new(loaded.keyring, Box::new(key::random), Box::new(key::now), facts));
     // What an interrupted rewrite left goes only now: under another key, or beside a damaged store, it may be all there is.
@@ -159,9 +159,10 @@ pub fn open(
         loaded.secrets,
         Arc::clone(&engine),
         memory.clone(),
-        Box::new(Shim),
+        key_sources,
     )?;
     ledger.complete_mark(mark.as_ref()).map_err(StartFailure::from)?;
+    take_up(&mut ledger, other);
     Ok(Opened { engine, ledger: Some(ledger) })
 }
 
@@ -239,30 +240,4 @@ fn report_opened(keyring: &Keyring, source: &str, pending: Option<&str>) {
         versions = keyring.versions.len(),
         "store opened"
     );
-}
-
-struct Shim;
-impl crate::operations::rotation::key_sources::KeySources for Shim {
-    fn read(
-        &self,
-    ) -> Result<
-        Vec<crate::operations::rotation::key_sources::HeldKey>,
-        crate::operations::rotation::key_sources::SourceUnreadable,
-    > {
-        Ok(vec![])
-    }
-    fn read_next(
-        &self,
-    ) -> Result<
-        Option<crate::operations::rotation::key_sources::HeldKey>,
-        crate::operations::rotation::key_sources::SourceUnreadable,
-    > {
-        Ok(None)
-    }
-    fn next_file(&self) -> Option<String> {
-        None
-    }
-    fn restart_command(&self) -> String {
-        String::new()
-    }
 }
