@@ -153,14 +153,8 @@ pub fn open(
     // What an interrupted rewrite left goes only now: under another key, or beside a damaged store, it may be all there is.
     redb_adapter::discard_unfinished(&places.store).map_err(StartFailure::from)?;
     let store = RedbStore::open(&places.store).map_err(StartFailure::from)?;
-    let mut ledger = Ledger::new(
-        Box::new(store),
-        places.clone(),
-        loaded.secrets,
-        Arc::clone(&engine),
-        memory.clone(),
-        key_sources,
-    )?;
+    let mut ledger =
+        Ledger::new(Box::new(store), places.clone(), loaded.secrets, Arc::clone(&engine), memory.clone(), key_sources)?;
     ledger.complete_mark(mark.as_ref()).map_err(StartFailure::from)?;
     take_up(&mut ledger, other);
     Ok(Opened { engine, ledger: Some(ledger) })
