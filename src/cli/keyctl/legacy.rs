@@ -112,7 +112,7 @@ fn key_text(console: &mut Console, file: &Path, memory: &LockedMemory) -> Result
         return typed_key(&read, memory);
     }
     let found = key_input::read(file, false, memory)?;
-    let chosen = key::choose_among(&found, memory)?;
+    let chosen = key::choose_among(&found, Ok(Vec::new()), memory)?;
     chosen.warnings.iter().for_each(|warning| console.hint(&format!("warning: {warning}")));
     // All of them hold the same key.
     let first = found.into_iter().next().map(|source| source.text);

@@ -187,7 +187,7 @@ pub(super) fn warn(console: &mut Console, found: &FoundKey) {
 }
 
 fn agreed(found: Vec<crate::config::key_source::KeySource>, memory: &LockedMemory) -> Result<FoundKey, Failure> {
-    let chosen = key::choose_among(&found, memory)?;
+    let chosen = key::choose_among(&found, Ok(Vec::new()), memory)?;
     // All of them hold the same key.
     let first = found.into_iter().next().map(|source| (source.variable, source.text));
     let (variable, text) = first.ok_or_else(|| Failure::say(exit::MISSING, "the file holds no key"))?;
