@@ -16,7 +16,6 @@ pub mod engine;
 pub mod export_keyring;
 #[cfg(test)]
 mod fake_store;
-mod fault;
 mod gap;
 pub mod history;
 pub mod install;
@@ -50,6 +49,8 @@ pub mod verify_canary;
 pub mod versions;
 pub mod whoami;
 pub mod writer;
+
+use crate::store::fault;
 
 // What requests are made of: `rpc` parses into these without naming `custody`.
 pub use crate::custody::context::Context;

@@ -4,6 +4,7 @@
 //! Called by the store's own files: the database, the mark and the backups; by `operations` and
 //! `cli` for what they do beside them.
 
+use super::fault;
 use super::port::StoreError;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
@@ -117,7 +118,9 @@ fn write_synced(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
 
 /// Renames over what is there, and syncs the directory.
 pub(super) fn rename(from: &Path, to: &Path) -> Result<(), StoreError> {
+    fault::point("written");
     fs::rename(from, to).map_err(|e| StoreError::from_io(to, e))?;
+    fault::point("renamed");
     sync_directory(directory_of(to))
 }
 

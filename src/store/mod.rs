@@ -8,6 +8,7 @@ pub mod backup_peek;
 pub mod backup_prune;
 pub mod directory_lock;
 pub mod durable;
+pub mod fault;
 mod fixed_hex;
 pub mod mark;
 mod overlay;
