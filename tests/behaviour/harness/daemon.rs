@@ -34,7 +34,7 @@ impl Daemon {
     pub fn start(invocation: &Invocation, component_socket: PathBuf, admin_socket: PathBuf) -> Self {
         match launch(invocation) {
             (child, words, Ok(())) => Self { child, words, component_socket, admin_socket },
-            (_, words, Err(status)) => panic!("no daemon: {:#?}", Outcome::read(status, words.path())),
+            (_, words, Err(end)) => panic!("no daemon: {:#?}", end.outcome(&words)),
         }
     }
 
@@ -43,7 +43,7 @@ impl Daemon {
         let (component_socket, admin_socket) = (installation.path("keyd.sock"), installation.path("keyd-admin.sock"));
         match launch(invocation) {
             (child, words, Ok(())) => Ok(Self { child, words, component_socket, admin_socket }),
-            (_, words, Err(status)) => Err(Outcome::read(status, words.path())),
+            (_, words, Err(end)) => Err(end.outcome(&words)),
         }
     }
 
@@ -56,13 +56,23 @@ impl Daemon {
                 let status = child.wait().ok();
                 panic!("it serves: {:#?}", Outcome::read(status, words.path()));
             }
-            (_, words, Err(status)) => Outcome::read(status, words.path()),
+            (_, words, Err(end)) => {
+                let outcome = end.outcome(&words);
+                assert!(!outcome.was_ready, "it said READY and ended: {outcome:#?}");
+                outcome
+            }
         }
     }
 
     /// Its process.
     pub fn id(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Whether it has ended by itself, and how.
+    pub fn ended(&mut self) -> Option<Outcome> {
+        let status = self.child.try_wait().unwrap()?;
+        Some(Outcome { was_ready: true, ..Outcome::read(Some(status), self.words.path()) })
     }
 
     /// A client of `KeyService`.
@@ -121,8 +131,21 @@ impl Drop for Daemon {
     }
 }
 
+/// How one ended that was not known to be ready.
+struct End {
+    status: Option<ExitStatus>,
+    /// It was, with its last breath.
+    was_ready: bool,
+}
+
+impl End {
+    fn outcome(&self, words: &TempDir) -> Outcome {
+        Outcome { was_ready: self.was_ready, ..Outcome::read(self.status, words.path()) }
+    }
+}
+
 /// Starts a daemon and waits for READY, or for its end.
-fn launch(invocation: &Invocation) -> (Child, TempDir, Result<(), Option<ExitStatus>>) {
+fn launch(invocation: &Invocation) -> (Child, TempDir, Result<(), End>) {
     let words = tempfile::tempdir().unwrap();
     let notices = words.path().join("notify");
     let socket = UnixDatagram::bind(&notices).unwrap();
@@ -136,15 +159,13 @@ fn launch(invocation: &Invocation) -> (Child, TempDir, Result<(), Option<ExitSta
             return (child, words, Ok(()));
         }
         if let Some(status) = child.try_wait().unwrap() {
-            // What it said with its last breath counts too.
-            let ready = heard_ready(&socket);
-            assert!(!ready, "it said READY and ended: {:#?}", Outcome::read(Some(status), words.path()));
-            return (child, words, Err(Some(status)));
+            let was_ready = heard_ready(&socket);
+            return (child, words, Err(End { status: Some(status), was_ready }));
         }
         if started.elapsed() > DEADLINE {
             let _ = child.kill();
             let _ = child.wait();
-            return (child, words, Err(None));
+            return (child, words, Err(End { status: None, was_ready: false }));
         }
     }
 }
