@@ -173,7 +173,14 @@ fn pending(rotation: &Rotation, sources: &[(String, Renewal)], restart: &str) ->
 fn finished(rotation: &Rotation) -> Vec<String> {
     let Rotation { old, new, .. } = rotation;
     let mut next = vec![format!("Keep a copy of {new} on another machine, and {old} for the backups that it opens.")];
-    if rotation.new_data_keys {
+    if rotation.begun == 0 {
+        // The history alone tells of it, and not of what it was begun with.
+        next.push(format!(
+            "If {old} may have leaked together with a copy of the store: run servos-keyctl keys rotate for each key whose \
+             primary version is older than the rotation, let the components re-encrypt their values, and retire legacy \
+             keys."
+        ));
+    } else if rotation.new_data_keys {
         next.push(format!(
             "If {old} may have leaked together with a copy of the store: let the components re-encrypt their values, and \
              retire legacy keys."
