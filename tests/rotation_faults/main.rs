@@ -10,6 +10,7 @@
     clippy::indexing_slicing,
     clippy::cast_possible_truncation,
     clippy::print_stderr,
+    clippy::print_stdout,
     reason = "a test that meets what it does not expect ends there"
 )]
 

@@ -5,6 +5,7 @@
 use crate::calls::{Call, status};
 use crate::harness::{
     Daemon, Installation, Invocation, block_on, cell, eventually, fingerprint, hex, is_root, name, random_key,
+    snapshot_of_files,
 };
 use servos_keyd::client::key_admin::KeyFilter;
 use servos_keyd::store::record;
@@ -65,7 +66,8 @@ impl Stage {
         let (old, new) = (installation.key, random_key());
         installation.write_private("master.key.next", format!("{}\n", hex(&new)).as_bytes());
         let new_fingerprint = fingerprint(new);
-        let mut stage = Self { case, installation, old, new, new_fingerprint, values: Vec::new(), old_seals: Vec::new() };
+        let mut stage =
+            Self { case, installation, old, new, new_fingerprint, values: Vec::new(), old_seals: Vec::new() };
         let daemon = stage.installation.serve_for_admin();
         // No backup holds the store as it is from here on.
         block_on(async { daemon.admin().create_key(&name("one-more")).await }).map(drop).unwrap();
@@ -141,7 +143,8 @@ impl Stage {
         eventually("the rotation is over", || block_on(status(daemon)).unwrap().rotation.is_none());
         // Behind the last step: a change's mark is written after everybody can see it.
         let look = Call { dry_run: true, ..Call::of(self, "") };
-        let look = if look.operation == Operation::Begin { Call { operation: Operation::Finish, ..look } } else { look };
+        let look =
+            if look.operation == Operation::Begin { Call { operation: Operation::Finish, ..look } } else { look };
         block_on(look.send(daemon)).unwrap();
         let now = block_on(status(daemon)).unwrap();
         assert_eq!(now.master_key.unwrap().fingerprint, fingerprint(self.key_at_the_end()));
@@ -161,7 +164,8 @@ impl Stage {
         for seal in &self.old_seals {
             assert!(!bytes.windows(seal.len()).any(|window| window == seal), "an old seal is left");
         }
-        let left: Vec<_> = installation.files().into_keys().filter(|path| is_unfinished(path)).collect();
+        let files = snapshot_of_files(installation.store().parent().unwrap());
+        let left: Vec<_> = files.into_keys().filter(|path| is_unfinished(path)).collect();
         assert!(left.is_empty(), "{left:?}");
     }
 }
@@ -175,7 +179,7 @@ pub fn served(installation: &Installation) -> Invocation {
 }
 
 /// Seals some values.
-fn seal_some(daemon: &Daemon, when: &str) -> Vec<Value> {
+pub fn seal_some(daemon: &Daemon, when: &str) -> Vec<Value> {
     block_on(async {
         let client = daemon.component();
         let mut values = Vec::new();

@@ -123,10 +123,13 @@ impl Daemon {
 
 impl Drop for Daemon {
     fn drop(&mut self) {
+        let ended = self.ended();
         let _ = self.child.kill();
         let _ = self.child.wait();
         if std::thread::panicking() {
-            eprintln!("the daemon said: {}", self.said());
+            let by_itself =
+                ended.map(|end| format!(", ended by itself with {:?} or signal {:?}", end.code, end.signal));
+            eprintln!("the daemon{} said: {}", by_itself.unwrap_or_default(), self.said());
         }
     }
 }
