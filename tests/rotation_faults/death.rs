@@ -23,13 +23,26 @@ pub fn promised(stage: &Stage, point: &str, n: u32) -> Vec<[u8; 32]> {
     }
 }
 
-/// Passes what a dead daemon left: the same call goes through, with the answer that the first gave or would have given.
-pub fn check_rest(stage: &Stage, installation: &Installation, answer: Option<&Answer>, values: &[Value]) {
+/// Passes what a dead daemon left: the same call goes through, with the answer that the first gave or would have given;
+/// its id stands for it, also if nobody ever heard the answer (`remembered`: it was committed by a call).
+pub fn check_rest(
+    stage: &Stage,
+    installation: &Installation,
+    answer: Option<&Answer>,
+    values: &[Value],
+    remembered: bool,
+) {
     installation.write_key(stage.key_after());
     let daemon = installation.serve_for_admin();
     stage.check_values(&daemon, values);
-    let call = Call::of(stage, REQUEST);
-    let again = block_on(call.send(&daemon)).unwrap();
+    let other = fingerprint(random_key());
+    let refused = |remembered: bool| {
+        let call = Call { new_key: &other, ..Call::of(stage, REQUEST) };
+        let refused = block_on(call.send(&daemon)).map(drop).unwrap_err();
+        assert!(refused.code() == Code::InvalidArgument || !remembered, "{refused:?}");
+    };
+    refused(remembered);
+    let again = block_on(Call::of(stage, REQUEST).send(&daemon)).unwrap();
     if let Some(answer) = answer {
         assert_eq!(again.lasting(), answer.lasting());
     }
@@ -38,9 +51,7 @@ pub fn check_rest(stage: &Stage, installation: &Installation, answer: Option<&An
     // Of one that no call finished, and that is over, the history alone tells.
     let by_history = stage.case.operation == Operation::FinishAtStart;
     assert!(by_history || again.lasting().3 == stage.case.new_data_keys);
-    let other = fingerprint(random_key());
-    let refused = block_on(Call { new_key: &other, ..call }.send(&daemon)).map(drop).unwrap_err();
-    assert!(matches!(refused.code(), Code::InvalidArgument | Code::FailedPrecondition), "{refused:?}");
+    refused(!by_history);
     if stage.case.operation == Operation::Begin {
         assert!(again.rotation.state() == RotationState::Pending);
         assert_eq!(again.rotation.opens, [old, new]);
@@ -62,12 +73,14 @@ fn die_everywhere<const N: usize>(case: Case, points: [&str; N]) -> [u32; N] {
             eprintln!("{case:?}, {point}#{n}");
             let installation = stage.copy();
             let Attempt { died, answer, values } = attempt(&stage, &installation, &format!("{point}#{n}"), REQUEST);
+            let opens = if died { promised(&stage, point, n) } else { promised(&stage, "mark", 1) };
+            let remembered =
+                case.operation != Operation::FinishAtStart && (case.operation != Operation::Begin || opens.len() == 2);
+            stage.check_keys(&installation, &opens, &values);
+            check_rest(&stage, &installation, answer.as_ref(), &values, remembered);
             if !died {
-                check_rest(&stage, &installation, answer.as_ref(), &values);
                 return n - 1;
             }
-            stage.check_keys(&installation, &promised(&stage, point, n), &values);
-            check_rest(&stage, &installation, answer.as_ref(), &values);
         }
         unreachable!()
     });

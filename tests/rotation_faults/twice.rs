@@ -68,7 +68,7 @@ fn die_twice(operation: Operation, often: [u32; 5]) {
         if again {
             stage.check_keys(&installation, &opens, &values);
         }
-        check_rest(&stage, &installation, before.0.or(after.0).as_ref(), &values);
+        check_rest(&stage, &installation, before.0.or(after.0).as_ref(), &values, false);
     }
     let _ =
         writeln!(std::io::stderr(), "{operation:?}: of {PAIRS} that went on after a death, {second_deaths} died too");
