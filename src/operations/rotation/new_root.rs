@@ -27,6 +27,16 @@ pub(super) enum End {
     },
 }
 
+impl End {
+    /// Whether every data key gets a new version, where the rotation was begun so.
+    pub(super) fn makes_versions(self, begun_so: bool) -> bool {
+        match self {
+            Self::Finish => begun_so,
+            Self::Abort { new_data_keys } => new_data_keys,
+        }
+    }
+}
+
 /// Ends the pending rotation with `key`: from here on it alone opens the store. The rest is for `steps`.
 ///
 /// # Errors
@@ -50,10 +60,7 @@ pub(super) fn change_root(
     let record = record::Rotation {
         step: record::RotationStep::Resealing.into(),
         aborting,
-        new_data_keys: match end {
-            End::Finish => rotation.new_data_keys,
-            End::Abort { new_data_keys } => new_data_keys,
-        },
+        new_data_keys: end.makes_versions(rotation.new_data_keys),
         ..rotation
     };
     let decided = Rotation::of_record(&record).map_err(|failure| Refusal::Damaged(failure.to_string()))?;
