@@ -141,6 +141,19 @@ impl Rig {
         self.advance_to_the_end();
     }
 
+    /// Goes through a rotation to [`NEW`], and lets a test look at each moment with the keys that open the store then.
+    pub(super) fn through(&mut self, ending: Ending, mut look: impl FnMut(&mut Self, &[&str])) {
+        self.begin(NEW, None).unwrap();
+        look(self, &[OLD, NEW]);
+        self.hold_key(ending.keys().0);
+        look(self, &[OLD, NEW]);
+        self.end(ending, NEW, false, None).unwrap();
+        while self.step().is_some() {
+            look(self, &[ending.keys().0]);
+            assert_ne!(self.advance(), Advance::Later);
+        }
+    }
+
     /// The step that a rotation is at.
     pub(super) fn step(&self) -> Option<Step> {
         self.keyring().rotation.as_ref().map(|rotation| rotation.step)
