@@ -238,10 +238,10 @@ impl Rig {
         std::fs::remove_dir(places(&self.directory).mark).unwrap();
     }
 
-    /// Decrypts with what another start loaded.
-    pub(super) fn decrypt_as(&self, loaded: Loaded, value: &Value) -> Result<Opened, Refusal> {
-        let engine = Engine::new(loaded.keyring, Box::new(random), Box::new(|| BEGIN), Facts::default());
-        value.open(self, &engine)
+    /// What calls would see if the daemon were started now with this key.
+    pub(super) fn engine_of(&self, key: &str) -> Result<Engine, StartFailure> {
+        let loaded = self.opened_by(key)?;
+        Ok(Engine::new(loaded.keyring, Box::new(random), Box::new(|| BEGIN), Facts::default()))
     }
 
     /// Every seal that the store holds, by the name of its record.
@@ -300,7 +300,7 @@ impl Value {
         Self { sealed, plaintext: plaintext.as_bytes().to_vec() }
     }
 
-    fn open(&self, rig: &Rig, engine: &Engine) -> Result<Opened, Refusal> {
+    pub(super) fn open(&self, rig: &Rig, engine: &Engine) -> Result<Opened, Refusal> {
         let context = &context("1");
         let request =
             decrypt::Request { expected_key: None, ciphertext: &self.sealed, context, allow_legacy: true };
@@ -316,6 +316,6 @@ impl Value {
 
     /// Whether it opens in a daemon that were started now with this key.
     pub(super) fn opens_after_a_start(&self, rig: &Rig, key: &str) -> bool {
-        rig.opened_by(key).is_ok_and(|loaded| rig.decrypt_as(loaded, self).is_ok())
+        rig.engine_of(key).is_ok_and(|engine| self.open(rig, &engine).is_ok())
     }
 }
