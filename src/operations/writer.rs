@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError, TrySendError, sync_channel};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Jobs that may wait at once.
 const QUEUE: usize = 64;
@@ -49,8 +49,13 @@ impl Writer {
     /// # Errors
     /// What the operating system says if it gives no thread.
     pub fn start(ledger: Ledger) -> std::io::Result<(Self, JoinHandle<()>)> {
+        Self::start_retrying(ledger, RETRY)
+    }
+
+    /// The same, with the time after which a step is tried again.
+    pub(super) fn start_retrying(ledger: Ledger, retry: Duration) -> std::io::Result<(Self, JoinHandle<()>)> {
         let (jobs, queue) = sync_channel(QUEUE);
-        let thread = std::thread::Builder::new().name("writer".to_owned()).spawn(move || run(ledger, &queue))?;
+        let thread = std::thread::Builder::new().name("writer".to_owned()).spawn(move || run(ledger, &queue, retry))?;
         Ok((Self { jobs, looks: Arc::default() }, thread))
     }
 
@@ -82,8 +87,8 @@ impl Writer {
     }
 }
 
-fn run(mut ledger: Ledger, queue: &Receiver<Job>) {
-    let mut rest = Advance::More;
+fn run(mut ledger: Ledger, queue: &Receiver<Job>, retry: Duration) {
+    let (mut rest, mut stopped) = (Advance::More, Instant::now());
     loop {
         // A rotation's steps come between the jobs, so that neither keeps the other waiting.
         let job = match rest {
@@ -92,7 +97,7 @@ fn run(mut ledger: Ledger, queue: &Receiver<Job>) {
                 Err(TryRecvError::Empty) => None,
                 Err(TryRecvError::Disconnected) => return,
             },
-            Advance::Later => match queue.recv_timeout(RETRY) {
+            Advance::Later => match queue.recv_timeout(retry.saturating_sub(stopped.elapsed())) {
                 Ok(job) => Some(job),
                 Err(RecvTimeoutError::Timeout) => None,
                 Err(RecvTimeoutError::Disconnected) => return,
@@ -102,14 +107,14 @@ fn run(mut ledger: Ledger, queue: &Receiver<Job>) {
                 Err(_) => return,
             },
         };
-        let is_job = job.is_some();
         if let Some(job) = job {
             // The caller sees its channel closed and answers INTERNAL.
             guarded(&mut ledger, job);
         }
-        // A job that only looked gives no reason to try again what could not be done.
-        if !is_job || rest != Advance::Later || ledger.rotation_may_go_on() {
-            rest = guarded(&mut ledger, advance).unwrap_or(Advance::Idle);
+        // Jobs that only look give no reason to try again what could not be done, and do not put it off either.
+        if rest != Advance::Later || stopped.elapsed() >= retry || ledger.rotation_may_go_on() {
+            rest = guarded(&mut ledger, advance).unwrap_or(Advance::Later);
+            stopped = Instant::now();
         }
     }
 }
