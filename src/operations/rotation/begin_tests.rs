@@ -3,9 +3,9 @@
 //! Must never take an answer for what is on the medium: each look is at the records.
 //! Run by `cargo test`.
 
-use super::stage::{Begin, Ending, FORMER, NEW, NEXT, OLD, THIRD};
 use super::key_sources::Renewal::{Environment, Reread, Restart};
 use super::refusal::RotationRefusal;
+use super::stage::{Begin, Ending, FORMER, NEW, NEXT, OLD, THIRD};
 use super::{State, Step};
 use crate::operations::adopt_legacy_key::adopt_legacy_key;
 use crate::operations::ledger::Change;
@@ -121,9 +121,12 @@ fn only_a_new_key_is_begun_with_and_only_over_sources_that_fit() {
     let foreign: IsIt = |refusal| matches!(refusal, RotationRefusal::ForeignKey { .. });
     let cases: [(&str, &str, Prepare, IsIt); 12] = [
         ("the key in use", OLD, |_| (), |refusal| matches!(refusal, RotationRefusal::KeyInUse(_))),
-        ("a finished key that is in use", NEW, |rig| finished(rig, NEW), |refusal| {
-            matches!(refusal, RotationRefusal::KeyInUse(_))
-        }),
+        (
+            "a finished key that is in use",
+            NEW,
+            |rig| finished(rig, NEW),
+            |refusal| matches!(refusal, RotationRefusal::KeyInUse(_)),
+        ),
         ("the key before", OLD, |rig| finished(rig, NEW), used),
         (
             "the key before the one before",
@@ -145,9 +148,12 @@ fn only_a_new_key_is_begun_with_and_only_over_sources_that_fit() {
             |rig| rig.hold(&[("master.key", Reread, OLD), ("credential", Restart, THIRD)]),
             foreign,
         ),
-        ("a source that cannot be read", NEW, |rig| rig.hold_key("no key"), |refusal| {
-            matches!(refusal, RotationRefusal::Source(_))
-        }),
+        (
+            "a source that cannot be read",
+            NEW,
+            |rig| rig.hold_key("no key"),
+            |refusal| matches!(refusal, RotationRefusal::Source(_)),
+        ),
         (
             "a key that was finished after it had been aborted",
             NEW,
@@ -190,8 +196,10 @@ fn refuses(
 fn the_key_is_the_one_that_is_named_wherever_it_comes_from() {
     let mut rig = Rig::new();
     let (new, other) = (rig.fingerprint(NEW), rig.fingerprint(NEXT));
-    let missing: IsIt = |refusal| matches!(refusal, RotationRefusal::NoNewKey(said) if said.contains("master.key.next"));
-    let differs: IsIt = |refusal| matches!(refusal, RotationRefusal::OtherNewKey { .. }) && refusal.is_about_the_request();
+    let missing: IsIt =
+        |refusal| matches!(refusal, RotationRefusal::NoNewKey(said) if said.contains("master.key.next"));
+    let differs: IsIt =
+        |refusal| matches!(refusal, RotationRefusal::OtherNewKey { .. }) && refusal.is_about_the_request();
     let unreadable: IsIt = |refusal| matches!(refusal, RotationRefusal::Source(_));
     refuses(&mut rig, "another text", |rig, begin| rig.begin_with(other, NEW, begin), differs);
     refuses(&mut rig, "no .next", |rig, begin| rig.begin_with(new, " \n", begin), missing);

@@ -38,7 +38,10 @@ fn a_rotation_ends_only_when_every_source_yields_the_key_that_goes_on() {
         (&[("master.key", Reread, 'G'), ("VARIABLE", Environment, 'O')], &["VARIABLE gives ", "systemctl restart"]),
         (&[("credential", Restart, 'O'), ("master.key", Reread, 'G')], &["credential gives ", "systemctl restart"]),
         (&[("credential", Restart, 'O'), ("master.key", Reread, 'O')], &["credential gives ", "; master.key holds "]),
-        (&[("master.key", Reread, 'G'), ("credential", Restart, 'T')], &["credential holds ", "does not open the store"]),
+        (
+            &[("master.key", Reread, 'G'), ("credential", Restart, 'T')],
+            &["credential holds ", "does not open the store"],
+        ),
         (&[("master.key", Reread, 'X')], &["cannot be read"]),
     ];
     for ending in [FINISH, ABORT] {
@@ -57,7 +60,11 @@ fn a_rotation_ends_only_when_every_source_yields_the_key_that_goes_on() {
             for dry_run in [true, false] {
                 let text = refusal(rig.end(ending, NEW, dry_run, id(1))).to_string();
                 assert!(said.iter().all(|part| text.contains(part)), "{ending:?}: {text}");
-                assert_eq!(text.contains("master.key holds") && text.contains("restart"), held.len() == 2 && held[1].2 == goes_out && held[1].0 == "master.key", "{text}");
+                assert_eq!(
+                    text.contains("master.key holds") && text.contains("restart"),
+                    held.len() == 2 && held[1].2 == goes_out && held[1].0 == "master.key",
+                    "{text}"
+                );
             }
         }
         assert!(rig.snapshot() == before);

@@ -4,7 +4,8 @@
 //! Run by `cargo test`.
 
 use super::key_sources::Renewal::{Environment, Reread, Restart};
-use super::stage::{Ending, FORMER, NEW, NEXT, OLD, Value};
+use super::sealed_value::Value;
+use super::stage::{Ending, FORMER, NEW, NEXT, OLD};
 use crate::custody::record_seal;
 use crate::operations::adopt_legacy_key::adopt_legacy_key;
 use crate::operations::retire_legacy_key::retire_legacy_key;
@@ -77,7 +78,10 @@ fn after_a_finish_values_under_both_open_and_the_new_key_is_sealed_where_the_old
         assert_eq!((of(FORMER).opens(&rig), rig.keyring().legacy.len()), (n == 1, n + 2));
         assert!(rig.keyring().pending_legacy.is_none());
         // Newest first, in memory as after a start.
-        assert!(rig.keyring().legacy[0].fingerprint == rig.fingerprint(NEW) || rig.keyring().legacy[0].adopted == rig.keyring().legacy[1].adopted);
+        assert!(
+            rig.keyring().legacy[0].fingerprint == rig.fingerprint(NEW)
+                || rig.keyring().legacy[0].adopted == rig.keyring().legacy[1].adopted
+        );
         for path in backup_file::list(&rig.backups()).unwrap() {
             let backup = backup_file::read(&path).unwrap();
             let holds = backup.records.contains_key(&record::legacy(rig.fingerprint(NEW)));

@@ -4,7 +4,8 @@
 //! Run by `cargo test`.
 
 use super::refusal::RotationRefusal;
-use super::stage::{Ending, FORMER, NEW, NEXT, OLD, THIRD, Value};
+use super::sealed_value::Value;
+use super::stage::{EVERY_KEY, Ending, FORMER, NEW, OLD};
 use crate::custody::id::Fingerprint;
 use crate::operations::adopt_legacy_key::adopt_legacy_key;
 use crate::operations::backup;
@@ -27,8 +28,7 @@ fn moved(rig: &Rig, value: &Value) -> Result<Vec<u8>, Refusal> {
     let rights =
         Rights { reencrypt: rig.admit(), decrypt: rig.admit(), encrypt: rig.admit(), relabel: Ok(rig.admit()) };
     let context = &context("1");
-    let request =
-        decrypt::Request { expected_key: None, ciphertext: &value.sealed, context, allow_legacy: false };
+    let request = decrypt::Request { expected_key: None, ciphertext: &value.sealed, context, allow_legacy: false };
     reencrypt(&rights, &rig.engine, &request, None).map(|(sealed, _)| sealed.ciphertext)
 }
 
@@ -66,7 +66,7 @@ fn components_seal_open_move_and_prove_at_every_moment() {
 /// Holds a backup to being opened by these keys alone, whole.
 #[track_caller]
 fn opens_with(rig: &Rig, backup: &Backup, promised: &[&str]) {
-    for key in [OLD, NEW, NEXT, THIRD, FORMER] {
+    for key in EVERY_KEY {
         let snapshot = Snapshot { generation: backup.generation, records: backup.records.clone() };
         let loaded = rig.holds(snapshot, key, false);
         assert_eq!(loaded.is_ok(), promised.contains(&key), "{key}");

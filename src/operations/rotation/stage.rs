@@ -13,8 +13,6 @@ use super::{State, Step};
 use crate::custody::id::Fingerprint;
 use crate::custody::keys::MasterKey;
 use crate::custody::record_seal;
-use crate::operations::decrypt::{self, Opened};
-use crate::operations::encrypt::Sealed;
 use crate::operations::engine::{Engine, Facts};
 use crate::operations::key_records;
 use crate::operations::ledger::Change;
@@ -22,7 +20,7 @@ use crate::operations::load::{self, Loaded};
 use crate::operations::mark_check;
 use crate::operations::refusal::Refusal;
 use crate::operations::start_failure::StartFailure;
-use crate::operations::test_rig::{BEGIN, MASTER_KEY, Rig, context, legacy_value, name, places, random};
+use crate::operations::test_rig::{BEGIN, MASTER_KEY, Rig, name, places, random};
 use crate::store::mark;
 use crate::store::port::Snapshot;
 use crate::store::record;
@@ -38,6 +36,9 @@ pub(super) const NEXT: &str = "22c1f0ad23b4e5f60718293a4b5c6d7e8f90a1b2c3d4e5f60
 pub(super) const THIRD: &str = "33c1f0ad23b4e5f60718293a4b5c6d7e8f90a1b2c3d4e5f60718293a4b5c6d7e";
 /// A key that was in use long before servos-keyd.
 pub(super) const FORMER: &str = "44c1f0ad23b4e5f60718293a4b5c6d7e8f90a1b2c3d4e5f60718293a4b5c6d7e";
+
+/// All of them.
+pub(super) const EVERY_KEY: [&str; 5] = [OLD, NEW, NEXT, THIRD, FORMER];
 
 /// A begin as it is asked for.
 #[derive(Clone, Default)]
@@ -195,10 +196,12 @@ impl Rig {
     /// Holds the store to being opened by exactly these keys of all that a test knows.
     #[track_caller]
     pub(super) fn opens_with(&self, promised: &[&str]) {
-        for key in [OLD, NEW, NEXT, THIRD, FORMER] {
+        for key in EVERY_KEY {
             match self.opened_by(key) {
                 Ok(_) => assert!(promised.contains(&key), "{key} opens the store"),
-                Err(StartFailure::WrongKey { .. }) => assert!(!promised.contains(&key), "{key} does not open the store"),
+                Err(StartFailure::WrongKey { .. }) => {
+                    assert!(!promised.contains(&key), "{key} does not open the store")
+                }
                 Err(failure) => panic!("{key}: {failure}"),
             }
         }
@@ -222,7 +225,9 @@ impl Rig {
             if change.batch.puts.len() > 60 || n + 1 == keys {
                 let made = std::mem::take(&mut made);
                 let change = std::mem::take(&mut change);
-                self.ledger.commit(change, |keyring| made.into_iter().for_each(|key| keyring.replace_key(key))).unwrap();
+                self.ledger
+                    .commit(change, |keyring| made.into_iter().for_each(|key| keyring.replace_key(key)))
+                    .unwrap();
             }
         }
     }
@@ -276,46 +281,5 @@ impl Rig {
         for (name, seal) in self.seals().iter().filter(|(name, _)| under_root(name)) {
             assert!(record_seal::header_owner(seal) == Some(root), "{name} is under another root");
         }
-    }
-}
-
-/// Something that was sealed, with what it must open as.
-#[derive(Clone)]
-pub(super) struct Value {
-    pub(super) sealed: Vec<u8>,
-    plaintext: Vec<u8>,
-}
-
-impl Value {
-    /// Seals under a key of the daemon's.
-    #[track_caller]
-    pub(super) fn sealed(rig: &Rig, key: &str, plaintext: &str) -> Self {
-        let Sealed { ciphertext, .. } = rig.encrypt(key, plaintext.as_bytes()).unwrap();
-        Self { sealed: ciphertext, plaintext: plaintext.as_bytes().to_vec() }
-    }
-
-    /// What a component sealed that holds this key itself.
-    pub(super) fn legacy(key: &str, plaintext: &str) -> Self {
-        let sealed = legacy_value(key, [7; 12], plaintext.as_bytes());
-        Self { sealed, plaintext: plaintext.as_bytes().to_vec() }
-    }
-
-    pub(super) fn open(&self, rig: &Rig, engine: &Engine) -> Result<Opened, Refusal> {
-        let context = &context("1");
-        let request =
-            decrypt::Request { expected_key: None, ciphertext: &self.sealed, context, allow_legacy: true };
-        let opened = decrypt::decrypt(&rig.admit(), engine, &request)?;
-        assert_eq!(opened.plaintext.as_slice(), self.plaintext);
-        Ok(opened)
-    }
-
-    /// Whether it opens in the running daemon.
-    pub(super) fn opens(&self, rig: &Rig) -> bool {
-        self.open(rig, &rig.engine).is_ok()
-    }
-
-    /// Whether it opens in a daemon that were started now with this key.
-    pub(super) fn opens_after_a_start(&self, rig: &Rig, key: &str) -> bool {
-        rig.engine_of(key).is_ok_and(|engine| self.open(rig, &engine).is_ok())
     }
 }

@@ -5,7 +5,8 @@
 
 use super::State;
 use super::key_sources::Renewal::{self, Environment, Reread, Restart};
-use super::stage::{Ending, NEW, OLD, Value};
+use super::sealed_value::Value;
+use super::stage::{Ending, NEW, OLD};
 use super::steps::Advance;
 use crate::operations::fake_store::{Fault, every_failure, unavailable};
 use crate::operations::fault::tests::{die_at, live_on};

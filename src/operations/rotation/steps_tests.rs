@@ -4,7 +4,8 @@
 //! Run by `cargo test`.
 
 use super::Step;
-use super::stage::{Begin, Ending, NEW, OLD, Value};
+use super::sealed_value::Value;
+use super::stage::{Begin, Ending, NEW, OLD};
 use super::steps::Advance;
 use crate::operations::fake_store::locked;
 use crate::operations::promotion;
