@@ -85,7 +85,7 @@ pub(super) fn change_root(
     change.put((record::CANARY.to_owned(), record::encode(&canary)));
     let kind = if aborting { record::HistoryKind::Aborted } else { record::HistoryKind::Rotated };
     ledger.note_in_history(&mut change, decided.new, kind)?;
-    let legacy = if aborting { None } else { hold_as_legacy(ledger, &root, &key, now, &mut change)? };
+    let legacy = if aborting { None } else { hold_as_legacy(ledger, &root, &key, &mut change)? };
     if let Some(request) = request {
         ledger.remember(&mut change, request, record::encode_rotation(&record));
     }
@@ -113,7 +113,6 @@ fn hold_as_legacy(
     ledger: &Ledger,
     root: &RootKey,
     key: &MasterKey,
-    now: i64,
     change: &mut Change,
 ) -> Result<Option<Legacy>, Refusal> {
     if ledger.engine.keyring().legacy.is_empty() {
@@ -122,5 +121,5 @@ fn hold_as_legacy(
     let legacy = key.as_legacy(&ledger.memory)?;
     let maker = super::super::key_records::Maker { root, ..ledger.maker(&ledger.engine) };
     change.put(maker.legacy_record(&legacy)?);
-    Ok(Some(Legacy { fingerprint: legacy.fingerprint(), adopted: now, secret: Arc::new(legacy) }))
+    Ok(Some(Legacy { fingerprint: legacy.fingerprint(), adopted: maker.now, secret: Arc::new(legacy) }))
 }
