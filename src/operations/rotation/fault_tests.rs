@@ -11,6 +11,8 @@ use crate::operations::fault::tests::{die_at, live_on};
 use crate::operations::recovery::recover;
 use crate::operations::test_rig::Rig;
 use crate::store::port::StoreError;
+use crate::store::{backup_file, record};
+use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 #[test]
@@ -28,6 +30,39 @@ fn whoever_dies_at_any_point_is_found_whole_by_the_next_start_and_gone_on_with()
                 }
                 scene.goes_on_after_a_start();
             }
+        }
+    }
+}
+
+/// Every version that seals is in a backup.
+fn what_seals_is_backed_up(rig: &Rig) {
+    let mut backed_up = BTreeSet::new();
+    for path in backup_file::list(&rig.backups()).unwrap() {
+        backed_up.extend(backup_file::read(&path).unwrap().records.into_keys());
+    }
+    for key in rig.keyring().keys.values() {
+        let primary = key.versions.get(key.primary).unwrap();
+        assert!(backed_up.contains(&record::version(primary.id)), "version {} of {}", key.primary, key.name);
+    }
+}
+
+#[test]
+fn whoever_dies_between_two_commits_of_one_step_goes_on_with_the_rest_of_it() {
+    // The root; three times seals; the drop, the file; three times versions; two times primaries.
+    for n in 1..=12 {
+        let mut scene = Scene::grown();
+        die_at("commit", n);
+        let died = catch_unwind(AssertUnwindSafe(|| scene.perform().unwrap())).is_err();
+        assert_eq!((died, live_on()), (n < 12, n == 12), "{n}");
+        if died {
+            scene = scene.restarted();
+            what_seals_is_backed_up(&scene.rig);
+            scene.goes_on();
+        } else {
+            what_seals_is_backed_up(&scene.rig);
+            let keyring = scene.rig.keyring();
+            assert!(keyring.keys.values().all(|key| key.primary == key.versions.newest() && key.promoting == 0));
+            assert_eq!(keyring.versions.len(), 8 * 2 + 100 * 3, "nothing is made twice");
         }
     }
 }

@@ -65,7 +65,17 @@ pub(super) struct Scene {
 
 impl Scene {
     pub(super) fn set(case: Case) -> Self {
-        let mut rig = if case.legacy { Rig::with_legacy() } else { Rig::new() };
+        Self::on(if case.legacy { Rig::with_legacy() } else { Rig::new() }, case)
+    }
+
+    /// A finish on so many keys and versions that each step takes several commits.
+    pub(super) fn grown() -> Self {
+        let mut rig = Rig::new();
+        rig.grow("grown", 100, 2);
+        Self::on(rig, Case { ending: Some(Ending::Finish), keep_data_keys: false, legacy: false })
+    }
+
+    fn on(mut rig: Rig, case: Case) -> Self {
         let mut values = vec![Value::sealed(&rig, "default", "default"), Value::sealed(&rig, "env-vars", "env")];
         if case.legacy {
             values.push(Value::legacy(OLD, "legacy"));
@@ -95,10 +105,13 @@ impl Scene {
         assert!(told.old == rig.fingerprint(OLD) && told.new == rig.fingerprint(NEW), "{:?}", self.case);
         assert_eq!(told.aborting, matches!(self.case.ending, Some(Ending::Abort { .. })), "{:?}", self.case);
         assert_eq!(told.new_data_keys, self.case.new_data_keys(), "{:?}", self.case);
+        if !self.rig.ledger.suspended {
+            self.rig.check();
+        }
         while self.rig.step().is_some_and(|step| step != Step::Waiting) {
             self.seal();
             match self.rig.advance() {
-                Advance::More | Advance::Idle if !self.rig.ledger.suspended => {}
+                Advance::More | Advance::Idle if !self.rig.ledger.suspended => self.rig.check(),
                 _ => return Err(self.rig.problem()),
             }
         }
