@@ -73,7 +73,13 @@
 //! ```
 //!
 //! A *master key* goes from its source straight into locked memory. It is never made but by `--dev` where nothing is
-//! yet, and is proved by the root, the MAC and the canary before anything is served. It cannot be rotated yet.
+//! yet, and is proved by the root, the MAC and the canary before anything is served.
+//!
+//! It is replaced in two phases. *Begin*: a backup, then one commit that adds the root under the new key and a second
+//! canary; both keys open the store. *Finish*, once every source yields the new key, or *abort*, while none does: one
+//! commit with a new root under that key alone, which keeps the old root sealed under the new one; then, step by step and
+//! resumed at every start, every seal made anew, the old root dropped once the mark names the new one, the file written
+//! anew, and, unless told otherwise, a new version of every data key behind one backup. `operations::rotation` has it.
 //!
 //! A *version* is made in place from the kernel's randomness, sealed under the root, and committed. Only when a backup
 //! that holds it is durable does a second commit make it primary: so nothing is ever sealed under a version that is in

@@ -55,7 +55,16 @@ fn every_start_that_fails_has_the_code_of_the_table() {
         (StartFailure::StoreLost { store: path(), witnesses: vec![path()], newest: None }, 66),
         (StartFailure::CreationInterrupted { store: path() }, 66),
         (StartFailure::Exists { path: path() }, 73),
-        (StartFailure::WrongKey { expected: "a".into(), since: "b".into(), given: fingerprint(1) }, 78),
+        (
+            StartFailure::WrongKey {
+                expected: "a".into(),
+                to_come: Some(fingerprint(2)),
+                since: "b".into(),
+                given: fingerprint(1),
+                past: None,
+            },
+            78,
+        ),
         (
             StartFailure::SourcesDisagree {
                 first: "a".into(),
@@ -110,6 +119,7 @@ fn every_key_source_fault_has_the_code_of_its_class() {
         (KeySourceError::NoSource, 66),
         (KeySourceError::Missing { place: place() }, 66),
         (KeySourceError::Denied { place: place(), daemon_uid: 1, mend: "chown".into() }, 77),
+        (KeySourceError::NextDenied { place: place(), daemon_uid: 1, mend: "chown".into() }, 77),
         (KeySourceError::Exposed { place: place(), faults: "mode".into() }, 77),
         (KeySourceError::NotAFile { place: place(), kind: "a FIFO" }, 78),
         (KeySourceError::TooLarge { place: place(), limit_bytes: 1 }, 78),

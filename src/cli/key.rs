@@ -1,14 +1,16 @@
-//! The master key of a command: every source read, held to agreeing, with what the operator should know of them.
+//! The master key of a command: every source read, one key chosen, with what the operator should know of the sources.
 //!
 //! Must never print or copy a key: texts go from locked memory to `custody` and no further.
 //! Called by every command that opens a store or makes a key.
 
 use crate::cli::exit;
 use crate::cli::failure::Failure;
-use crate::config::key_source::{KeySource, Sources};
+use crate::config::key_source::{KeySource, SourceKind, Sources};
 use crate::config::settings;
 use crate::custody::keys::MasterKey;
-use crate::operations::key_choice::{Candidate, agree};
+use crate::operations::key_choice::{self, Choice, ClaimedKeys};
+use crate::operations::rotation::key_sources::{HeldKey, Renewal};
+use crate::operations::start_failure::StartFailure;
 use crate::store::durable::directory_of;
 use crate::sys::locked::LockedMemory;
 use std::os::unix::fs::MetadataExt;
@@ -18,12 +20,19 @@ use std::path::Path;
 pub struct ChosenKey {
     /// The key.
     pub key: MasterKey,
+    /// The other key of a pending rotation, if the sources hold both.
+    pub other: Option<MasterKey>,
     /// The first source that holds it.
     pub source: String,
     /// Whether it stands where components read it too: an env file, or the environment.
     pub shared: bool,
     /// What should be mended about its sources.
     pub warnings: Vec<String>,
+    /// Where they hold both keys of a pending rotation: which holds which, and what to do. In the store's own word: to be
+    /// said once the store is believed.
+    pub pending: Option<String>,
+    /// Every source, with what a change of it takes.
+    pub renewals: Vec<(String, Renewal)>,
 }
 
 /// Takes what the process was given; afterwards its environment holds no key. Single-threaded only.
@@ -58,29 +67,52 @@ pub fn daemon_of(store: &Path) -> (u32, u32) {
     }
 }
 
-/// Reads every source anew and chooses the key they agree on.
+/// Reads every source anew and chooses the key they agree on, or one of the two of a pending rotation; `claimed` is what
+/// the store says of its keys.
 ///
 /// # Errors
-/// 66 without a key, 77 for a file's mode or owner, 78 for a malformed key or two keys.
-pub fn choose(sources: &Sources, memory: &LockedMemory) -> Result<ChosenKey, Failure> {
+/// 66 without a key, 77 for a file's mode or owner, 78 for a malformed key or two keys; 74 for two keys where the store
+/// cannot tell its own.
+pub fn choose(sources: &Sources, claimed: ClaimedKeys, memory: &LockedMemory) -> Result<ChosenKey, Failure> {
     let found = sources.read(memory)?;
-    choose_among(&found, memory)
+    choose_among(&found, claimed, memory)
 }
 
-/// Chooses the key that sources agree on.
+/// Chooses among sources that were read, as [`choose`] does.
 ///
 /// # Errors
-/// 78 for a malformed key or two keys.
-pub fn choose_among(found: &[KeySource], memory: &LockedMemory) -> Result<ChosenKey, Failure> {
-    let candidates: Vec<Candidate<'_>> =
-        found.iter().map(|source| Candidate { name: &source.name, text: source.text.expose_bytes() }).collect();
-    let (source, key) = agree(&candidates, memory)?;
+/// 78 for a malformed key or two keys; 74 for two keys where the store cannot tell its own.
+pub fn choose_among(found: &[KeySource], claimed: ClaimedKeys, memory: &LockedMemory) -> Result<ChosenKey, Failure> {
+    let held = held(found, memory)?;
+    let renewals = held.iter().map(|held| (held.source.clone(), held.renewal)).collect();
+    let Choice { key, other, source, pending } = key_choice::choose(held, claimed)?;
     Ok(ChosenKey {
         key,
+        other,
         source,
         shared: found.iter().any(|source| source.variable.is_some()),
         warnings: found.iter().flat_map(|source| source.warnings.iter().cloned()).collect(),
+        pending,
+        renewals,
     })
+}
+
+/// The key of each source.
+///
+/// # Errors
+/// [`StartFailure::MalformedKey`] for the first that is none.
+pub fn held(found: &[KeySource], memory: &LockedMemory) -> Result<Vec<HeldKey>, StartFailure> {
+    let key =
+        |source: &KeySource| key_choice::held(&source.name, renewal(source.kind), source.text.expose_bytes(), memory);
+    found.iter().map(key).collect()
+}
+
+const fn renewal(kind: SourceKind) -> Renewal {
+    match kind {
+        SourceKind::File => Renewal::Reread,
+        SourceKind::Credential | SourceKind::Mounted => Renewal::Restart,
+        SourceKind::Environment => Renewal::Environment,
+    }
 }
 
 /// Locked memory for the process.

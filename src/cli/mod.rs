@@ -7,6 +7,7 @@ pub mod exit;
 pub mod failure;
 pub mod hardening;
 pub mod key;
+pub mod key_sources;
 pub mod keyctl;
 pub mod keyd;
 

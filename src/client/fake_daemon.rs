@@ -3,6 +3,7 @@
 //! Must never be compiled into anything but tests.
 //! Called by the tests of `client` and of `servos-keyctl`.
 
+use super::fake_rotation::RotationRules;
 use crate::proto::v1::key_admin_server::{KeyAdmin, KeyAdminServer};
 use crate::proto::v1::key_service_server::{KeyService, KeyServiceServer};
 use crate::proto::v1::*;
@@ -35,8 +36,10 @@ pub(crate) struct Rules {
     pub(crate) other_key: Mutex<Option<String>>,
     /// The format in answers to Decrypt, if it is not SKD1.
     pub(crate) format: Mutex<Option<i32>>,
-    /// The legacy keys that GetStatus tells of; without them it is not served.
+    /// The legacy keys that GetStatus tells of; without them and a rotation's states it is not served.
     pub(crate) legacy: Mutex<Option<Vec<String>>>,
+    /// What it tells of a rotation of the master key, and was asked to do with it.
+    pub(crate) rotation: RotationRules,
     /// The request ids of changes.
     pub(crate) request_ids: Mutex<Vec<String>>,
     /// The `grpc-timeout` of each Encrypt.
@@ -222,22 +225,10 @@ impl KeyService for Fake {
 
 #[async_trait]
 impl KeyAdmin for Fake {
-    async fn rotate(&self, _: Request<crate::proto::v1::RotateRequest>) -> Answer<crate::proto::v1::RotateResponse> {
-        Err(Status::unimplemented(""))
-    }
-    async fn finish_rotation(
-        &self,
-        _: Request<crate::proto::v1::FinishRotationRequest>,
-    ) -> Answer<crate::proto::v1::FinishRotationResponse> {
-        Err(Status::unimplemented(""))
-    }
-    async fn abort_rotation(
-        &self,
-        _: Request<crate::proto::v1::AbortRotationRequest>,
-    ) -> Answer<crate::proto::v1::AbortRotationResponse> {
-        Err(Status::unimplemented(""))
-    }
     async fn get_status(&self, _: Request<GetStatusRequest>) -> Answer<GetStatusResponse> {
+        if let Some(status) = self.0.rotation.next_status() {
+            return status.map(Response::new);
+        }
         let Some(held) = lock(&self.0.legacy).clone() else { return Err(Status::unimplemented("")) };
         let key = |fingerprint| LegacyKeyStatus { fingerprint, adopted: 1 };
         let legacy_keys = held.into_iter().map(key).collect();
@@ -286,5 +277,26 @@ impl KeyAdmin for Fake {
         let asked = request.into_inner();
         self.change(asked.request_id);
         Ok(Response::new(RetireLegacyKeyResponse { fingerprint: asked.fingerprint, remaining: 0 }))
+    }
+
+    async fn rotate(&self, request: Request<RotateRequest>) -> Answer<RotateResponse> {
+        let asked = request.into_inner();
+        self.change(asked.request_id.clone());
+        self.arrive(&HashMap::new()).await?;
+        self.0.rotation.rotate(asked)
+    }
+
+    async fn finish_rotation(&self, request: Request<FinishRotationRequest>) -> Answer<FinishRotationResponse> {
+        let asked = request.into_inner();
+        self.change(asked.request_id.clone());
+        self.arrive(&HashMap::new()).await?;
+        self.0.rotation.finish(asked)
+    }
+
+    async fn abort_rotation(&self, request: Request<AbortRotationRequest>) -> Answer<AbortRotationResponse> {
+        let asked = request.into_inner();
+        self.change(asked.request_id.clone());
+        self.arrive(&HashMap::new()).await?;
+        self.0.rotation.abort(asked)
     }
 }

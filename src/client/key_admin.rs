@@ -21,7 +21,7 @@ use uuid::Uuid;
 /// Each call that changes something carries a fresh request id, kept over its retries.
 #[derive(Clone)]
 pub struct AdminClient {
-    connection: Arc<Connection>,
+    pub(super) connection: Arc<Connection>,
 }
 
 /// Which keys to list; the default is all that are in use.

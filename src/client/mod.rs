@@ -69,6 +69,7 @@ pub mod key_admin;
 pub mod key_name;
 pub mod key_service;
 pub mod keyring;
+pub mod rotation;
 pub mod value;
 
 #[cfg(test)]
@@ -77,6 +78,9 @@ mod behaviour;
 #[cfg(test)]
 #[cfg(feature = "daemon")]
 pub(crate) mod fake_daemon;
+#[cfg(test)]
+#[cfg(feature = "daemon")]
+pub(crate) mod fake_rotation;
 
 /// Where components find the daemon.
 pub const COMPONENT_SOCKET: &str = "/run/servos/keyd.sock";

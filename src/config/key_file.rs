@@ -141,6 +141,15 @@ fn lies_under(file: &File, directory: &Path) -> bool {
     }
 }
 
+/// Whether the file at `path` would be a credential, whether or not it is there.
+pub fn is_credential(path: &Path, trust: &Trust) -> bool {
+    let Some(directory) = trust.credentials_directory.as_deref().and_then(|d| d.canonicalize().ok()) else {
+        return false;
+    };
+    let beside = || path.parent().map(Path::canonicalize).and_then(Result::ok);
+    path.canonicalize().ok().or_else(beside).is_some_and(|resolved| resolved.starts_with(directory))
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fault {
     ForeignOwner(u32),

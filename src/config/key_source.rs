@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use super::env_file::{self, EnvFileFault};
 use super::key_file::{self, KeyFile};
 use super::key_source_error::KeySourceError;
+use super::mount;
 use super::settings;
 use crate::sys::environment;
 use crate::sys::locked::{LockedBuffer, LockedMemory, LockedMemoryError};
@@ -32,6 +33,8 @@ pub enum SourceKind {
     Credential,
     /// A file the daemon opens itself: can be read again at any time.
     File,
+    /// A file that is mounted by itself: one renamed into its place outside is seen after a restart only.
+    Mounted,
     /// A variable of the process: what the start read is all there is.
     Environment,
 }
@@ -134,7 +137,11 @@ impl Sources {
 
     fn file(&self, path: &Path, place: &str, memory: &LockedMemory) -> Result<Vec<KeySource>, KeySourceError> {
         let KeyFile { mut content, is_credential, mut warnings } = key_file::read(path, place, &self.trust, memory)?;
-        let kind = if is_credential { SourceKind::Credential } else { SourceKind::File };
+        let kind = match is_credential {
+            true => SourceKind::Credential,
+            false if mount::is_mount_point(path) => SourceKind::Mounted,
+            false => SourceKind::File,
+        };
         let source = |name: String, variable, text, warnings| KeySource {
             name,
             kind,

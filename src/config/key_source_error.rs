@@ -36,6 +36,19 @@ pub enum KeySourceError {
         /// The command that mends it.
         mend: String,
     },
+    /// The same for the file with the key to come, which systemd has no hand in.
+    #[error(
+        "{place}: permission denied for {user}: give it away with `{mend}`, and let that user through its directories",
+        user = user_name(*daemon_uid)
+    )]
+    NextDenied {
+        /// The source.
+        place: String,
+        /// The user the daemon runs as.
+        daemon_uid: u32,
+        /// The command that mends it.
+        mend: String,
+    },
     /// Others can read or change the file.
     #[error("{place}: refused: {faults}")]
     Exposed {
@@ -147,7 +160,7 @@ impl KeySourceError {
     pub const fn class(&self) -> FaultClass {
         match self {
             Self::NoSource | Self::Missing { .. } => FaultClass::NotFound,
-            Self::Denied { .. } | Self::Exposed { .. } => FaultClass::NotPermitted,
+            Self::Denied { .. } | Self::NextDenied { .. } | Self::Exposed { .. } => FaultClass::NotPermitted,
             Self::NotAFile { .. }
             | Self::TooLarge { .. }
             | Self::Empty { .. }

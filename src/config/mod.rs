@@ -11,6 +11,8 @@ pub mod file;
 mod key_file;
 pub mod key_source;
 pub mod key_source_error;
+mod mount;
+mod next_key;
 pub mod settings;
 
 #[cfg(test)]

@@ -26,7 +26,7 @@ pub enum Malformed {
     #[error("the master key begins with 0x: take it off")]
     HexPrefix,
     /// Hex digits, but not 64.
-    #[error("the master key has {digits} hex digits and needs 64: was a character lost or added in copying?")]
+    #[error("the master key has {digits} hex digits and needs 64: a character was lost or added in copying")]
     HexDigits {
         /// How many there are.
         digits: usize,

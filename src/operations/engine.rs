@@ -68,7 +68,11 @@ impl Engine {
     }
 
     pub(super) fn publish(&self, keyring: Keyring) {
-        *self.keyring.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(keyring);
+        let mut place = self.keyring.write().unwrap_or_else(PoisonError::into_inner);
+        let before = std::mem::replace(&mut *place, Arc::new(keyring));
+        // The last one to hold it frees it, which takes time: not while calls wait.
+        drop(place);
+        drop(before);
     }
 
     /// Refuses what salvage must not do.

@@ -5,8 +5,10 @@
 
 use super::ledger::{Change, Ledger};
 use super::refusal::Refusal;
+use super::start_failure::KeyPast;
 use crate::custody::id::Fingerprint;
-use crate::store::record;
+use crate::store::port::Snapshot;
+use crate::store::record::{self, HistoryKind, RecordName};
 
 /// What the history knows a key as.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -89,5 +91,64 @@ impl Ledger {
     fn newest_part(&self) -> u32 {
         let parts = self.digests.keys().filter_map(|name| name.strip_prefix("history/")?.parse().ok());
         parts.max().unwrap_or(0)
+    }
+}
+
+/// What a snapshot says, unverified, that a key which does not open it was here. Its last use counts; being a legacy key
+/// besides does not.
+pub(super) fn claimed_past(snapshot: &Snapshot, key: Fingerprint) -> Option<KeyPast> {
+    let parts =
+        snapshot.records.iter().filter(|(name, _)| matches!(RecordName::parse(name), Some(RecordName::History(_))));
+    let entries = parts
+        .filter_map(|(name, value)| record::decode::<record::History>(name, value).ok())
+        .flat_map(|history| history.entries)
+        .filter(|entry| entry.fingerprint == key.as_bytes());
+    let last = entries.max_by_key(|entry| (entry.kind() != HistoryKind::Legacy, entry.at))?;
+    match last.kind() {
+        HistoryKind::Unspecified => None,
+        HistoryKind::First | HistoryKind::Rotated => Some(KeyPast::Replaced),
+        HistoryKind::Aborted => Some(KeyPast::Aborted),
+        HistoryKind::Legacy => Some(KeyPast::Legacy),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn snapshot(parts: &[&[(u8, i64, HistoryKind)]]) -> Snapshot {
+        let entry = |&(key, at, kind): &(u8, i64, HistoryKind)| record::HistoryEntry {
+            fingerprint: vec![key; 8],
+            at,
+            kind: kind.into(),
+        };
+        let part = |(number, entries): (usize, &&[(u8, i64, HistoryKind)])| {
+            let entries = entries.iter().map(entry).collect();
+            let history = record::History { schema: record::SCHEMA, entries };
+            (record::history(u32::try_from(number).unwrap()), record::encode(&history))
+        };
+        Snapshot { generation: 1, records: parts.iter().enumerate().map(part).collect() }
+    }
+
+    #[test]
+    fn the_last_use_of_a_key_is_its_past_over_all_parts() {
+        use HistoryKind::{Aborted, First, Legacy, Rotated};
+        let mut snapshot = snapshot(&[
+            &[(1, 10, First), (2, 20, Aborted), (3, 20, Aborted), (1, 30, Legacy)],
+            &[(3, 30, Rotated), (4, 5, Rotated), (4, 6, Aborted), (5, 1, Legacy)],
+        ]);
+        for (key, expected) in [
+            (1, Some(KeyPast::Replaced)),
+            (2, Some(KeyPast::Aborted)),
+            (3, Some(KeyPast::Replaced)),
+            (4, Some(KeyPast::Aborted)),
+            (5, Some(KeyPast::Legacy)),
+            (6, None),
+        ] {
+            assert_eq!(claimed_past(&snapshot, Fingerprint::from_bytes([key; 8])), expected, "{key}");
+        }
+        snapshot.records.insert(record::history(0), b"not a record".to_vec());
+        assert_eq!(claimed_past(&snapshot, Fingerprint::from_bytes([1; 8])), None);
+        assert_eq!(claimed_past(&snapshot, Fingerprint::from_bytes([3; 8])), Some(KeyPast::Replaced));
     }
 }

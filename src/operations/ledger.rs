@@ -108,7 +108,7 @@ pub struct Ledger {
     /// How far the making anew of seals is.
     pub(super) resealed: Option<Resealed>,
     /// Somebody asked for a rotation that waits to go on.
-    pub(super) rotation_asked: bool,
+    pub(super) go_on_asked: bool,
     /// A panic broke off a change: memory may not be what the disk is.
     pub(super) suspended: bool,
 }
@@ -149,7 +149,7 @@ impl Ledger {
             engine,
             marked: false,
             resealed: None,
-            rotation_asked: false,
+            go_on_asked: false,
             suspended: false,
         })
     }
@@ -355,8 +355,8 @@ impl Ledger {
     }
 
     /// Whether somebody asked, since this was last asked, for a rotation that waits to go on.
-    pub(super) fn rotation_may_go_on(&mut self) -> bool {
-        std::mem::take(&mut self.rotation_asked)
+    pub(super) fn rotation_asked(&mut self) -> bool {
+        std::mem::take(&mut self.go_on_asked)
     }
 
     /// Sees that the mark names the state of the last commit: a change of the root waits for it.

@@ -3,6 +3,7 @@
 //! Must never believe a record before the root is open and the snapshot's MAC is right, and writes nothing.
 //! Called by `cli` at a start, and by `restore`, `accept` and `salvage`.
 
+use super::history;
 use super::keyring::{DataKey, Gap, Keyring, Legacy, MasterKeyFacts, Usage, Version, VersionState};
 use super::ledger::{Digests, Secrets};
 use super::rotation::Rotation;
@@ -109,7 +110,7 @@ pub(super) fn open_root(
     let Claimed { store_id, seals, owners, sealed } = claim(&snapshot)?;
     let given = master.fingerprint();
     let Some(seal) = seals.iter().zip(&owners).find(|(_, owner)| **owner == given).map(|(seal, _)| seal) else {
-        return Err(wrong_key(&seals, &owners, given));
+        return Err(wrong_key(&seals, &owners, given, &snapshot));
     };
     let root = record_seal::open_root(&master, &seal.root, &store_id, memory)
         .map_err(|_| damaged("the root does not open"))?;
@@ -134,10 +135,20 @@ fn owner(seal: &[u8]) -> Result<Fingerprint, StartFailure> {
     record_seal::header_owner(seal).map(Fingerprint::from_bytes).ok_or_else(|| damaged("a seal is malformed"))
 }
 
-fn wrong_key(seals: &[record::MasterSeal], expected: &[Fingerprint], given: Fingerprint) -> StartFailure {
-    let expected: Vec<String> = expected.iter().map(ToString::to_string).collect();
+fn wrong_key(
+    seals: &[record::MasterSeal],
+    owners: &[Fingerprint],
+    given: Fingerprint,
+    snapshot: &Snapshot,
+) -> StartFailure {
     let since = seals.first().map_or(0, |seal| seal.since);
-    StartFailure::WrongKey { expected: expected.join(" or "), since: super::rfc3339(since), given }
+    StartFailure::WrongKey {
+        expected: owners.first().map(ToString::to_string).unwrap_or_default(),
+        to_come: owners.get(1).copied(),
+        since: super::rfc3339(since),
+        given,
+        past: history::claimed_past(snapshot, given),
+    }
 }
 
 pub(super) fn damaged(what: impl Into<String>) -> StartFailure {

@@ -3,6 +3,7 @@
 //! Must never replace a store, nor take a backup that the key does not open whole.
 //! Called by `cli`, with the directory locked.
 
+use super::key_choice::{self, ClaimedKeys};
 use super::ledger::Places;
 use super::load;
 use super::start_failure::StartFailure;
@@ -12,7 +13,7 @@ use crate::custody::keys::{LockedMemory, MasterKey};
 use crate::store::backup_file;
 use crate::store::mark::{self, Mark, MarkError};
 use crate::store::port::Snapshot;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// What was restored.
 #[derive(Debug)]
@@ -47,26 +48,62 @@ pub fn refuse_store(places: &Places) -> Result<(), StartFailure> {
     }
 }
 
-/// Reads a backup and opens everything in it. Writes nothing, and uses the key up.
-///
-/// # Errors
-/// [`StartFailure::InBackup`], with the file's name, for a file that is no good backup, for another key, and for
-/// anything in it that does not open.
-pub fn prove(file: &Path, master: MasterKey, memory: &LockedMemory) -> Result<Proven, StartFailure> {
-    opened_whole(file, master, memory).map_err(|failure| failure.in_backup(file))
+/// A backup that was read, of which nothing is believed yet.
+pub struct Unproven {
+    file: PathBuf,
+    backup_id: [u8; 16],
+    snapshot: Snapshot,
 }
 
-fn opened_whole(file: &Path, master: MasterKey, memory: &LockedMemory) -> Result<Proven, StartFailure> {
-    let backup = backup_file::read(file)?;
+impl Unproven {
+    /// What the backup says of its keys.
+    ///
+    /// # Errors
+    /// [`StartFailure::InBackup`].
+    pub fn claimed(&self) -> ClaimedKeys {
+        key_choice::claimed(&self.snapshot).map_err(|failure| failure.in_backup(&self.file))
+    }
+}
+
+impl Proven {
+    /// What the backup says of its keys.
+    ///
+    /// # Errors
+    /// None is left once it is proved.
+    pub fn claimed(&self) -> ClaimedKeys {
+        key_choice::claimed(&self.snapshot)
+    }
+}
+
+/// Reads a backup.
+///
+/// # Errors
+/// [`StartFailure::InBackup`], with the file's name, for a file that is no good backup.
+pub fn read(file: &Path) -> Result<Unproven, StartFailure> {
+    let backup = backup_file::read(file).map_err(|error| StartFailure::from(error).in_backup(file))?;
     let snapshot = Snapshot { generation: backup.generation, records: backup.records };
+    Ok(Unproven { file: file.to_owned(), backup_id: backup.store_id, snapshot })
+}
+
+/// Opens everything in a backup. Writes nothing, and uses the key up.
+///
+/// # Errors
+/// [`StartFailure::InBackup`], with the file's name, for another key, and for anything in it that does not open.
+pub fn prove(backup: Unproven, master: MasterKey, memory: &LockedMemory) -> Result<Proven, StartFailure> {
+    let file = backup.file.clone();
+    opened_whole(backup, master, memory).map_err(|failure| failure.in_backup(&file))
+}
+
+fn opened_whole(backup: Unproven, master: MasterKey, memory: &LockedMemory) -> Result<Proven, StartFailure> {
+    let Unproven { backup_id, snapshot, .. } = backup;
     // Every seal is opened before anything is written: a backup that only half opens is no place to go on from.
     let authentic = load::authenticate(snapshot.clone(), master, memory)?;
-    if *authentic.store_id.as_bytes() != backup.store_id {
+    if *authentic.store_id.as_bytes() != backup_id {
         return Err(load::damaged("its header names another store than its records"));
     }
     let whole = load::open(authentic, memory)?;
     let contents = (whole.keyring.keys.len(), whole.keyring.versions.len());
-    Ok(Proven { backup_id: backup.store_id, snapshot, contents })
+    Ok(Proven { backup_id, snapshot, contents })
 }
 
 /// Restores a backup that was proved, with the same key, read again.

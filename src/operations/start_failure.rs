@@ -53,16 +53,21 @@ pub enum StartFailure {
     /// The key is not the one that the store was sealed with. The store's own word is marked as such.
     #[error(
         "MASTER KEY INTEGRITY CHECK FAILED: the store says it was sealed under master key {expected} (in use since \
-             {since}), the key given is {given}. Nothing was written. Bring back the right key, or find which key a file \
-             holds with `servos-keyctl check-key`"
+             {since}){pending}, the key given is {given}{past}. Nothing was written. Bring back {which}, or find which key a \
+             file holds with `servos-keyctl check-key`{then}",
+        pending = pending(*to_come), past = past_of(*past), which = which(*to_come), then = then(expected, *to_come)
     )]
     WrongKey {
-        /// What the store says, one or two fingerprints.
+        /// The fingerprint of the key in use, as the store says.
         expected: String,
+        /// The key that a pending rotation leads to, as the store says.
+        to_come: Option<Fingerprint>,
         /// Since when, in the store's word: RFC 3339.
         since: String,
         /// The key that was given.
         given: Fingerprint,
+        /// What the store says that the key given was here.
+        past: Option<KeyPast>,
     },
     /// Two sources hold different keys.
     #[error(
@@ -225,9 +230,12 @@ impl StartFailure {
             Self::NewerSchema(what) => {
                 format!("the backup was written by a newer servos-keyd ({what}): install that version")
             }
-            Self::WrongKey { expected, since, given } => format!(
+            Self::WrongKey { expected, to_come, since, given, past } => format!(
                 "MASTER KEY INTEGRITY CHECK FAILED: the backup says it was sealed under master key {expected} (in use \
-                 since {since}), the key given is {given}. Nothing was written. Bring back the key of its time"
+                 since {since}){}, the key given is {given}{}. Nothing was written. Bring back {} of its time",
+                pending(*to_come),
+                past_of(*past),
+                if to_come.is_some() { "either key" } else { "the key" },
             ),
             Self::Backup(BackupError::File(StoreError::Missing { .. })) => "no such file".to_owned(),
             Self::Backup(_) if file.is_dir() => "is a directory, not a backup".to_owned(),
@@ -236,6 +244,42 @@ impl StartFailure {
         };
         Self::InBackup { file: file.to_owned(), problem, kind: Box::new(self) }
     }
+}
+
+/// What a store says that a key which does not open it was here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeyPast {
+    /// A rotation ended its use.
+    Replaced,
+    /// The rotation that it was to come with was aborted.
+    Aborted,
+    /// It was adopted to open legacy values.
+    Legacy,
+}
+
+fn pending(to_come: Option<Fingerprint>) -> String {
+    to_come.map(|to_come| format!(" and that a rotation to master key {to_come} is pending")).unwrap_or_default()
+}
+
+const fn past_of(past: Option<KeyPast>) -> &'static str {
+    match past {
+        None => "",
+        Some(KeyPast::Replaced) => ", of which it says that a rotation replaced it",
+        Some(KeyPast::Aborted) => ", of which it says that its rotation was aborted",
+        Some(KeyPast::Legacy) => ", of which it says that it was only adopted for legacy values",
+    }
+}
+
+const fn which(to_come: Option<Fingerprint>) -> &'static str {
+    if to_come.is_some() { "either of the two" } else { "the right key" }
+}
+
+fn then(in_use: &str, to_come: Option<Fingerprint>) -> String {
+    let Some(to_come) = to_come else { return String::new() };
+    format!(
+        "; once the daemon runs, end the rotation: with {to_come} by `servos-keyctl rotate finish`, with {in_use} by \
+         `servos-keyctl rotate abort`"
+    )
 }
 
 /// Paths as a sentence names them.

@@ -87,35 +87,53 @@ impl Writer {
     }
 }
 
+/// What the writer does when it has done its job.
+#[derive(Clone, Copy)]
+enum Rest {
+    /// The next step of a rotation, unless a job waits.
+    Step,
+    /// Waits for a job; at this time, tries the step again that could not be done.
+    Until(Instant),
+    /// Waits for a job.
+    Jobs,
+}
+
 fn run(mut ledger: Ledger, queue: &Receiver<Job>, retry: Duration) {
-    let (mut rest, mut stopped) = (Advance::More, Instant::now());
-    loop {
-        // A rotation's steps come between the jobs, so that neither keeps the other waiting.
-        let job = match rest {
-            Advance::More => match queue.try_recv() {
-                Ok(job) => Some(job),
-                Err(TryRecvError::Empty) => None,
-                Err(TryRecvError::Disconnected) => return,
-            },
-            Advance::Later => match queue.recv_timeout(retry.saturating_sub(stopped.elapsed())) {
-                Ok(job) => Some(job),
-                Err(RecvTimeoutError::Timeout) => None,
-                Err(RecvTimeoutError::Disconnected) => return,
-            },
-            Advance::Idle => match queue.recv() {
-                Ok(job) => Some(job),
-                Err(_) => return,
-            },
-        };
-        if let Some(job) = job {
+    let mut rest = Rest::Step;
+    // Jobs and steps take turns, so that neither keeps the other waiting.
+    while let Some(job) = next(queue, rest) {
+        let asked = match job {
             // The caller sees its channel closed and answers INTERNAL.
-            guarded(&mut ledger, job);
+            Some(job) => guarded(&mut ledger, job).is_none() || ledger.rotation_asked(),
+            None => true,
+        };
+        // A queue that is never empty does not put the time off.
+        if matches!(rest, Rest::Until(time) if Instant::now() < time) && !asked {
+            continue;
         }
-        // Jobs that only look give no reason to try again what could not be done, and do not put it off either.
-        if rest != Advance::Later || stopped.elapsed() >= retry || ledger.rotation_may_go_on() {
-            rest = guarded(&mut ledger, advance).unwrap_or(Advance::Later);
-            stopped = Instant::now();
-        }
+        rest = match guarded(&mut ledger, advance) {
+            Some(Advance::More) => Rest::Step,
+            // A step that panicked is one that could not be done.
+            Some(Advance::Later) | None => Rest::Until(Instant::now() + retry),
+            Some(Advance::Idle) => Rest::Jobs,
+        };
+    }
+}
+
+/// The next job; `Some(None)` if it is a step's turn, `None` if there will be no more.
+fn next(queue: &Receiver<Job>, rest: Rest) -> Option<Option<Job>> {
+    match rest {
+        Rest::Step => match queue.try_recv() {
+            Ok(job) => Some(Some(job)),
+            Err(TryRecvError::Empty) => Some(None),
+            Err(TryRecvError::Disconnected) => None,
+        },
+        Rest::Until(time) => match queue.recv_timeout(time.saturating_duration_since(Instant::now())) {
+            Ok(job) => Some(Some(job)),
+            Err(RecvTimeoutError::Timeout) => Some(None),
+            Err(RecvTimeoutError::Disconnected) => None,
+        },
+        Rest::Jobs => queue.recv().ok().map(Some),
     }
 }
 

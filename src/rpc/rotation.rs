@@ -1,6 +1,6 @@
 //! Between the rotation of the master key and the messages of the contract.
 //!
-//! Must never leave an enum of an answer at its zero, nor a connection open that has carried a master key.
+//! Must never leave an enum of an answer at its zero.
 //! Called by the handlers of `key_admin`, and by `convert` for GetStatus.
 
 use crate::operations::rotation::key_sources::Renewal;
@@ -8,21 +8,6 @@ use crate::operations::rotation::report::{Report, SourceView};
 use crate::operations::rotation::{Rotation, State, Step};
 use crate::operations::status::RotationStatus;
 use crate::proto::v1;
-use tonic::metadata::MetadataValue;
-use tonic::{Response, Status};
-
-/// Asks the server to close the connection behind an answer: its buffers may hold what the request carried.
-pub(super) fn closing_answer<T>(message: T) -> Response<T> {
-    let mut response = Response::new(message);
-    response.metadata_mut().insert("connection", MetadataValue::from_static("close"));
-    response
-}
-
-/// The same for a refusal.
-pub(super) fn closing(mut status: Status) -> Status {
-    status.metadata_mut().insert("connection", MetadataValue::from_static("close"));
-    status
-}
 
 pub(super) fn begun(report: Report) -> v1::RotateResponse {
     v1::RotateResponse {

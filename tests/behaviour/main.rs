@@ -29,6 +29,7 @@ mod keys;
 mod mark;
 mod ownership;
 mod panics;
+mod pending_sources;
 mod restore;
 mod salvage;
 mod secrecy;

@@ -7,6 +7,8 @@ use servos_keyd::auth::key_name::KeyName;
 use servos_keyd::auth::operation::{CreateKey, RotateKey};
 use servos_keyd::auth::peer::{Peer, PeerCredentials, Socket};
 use servos_keyd::auth::policy::Policy;
+use servos_keyd::cli::key_sources::GivenSources;
+use servos_keyd::config::key_source::{Sources, Trust};
 use servos_keyd::custody::keys::MasterKey;
 use servos_keyd::custody::random::RandomUnavailable;
 use servos_keyd::operations::create::{Creation, FIRST_KEYS, create};
@@ -111,13 +113,21 @@ impl Installation {
         let clock = Box::new(move || clock.fetch_add(10, Ordering::Relaxed));
         let engine = Engine::new(loaded.keyring, Box::new(random), clock, Facts::default());
         let opened = Box::new(RedbStore::open(&store)?);
-        let mut ledger = Ledger::new(opened, places, loaded.secrets, Arc::new(engine), memory)?;
+        let mut ledger =
+            Ledger::new(opened, places, loaded.secrets, Arc::new(engine), memory.clone(), key_sources(memory))?;
         match contents {
             Contents::FirstKeys => Ok(()),
             Contents::Versions(versions) => rotate(&mut ledger, versions - FIRST_KEYS.len()),
             Contents::Keys(keys) => add_keys(&mut ledger, keys - FIRST_KEYS.len()),
         }
     }
+}
+
+/// No source at all: nobody rotates here.
+fn key_sources(memory: LockedMemory) -> Box<GivenSources> {
+    let trust = Trust { credentials_directory: None, allow_readable: false, daemon_uid: 0, daemon_gid: 0 };
+    let sources = Sources { key_files: Vec::new(), environment_key: Vec::new(), trust };
+    Box::new(GivenSources::new(Arc::new(sources), memory))
 }
 
 /// A group that there is, as there is one where the daemon is installed: looking for one that there is not loads every

@@ -99,7 +99,13 @@ fn keys() -> Vec<(&'static str, Exit)> {
         ("sources that hold different keys", start(disagree)),
         (
             "another master key than the store's",
-            start(StartFailure::WrongKey { expected: String::new(), since: String::new(), given }),
+            start(StartFailure::WrongKey {
+                expected: String::new(),
+                to_come: None,
+                since: String::new(),
+                given,
+                past: None,
+            }),
         ),
         (
             "a row that `--check-legacy` refutes the key with",

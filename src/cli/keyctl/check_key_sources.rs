@@ -11,10 +11,12 @@ use crate::cli::key::{self, ChosenKey};
 use crate::client::error::Error;
 use crate::client::key_admin::AdminClient;
 use crate::client::key_service::Client;
-use crate::config::key_source::{Sources, Trust};
+use crate::config::key_source::{KeySource, Sources, Trust};
 use crate::config::key_source_error::KeySourceError;
 use crate::config::settings::Config;
+use crate::custody::id::Fingerprint;
 use crate::operations::check_key::{Verdict, check_key, claim};
+use crate::operations::key_choice::ClaimedKeys;
 use crate::operations::start_failure::StartFailure;
 use crate::store::directory_lock::DirectoryLock;
 use crate::store::durable::directory_of;
@@ -60,7 +62,7 @@ pub(super) struct Opener {
     pub(super) asked: String,
 }
 
-/// The key that was given, as far as it may be shown.
+/// The key that was given, as far as it may be shown; of two of a pending rotation, the first source's.
 pub(super) struct Given {
     pub(super) fingerprint: String,
     pub(super) source: String,
@@ -85,12 +87,7 @@ pub(super) fn look(
     };
     let store = arguments.store.as_ref().unwrap_or(&config.store.path);
     let memory = key::memory()?;
-    let chosen = given_key(&config, store, arguments.key_file.as_deref(), &memory)?;
-    let given = chosen.as_ref().map(|chosen| Given {
-        fingerprint: chosen.key.fingerprint().to_string(),
-        source: chosen.source.clone(),
-        warnings: chosen.warnings.clone(),
-    });
+    let found = found_keys(&config, store, arguments.key_file.as_deref(), &memory)?;
     let configured: Vec<PathBuf> = config.socket.admin_path.iter().chain([&config.socket.path]).cloned().collect();
     let variable = SocketArguments::of_variable();
     let place = arguments.store.as_ref().or(arguments.config.as_ref());
@@ -104,9 +101,9 @@ pub(super) fn look(
     };
     let (mut answered, mut unanswered) = (None, None);
     for path in sockets {
-        match ask(path, arguments.store.as_deref(), given.as_ref()) {
-            Ok(Some(opener)) => {
-                answered = Some((path, opener));
+        match ask(path, arguments.store.as_deref()) {
+            Ok(Some(told)) => {
+                answered = Some((path, told));
                 break;
             }
             Ok(None) => {}
@@ -124,7 +121,10 @@ pub(super) fn look(
         let place = place.display();
         console.hint(&format!("{SOCKET_VARIABLE}={} is not used: {place} was named", variable.display()));
     }
-    if let Some((_, opener)) = answered {
+    if let Some((path, told)) = answered {
+        let claimed: Vec<Fingerprint> = told.opens.iter().filter_map(|text| text.parse().ok()).collect();
+        let given = chosen(found.as_deref(), Ok(claimed), &memory)?.as_ref().map(Given::of);
+        let opener = told.opener(path, given.as_ref());
         return Ok((given, opener));
     }
     let store_was_named = arguments.store.is_some() || arguments.config.is_some();
@@ -137,16 +137,17 @@ pub(super) fn look(
                 ..failure
             })
         }
-        unanswered => Ok((given, read_store(store, chosen, &memory, unanswered)?)),
+        unanswered => read_store(store, found.as_deref(), &memory, unanswered),
     }
 }
 
-fn given_key(
+/// What the sources hold, each of which is a key; none without a source.
+fn found_keys(
     config: &Config,
     store: &Path,
     key_file: Option<&Path>,
     memory: &LockedMemory,
-) -> Result<Option<ChosenKey>, Failure> {
+) -> Result<Option<Vec<KeySource>>, Failure> {
     let (daemon_uid, daemon_gid) = key::daemon_of(store);
     let found = match key_file {
         Some(path) => {
@@ -164,19 +165,41 @@ fn given_key(
             }
         }
     };
-    key::choose_among(&found, memory).map(Some)
+    key::held(&found, memory)?;
+    Ok(Some(found))
+}
+
+/// The one to check: two may be there while a rotation is pending.
+fn chosen(
+    found: Option<&[KeySource]>,
+    claimed: ClaimedKeys,
+    memory: &LockedMemory,
+) -> Result<Option<ChosenKey>, Failure> {
+    found.map(|found| key::choose_among(found, claimed, memory)).transpose()
+}
+
+impl Given {
+    fn of(chosen: &ChosenKey) -> Self {
+        Self {
+            fingerprint: chosen.key.fingerprint().to_string(),
+            source: chosen.source.clone(),
+            warnings: chosen.warnings.iter().chain(&chosen.pending).cloned().collect(),
+        }
+    }
 }
 
 /// What the daemon on a socket tells; none if it serves another store than the one that was named, or may do so.
-fn ask(socket: &Path, store: Option<&Path>, given: Option<&Given>) -> Result<Option<Opener>, Failure> {
+fn ask(socket: &Path, store: Option<&Path>) -> Result<Option<Told>, Failure> {
     let runtime = super::runtime()?;
     let client = SocketArguments::client_of(socket);
     let told = match runtime.block_on(AdminClient::new(&client).status()) {
         Ok(status) => {
             let (master, kept) = (status.master_key.unwrap_or_default(), status.store.unwrap_or_default());
             let legacy = status.legacy_keys.into_iter().map(|key| key.fingerprint).collect();
+            // Two of them while a rotation is pending.
+            let opens = status.rotation.map(|rotation| rotation.opens).filter(|opens| !opens.is_empty());
             Told {
-                fingerprint: master.fingerprint,
+                opens: opens.unwrap_or_else(|| vec![master.fingerprint]),
                 since: master.since,
                 store: Some(kept.path),
                 id: kept.store_id,
@@ -188,7 +211,7 @@ fn ask(socket: &Path, store: Option<&Path>, given: Option<&Given>) -> Result<Opt
     };
     let is_other =
         store.is_some_and(|named| !told.store.as_ref().is_some_and(|its| is_same_file(named, Path::new(its))));
-    Ok((!is_other).then(|| told.opener(socket, given)))
+    Ok((!is_other).then_some(told))
 }
 
 /// Components learn the fingerprint with the canary; not where the store is.
@@ -198,7 +221,7 @@ fn ask_as_component(runtime: &tokio::runtime::Runtime, client: &Client) -> Resul
         error => error.into(),
     })?;
     let since = report.since_unix_seconds;
-    Ok(Told { fingerprint: report.fingerprint, since, store: None, id: report.store_id, legacy: Vec::new() })
+    Ok(Told { opens: vec![report.fingerprint], since, store: None, id: report.store_id, legacy: Vec::new() })
 }
 
 fn is_same_file(one: &Path, other: &Path) -> bool {
@@ -210,7 +233,7 @@ fn is_same_file(one: &Path, other: &Path) -> bool {
 
 /// What a daemon told, whose key has opened its store.
 struct Told {
-    fingerprint: String,
+    opens: Vec<String>,
     since: i64,
     store: Option<String>,
     id: String,
@@ -220,10 +243,10 @@ struct Told {
 impl Told {
     fn opener(self, socket: &Path, given: Option<&Given>) -> Opener {
         Opener {
-            opens: given.map(|given| given.fingerprint == self.fingerprint),
+            opens: given.map(|given| self.opens.contains(&given.fingerprint)),
             is_verified: true,
             held_as_legacy: given.is_some_and(|given| self.legacy.contains(&given.fingerprint)),
-            fingerprints: vec![self.fingerprint],
+            fingerprints: self.opens,
             since: self.since,
             store: self.store,
             store_id: self.id,
@@ -235,10 +258,10 @@ impl Told {
 /// What the file says, and the key proves.
 fn read_store(
     store: &Path,
-    chosen: Option<ChosenKey>,
+    found: Option<&[KeySource]>,
     memory: &LockedMemory,
     unanswered: Option<Failure>,
-) -> Result<Opener, Failure> {
+) -> Result<(Option<Given>, Opener), Failure> {
     let _lock = DirectoryLock::shared(directory_of(store)).map_err(|error| match (error, unanswered) {
         (StoreError::Missing { .. }, _) => StartFailure::NoStore { store: store.to_owned() }.into(),
         // A daemon has the store, and would not say.
@@ -250,13 +273,15 @@ fn read_store(
     })?;
     let snapshot = redb_adapter::view(store).map_err(StartFailure::from)?;
     let claim = claim(&snapshot)?;
+    let chosen = chosen(found, Ok(claim.fingerprints.clone()), memory)?;
+    let given = chosen.as_ref().map(Given::of);
     let verdict = chosen.map(|chosen| check_key(snapshot, chosen.key, memory)).transpose()?;
     let (opens, since, held_as_legacy) = match verdict {
         None => (None, claim.since, false),
         Some(Verdict::Opens { since }) => (Some(true), since, false),
         Some(Verdict::Other { held_as_legacy }) => (Some(false), claim.since, held_as_legacy),
     };
-    Ok(Opener {
+    let opener = Opener {
         opens,
         fingerprints: claim.fingerprints.iter().map(ToString::to_string).collect(),
         since,
@@ -265,5 +290,6 @@ fn read_store(
         store: Some(store.display().to_string()),
         store_id: claim.store_id.to_string(),
         asked: "the store's file, which was not changed".to_owned(),
-    })
+    };
+    Ok((given, opener))
 }

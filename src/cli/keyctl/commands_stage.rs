@@ -1,7 +1,7 @@
 //! A fake daemon and a console for the tests of the tool's commands.
 //!
 //! Must never need a real daemon, a terminal, or the environment of whoever runs it.
-//! Called by `commands_test` and `commands_refusal_test`.
+//! Called by the tests of commands.
 
 use super::console::Console;
 use super::run_on;
@@ -88,6 +88,7 @@ pub(super) fn run(socket: &Path, arguments: &[&str], input: &[u8], is_terminal: 
         errors: Box::new(errors.clone()),
         input_is_terminal: is_terminal,
         output_is_terminal: is_terminal,
+        errors_is_terminal: is_terminal,
         json: false,
     };
     let last = ["--socket", socket.to_str().unwrap()];

@@ -19,6 +19,8 @@ pub(super) struct Console {
     pub(super) input_is_terminal: bool,
     /// Whether a person looks at the output.
     pub(super) output_is_terminal: bool,
+    /// Whether a person looks at what is said beside it.
+    pub(super) errors_is_terminal: bool,
     /// Whether to print JSON.
     pub(super) json: bool,
 }
@@ -40,6 +42,7 @@ impl Console {
             errors: Box::new(io::stderr()),
             input_is_terminal: io::stdin().is_terminal(),
             output_is_terminal: io::stdout().is_terminal(),
+            errors_is_terminal: io::stderr().is_terminal(),
             json: false,
         }
     }
@@ -68,6 +71,11 @@ impl Console {
         let _ = writeln!(self.errors, "{text}");
     }
 
+    /// Writes to standard error as it is, for what is drawn over again.
+    pub(super) fn draw(&mut self, text: &str) {
+        let _ = self.errors.write_all(text.as_bytes()).and_then(|()| self.errors.flush());
+    }
+
     /// Prints why the command ended, and what to do next.
     pub(super) fn failure(&mut self, failure: &Failure) {
         if self.json {
@@ -85,12 +93,9 @@ impl Console {
     ///
     /// Fails with [`exit::USAGE`] where nobody can be asked, and with [`exit::NO`] for any other answer.
     pub(super) fn confirm(&mut self, question: &str, word: &str, yes: bool) -> Result<(), Failure> {
+        self.check_confirmable(yes)?;
         if yes {
             return Ok(());
-        }
-        if !self.input_is_terminal {
-            let failure = Failure::say(exit::USAGE, "this must be confirmed, and the input is no terminal");
-            return Err(failure.with_hint("add --yes if you mean it"));
         }
         self.note(question);
         let _ = write!(self.errors, "Type {word} to go on: ");
@@ -99,6 +104,15 @@ impl Console {
             return Ok(());
         }
         Err(Failure::say(exit::NO, "not confirmed; nothing was changed"))
+    }
+
+    /// Refuses early what [`Self::confirm`] would refuse where nobody can be asked: before anything is made.
+    pub(super) fn check_confirmable(&self, yes: bool) -> Result<(), Failure> {
+        if yes || self.input_is_terminal {
+            return Ok(());
+        }
+        let failure = Failure::say(exit::USAGE, "this must be confirmed, and the input is no terminal");
+        Err(failure.with_hint("add --yes if you mean it"))
     }
 
     /// Reads a line of at most 256 bytes, one byte at a time: what follows it is not ours.

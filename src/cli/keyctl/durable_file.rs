@@ -6,10 +6,11 @@
 use crate::cli::exit;
 use crate::cli::failure::Failure;
 use crate::store::durable::directory_of;
+use nix::unistd::geteuid;
 use std::ffi::OsString;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, Metadata, OpenOptions, Permissions};
 use std::io::{self, ErrorKind, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 use uuid::Uuid;
 
@@ -41,12 +42,48 @@ pub(super) fn check_absent(path: &Path, replace: Replace) -> Result<(), Failure>
 
 /// Writes a file of mode 0600: into a temporary one beside it, synced, then under its name, then the directory synced.
 pub(super) fn write(path: &Path, bytes: &[u8], replace: Replace) -> Result<(), Failure> {
+    write_with(path, bytes, replace, &|_| Ok(()))
+}
+
+/// Writes a new file as [`write`] does, for those who may read `model`: root gives it to the owner and the group of that
+/// file, and lets the group read it if it may read that one.
+pub(super) fn write_like(path: &Path, bytes: &[u8], model: &Metadata) -> Result<(), Failure> {
+    write_with(path, bytes, Replace::Never, &|file| {
+        // Others than root keep what they make; that is where it is theirs to read.
+        if !geteuid().is_root() {
+            return Ok(());
+        }
+        let made = file.metadata()?;
+        // Some file systems know one owner only, and refuse to be told even that one.
+        if (made.uid(), made.gid()) != (model.uid(), model.gid()) {
+            fchown(file, Some(model.uid()), Some(model.gid()))?;
+        }
+        file.set_permissions(Permissions::from_mode(0o600 | (model.mode() & 0o040)))
+    })
+}
+
+/// Makes what is under a name survive a power cut, whoever wrote it.
+pub(super) fn settle(path: &Path) -> io::Result<()> {
+    File::open(path)?.sync_all()?;
+    File::open(directory_of(path))?.sync_all()
+}
+
+/// Takes a file away durably.
+pub(super) fn remove(path: &Path) -> io::Result<()> {
+    fs::remove_file(path)?;
+    File::open(directory_of(path))?.sync_all()
+}
+
+type Prepare<'p> = &'p dyn Fn(&File) -> io::Result<()>;
+
+/// `prepare` has the file while it has no name that anybody knows, and nothing in it.
+fn write_with(path: &Path, bytes: &[u8], replace: Replace, prepare: Prepare<'_>) -> Result<(), Failure> {
     let directory = directory_of(path);
     let Some(name) = path.file_name() else {
         return Err(Failure::say(exit::CANNOT_CREATE, format!("{} is no name for a file", path.display())));
     };
     let temporary = temporary_beside(directory, name);
-    let written = write_synced(&temporary, bytes).and_then(|()| put_in_place(&temporary, path, replace));
+    let written = write_synced(&temporary, bytes, prepare).and_then(|()| put_in_place(&temporary, path, replace));
     if written.is_err() {
         let _ = fs::remove_file(&temporary);
     }
@@ -64,8 +101,9 @@ fn temporary_beside(directory: &Path, name: &std::ffi::OsStr) -> PathBuf {
     directory.join(hidden)
 }
 
-fn write_synced(path: &Path, bytes: &[u8]) -> io::Result<()> {
+fn write_synced(path: &Path, bytes: &[u8], prepare: Prepare<'_>) -> io::Result<()> {
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    prepare(&file)?;
     file.write_all(bytes)?;
     file.sync_all()
 }
@@ -96,7 +134,6 @@ fn exists(path: &Path, replace: Replace) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::PermissionsExt;
 
     #[test]
     fn a_new_file_is_whole_and_its_owners_alone_with_nothing_left_beside_it() {
@@ -106,6 +143,31 @@ mod tests {
         assert_eq!(fs::read(&path).unwrap(), b"bytes");
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_file_like_another_belongs_to_those_who_may_read_that_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let (model, path) = (dir.path().join("key"), dir.path().join("key.next"));
+        let is_root = geteuid().is_root();
+        for (mode, expected) in [(0o600, 0o600), (0o640, 0o640), (0o400, 0o600), (0o666, 0o640)] {
+            let _ = fs::remove_file(&model);
+            fs::write(&model, b"key").unwrap();
+            if is_root {
+                std::os::unix::fs::chown(&model, Some(12_345), Some(54_321)).unwrap();
+            }
+            fs::set_permissions(&model, Permissions::from_mode(mode)).unwrap();
+            let model = model.metadata().unwrap();
+            write_like(&path, b"next", &model).unwrap();
+            let made = path.metadata().unwrap();
+            assert_eq!(made.mode() & 0o7777, if is_root { expected } else { 0o600 }, "like {mode:04o}");
+            assert_eq!((made.uid(), made.gid()), (model.uid(), model.gid()));
+            assert_eq!(write_like(&path, b"other", &model).unwrap_err().exit, exit::CANNOT_CREATE);
+            assert_eq!(fs::read(&path).unwrap(), b"next");
+            remove(&path).unwrap();
+        }
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "a temporary file was left");
+        assert!(settle(&model).is_ok() && settle(&path).is_err());
     }
 
     #[test]

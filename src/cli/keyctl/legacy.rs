@@ -4,6 +4,7 @@
 //! Called by `keyctl::dispatch`.
 
 use super::console::Console;
+use super::key_input;
 use super::output::{count, fields};
 use super::payload;
 use super::socket::SocketArguments;
@@ -11,14 +12,11 @@ use crate::cli::exit;
 use crate::cli::failure::Failure;
 use crate::cli::key;
 use crate::client::key_admin::AdminClient;
-use crate::config::key_source::{Sources, Trust};
 use crate::custody::keys::MasterKey;
 use crate::operations::legacy_proof::prove;
 use crate::sys::locked::{LockedBuffer, LockedMemory};
 use clap::{Args, Subcommand};
-use nix::unistd::{getegid, geteuid};
 use serde_json::json;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 const KEY_FILE_LIMIT: usize = 4 << 10;
@@ -48,7 +46,7 @@ pub(super) struct AdoptArguments {
 #[derive(Args)]
 pub(super) struct RetireArguments {
     /// Which one: 16 hex digits, as `servos-keyctl status` shows them
-    #[arg(value_name = "FINGERPRINT", value_parser = fingerprint)]
+    #[arg(value_name = "FINGERPRINT", value_parser = key_input::fingerprint)]
     fingerprint: String,
 
     /// Do not ask
@@ -70,10 +68,7 @@ pub(super) async fn run(
 }
 
 async fn adopt(console: &mut Console, admin: &AdminClient, arguments: &AdoptArguments) -> Result<(), Failure> {
-    if !arguments.file.exists() && looks_like_key(&arguments.file) {
-        let failure = Failure::say(exit::USAGE, "FILE is a file that holds the key, not the key itself");
-        return Err(failure.with_hint("what you typed stands in the shell's history now: delete it there"));
-    }
+    key_input::refuse_key(&arguments.file)?;
     let memory = key::memory()?;
     let text = key_text(console, &arguments.file, &memory)?;
     if let Some(rows) = &arguments.check {
@@ -116,13 +111,8 @@ fn key_text(console: &mut Console, file: &Path, memory: &LockedMemory) -> Result
         let read = payload::read(console, None, KEY_FILE_LIMIT)?;
         return typed_key(&read, memory);
     }
-    // To read it is up to the caller, not to the daemon: for root, whoever has it may own it.
-    let own = (geteuid(), getegid().as_raw());
-    let owner = if own.0.is_root() { file.metadata().map_or(0, |file| file.uid()) } else { own.0.as_raw() };
-    let trust = Trust { credentials_directory: None, allow_readable: false, daemon_uid: owner, daemon_gid: own.1 };
-    let sources = Sources { key_files: Vec::new(), environment_key: Vec::new(), trust };
-    let found = sources.read_file(file, memory)?;
-    let chosen = key::choose_among(&found, memory)?;
+    let found = key_input::read(file, false, memory)?;
+    let chosen = key::choose_among(&found, Ok(Vec::new()), memory)?;
     chosen.warnings.iter().for_each(|warning| console.hint(&format!("warning: {warning}")));
     // All of them hold the same key.
     let first = found.into_iter().next().map(|source| source.text);
@@ -163,21 +153,6 @@ fn check_rows(console: &mut Console, rows: &Path, key: &LockedBuffer, memory: &L
     proof.verdict(rows, key.fingerprint()).map_err(refused)
 }
 
-/// Whether an argument is, by its form, a key that somebody typed in place of a file's name.
-fn looks_like_key(argument: &Path) -> bool {
-    argument.to_str().is_some_and(|text| {
-        let is_hex = text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
-        is_hex || (text.len() == 44 && text.ends_with('='))
-    })
-}
-
-fn fingerprint(text: &str) -> Result<String, String> {
-    if text.len() == 16 && text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-        return Ok(text.to_ascii_lowercase());
-    }
-    Err("a fingerprint is 16 hex digits".to_owned())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -198,13 +173,5 @@ mod tests {
         assert!(!format!("{failure:?}").contains("sekrit"));
         assert_eq!(typed_key(b"", &memory).unwrap_err().exit, exit::DATA);
         assert!(typed_key(&[b'a'; 63], &memory).is_err());
-    }
-
-    #[test]
-    fn a_fingerprint_has_sixteen_hex_digits() {
-        assert_eq!(fingerprint("00AAbb2233445566").unwrap(), "00aabb2233445566");
-        for text in ["", "00aabb223344556", "00aabb22334455667", "00aabb223344556g", "00aabb223344556é"] {
-            assert!(fingerprint(text).is_err(), "{text}");
-        }
     }
 }

@@ -12,12 +12,20 @@ mod context_arguments;
 mod daemon_failure;
 mod durable_file;
 mod generate_key;
+mod key_input;
 mod keyring;
 mod keys;
 mod legacy;
 mod output;
 mod payload;
 mod reencrypt;
+mod rotate;
+mod rotate_abort;
+mod rotate_begin;
+mod rotate_finish;
+mod rotate_key_file;
+mod rotate_show;
+mod rotate_wait;
 mod seal;
 mod socket;
 mod socket_hint;
@@ -31,6 +39,12 @@ mod commands_refusal_test;
 mod commands_stage;
 #[cfg(test)]
 mod commands_test;
+#[cfg(test)]
+mod rotate_begin_test;
+#[cfg(test)]
+mod rotate_end_test;
+#[cfg(test)]
+mod rotate_stage;
 
 use crate::cli::exit;
 use crate::cli::failure::Failure;
@@ -94,6 +108,9 @@ enum Asked {
     /// Keys and their versions
     #[command(subcommand)]
     Keys(keys::KeysCommand),
+    /// Give the store another master key, in two steps: begin, then finish (or abort)
+    #[command(subcommand)]
+    Rotate(rotate::RotateCommand),
     /// Former master keys, kept to open values from before servos-keyd
     #[command(subcommand)]
     Legacy(legacy::LegacyCommand),
@@ -181,6 +198,7 @@ async fn dispatch(console: &mut Console, socket: &SocketArguments, asked: &Asked
         Asked::VerifyCanary(arguments) => canary::verify(console, socket, arguments).await,
         Asked::Canary(command) => canary::run(console, socket, command).await,
         Asked::Keys(command) => keys::run(console, socket, command).await,
+        Asked::Rotate(command) => rotate::run(console, socket, command).await,
         Asked::Legacy(command) => legacy::run(console, socket, command).await,
         Asked::Keyring(command) => keyring::run(console, socket, command).await,
     }

@@ -50,6 +50,17 @@ pub(super) fn count(number: impl Into<u64>, one: &str) -> String {
     if number == 1 { format!("1 {one}") } else { format!("{number} {one}s") }
 }
 
+/// A list below a title, with an empty line before it; nothing for no lines.
+pub(super) fn push_list(text: &mut String, title: &str, lines: &[String]) {
+    if lines.is_empty() {
+        return;
+    }
+    text.push_str(&format!("\n{title}\n"));
+    for line in lines {
+        text.push_str(&format!("  - {line}\n"));
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -4,7 +4,8 @@
 //! Called by `keyctl::dispatch`.
 
 use super::console::Console;
-use super::output::{count, fields, time, time_value};
+use super::output::{count, fields, push_list, time, time_value};
+use super::rotate_show;
 use super::socket::SocketArguments;
 use crate::cli::failure::Failure;
 use crate::proto::v1::{GetStatusResponse, MemoryProtection};
@@ -60,9 +61,14 @@ fn value(status: &GetStatusResponse) -> Value {
         "keys": status.keys,
         "versions": status.versions,
         "salvage": status.salvage,
+        "rotation": status.rotation.as_ref().map(|rotation| rotate_show::status_value(rotation, next_file(status))),
         "warnings": status.warnings,
         "unopened_records": status.unopened_records,
     })
+}
+
+fn next_file(status: &GetStatusResponse) -> Option<&str> {
+    status.master_key.as_ref().map(|master| master.next_file.as_str()).filter(|next| !next.is_empty())
 }
 
 fn text(status: &GetStatusResponse) -> String {
@@ -74,6 +80,10 @@ fn text(status: &GetStatusResponse) -> String {
         let shared = if master.shared { ", shared with what had it before" } else { "" };
         rows.push(("master key", format!("{}, in use since {}{shared}", master.fingerprint, time(master.since))));
         rows.push(("  read from", master.source.clone()));
+    }
+    if let Some(rotation) = &status.rotation {
+        rows.extend(rotate_show::rows(rotation));
+        rows.extend(next_file(status).map(|next| ("  new key in", next.to_owned())));
     }
     rows.push(("memory", memory(status).1.to_owned()));
     if let Some(store) = &status.store {
@@ -96,6 +106,9 @@ fn text(status: &GetStatusResponse) -> String {
         rows.push(("  newest", newest));
     }
     let mut text = fields(&rows);
+    if let Some(rotation) = &status.rotation {
+        push_list(&mut text, "Next in the rotation:", &rotation.next);
+    }
     push_list(&mut text, "Not opened:", &status.unopened_records);
     push_list(&mut text, "To mend:", &status.warnings);
     if status.warnings.is_empty() && status.unopened_records.is_empty() {
@@ -119,20 +132,10 @@ fn newest_on_disk(directory: &Path) -> String {
     }
 }
 
-fn push_list(text: &mut String, title: &str, lines: &[String]) {
-    if lines.is_empty() {
-        return;
-    }
-    text.push_str(&format!("\n{title}\n"));
-    for line in lines {
-        text.push_str(&format!("  - {line}\n"));
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::proto::v1::{BackupStatus, MasterKeyStatus, StoreStatus};
+    use crate::proto::v1::{BackupStatus, MasterKeyStatus, Rotation, RotationState, StoreStatus};
 
     fn status() -> GetStatusResponse {
         GetStatusResponse {
@@ -166,6 +169,28 @@ mod tests {
         assert!(said.starts_with("newest on disk: written 2"), "{said}");
         assert!(newest_on_disk(&dir.path().join("none")).contains("unknown to the tool"));
         assert!(text(&status()).contains("none since the start; newest on disk: unknown to the tool"));
+    }
+
+    #[test]
+    fn a_rotation_is_shown_where_there_is_one() {
+        let mut status = status();
+        assert!(!text(&status).contains("rotation") && value(&status)["rotation"].is_null());
+        status.master_key.as_mut().unwrap().next_file = "/etc/servos/master.key.next".into();
+        assert!(!text(&status).contains("master.key.next"));
+        status.rotation = Some(Rotation {
+            state: RotationState::Pending.into(),
+            old_fingerprint: "0011".into(),
+            new_fingerprint: "2233".into(),
+            opens: vec!["0011".into(), "2233".into()],
+            next: vec!["Put the new key in place.".into()],
+            ..Rotation::default()
+        });
+        let said = text(&status);
+        for part in ["pending", "2233, opens the store", "master.key.next", "  - Put the new key in place.\n"] {
+            assert!(said.contains(part), "{part}: {said}");
+        }
+        assert_eq!(value(&status)["rotation"]["state"], "pending");
+        assert_eq!(value(&status)["rotation"]["next_file"], "/etc/servos/master.key.next");
     }
 
     #[test]

@@ -8,7 +8,7 @@ use crate::cli::exit;
 use crate::cli::failure::Failure;
 use crate::operations::accept::accept;
 use crate::operations::start_failure::StartFailure;
-use crate::operations::{load, rfc3339};
+use crate::operations::{key_choice, load, rfc3339};
 use crate::store::redb_adapter::{RedbStore, view};
 use std::io::{BufRead, IsTerminal};
 
@@ -32,8 +32,11 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let places = place::places(&config);
     let _lock = place::lock(&places)?;
     let snapshot = view(&places.store).map_err(StartFailure::of_file)?;
-    let whole = load::authenticate(snapshot.clone(), key::choose(&sources, &memory)?.key, &memory)
+    // While a rotation is pending, either of its keys will do, and so will both.
+    let chosen = key::choose(&sources, key_choice::claimed(&snapshot), &memory)?;
+    let whole = load::authenticate(snapshot.clone(), chosen.key, &memory)
         .and_then(|authentic| load::open(authentic, &memory))?;
+    chosen.pending.iter().for_each(|pending| output::remark(&format!("warning: {pending}")));
     let keyring = whole.keyring;
     if keyring.generation != arguments.generation {
         let (found, told) = (keyring.generation, arguments.generation);
@@ -51,7 +54,8 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     if !arguments.yes && !confirmed()? {
         return Err(Failure::say(exit::NO, "nothing was changed"));
     }
-    let authentic = load::authenticate(snapshot, key::choose(&sources, &memory)?.key, &memory)?;
+    let chosen = key::choose(&sources, key_choice::claimed(&snapshot), &memory)?;
+    let authentic = load::authenticate(snapshot, chosen.key, &memory)?;
     let mut store = RedbStore::open(&places.store).map_err(StartFailure::from)?;
     let next = accept(&places, &authentic, &mut store, arguments.generation)?;
     drop(store);

@@ -36,7 +36,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let sources = key::sources_of_daemon(&config.master_key, &config.store.path, &memory)?;
     let places = place::places(&config);
     refuse_what_is_there(&places)?;
-    let chosen = key::choose(&sources, &memory)?;
+    let chosen = key::choose(&sources, Ok(Vec::new()), &memory)?;
     for warning in &chosen.warnings {
         output::remark(&format!("warning: {warning}"));
     }

@@ -5,7 +5,7 @@
 
 use super::{ConfigArguments, harden, key, output, place, remedy};
 use crate::cli::failure::Failure;
-use crate::operations::restore::{prove, refuse_store, restore};
+use crate::operations::restore::{prove, read, refuse_store, restore};
 use std::path::PathBuf;
 
 #[derive(clap::Args)]
@@ -24,8 +24,11 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let places = place::places(&config);
     let held = if place::has_directory(&places) { Some(place::lock(&places)?) } else { None };
     refuse_store(&places)?;
-    // Nothing is made, not even a directory, before the backup and the key have proved good.
-    let proven = prove(&arguments.file, key::choose(&sources, &memory)?.key, &memory)?;
+    // Nothing is made, not even a directory, before the backup and the key have proved good. While a rotation was pending,
+    // either of its keys will do, and so will both.
+    let backup = read(&arguments.file)?;
+    let chosen = key::choose(&sources, backup.claimed(), &memory)?;
+    let proven = prove(backup, chosen.key, &memory)?;
     let _lock = match held {
         Some(lock) => lock,
         None => {
@@ -33,7 +36,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
             place::lock(&places)?
         }
     };
-    let chosen = key::choose(&sources, &memory)?;
+    let chosen = key::choose(&sources, proven.claimed(), &memory)?;
     let restored = restore(&places, proven, chosen.key, &memory)?;
     place::give_to_owner(&places, false)?;
     let (keys, versions) = restored.contents;
@@ -50,6 +53,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
             restored.backup_generation
         ));
     }
+    chosen.pending.iter().for_each(|pending| output::remark(&format!("warning: {pending}")));
     output::line(&format!(
         "next        {}; then verify the canaries of your databases: servos-keyctl verify-canary",
         remedy::start_command(arguments.config.config.as_deref(), &config, &chosen.source)

@@ -10,6 +10,7 @@ use super::{ConfigArguments, dev, harden, place};
 use crate::auth::policy::Policy;
 use crate::cli::exit;
 use crate::cli::failure::Failure;
+use crate::cli::key_sources::GivenSources;
 use crate::cli::keyd::runtime;
 use crate::config::settings::{Config, LogFormat};
 use crate::operations::self_test;
@@ -51,7 +52,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     tracing::info!(event = events::CONFIG_LOADED, store = %config.store.path.display(), "configuration read");
     let memory = key::memory()?;
     report_memory(&memory);
-    let sources = key::sources(&config.master_key, &memory)?;
+    let sources = Arc::new(key::sources(&config.master_key, &memory)?);
     if arguments.dev.is_some() && config.store.create {
         dev::make_key(&config, &memory)?;
     }
@@ -63,10 +64,13 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let lock = place::lock(&places)?;
     let sockets = sockets::open(handed_over, &config.socket, arguments.dev.is_some())?;
     // 5. and 6. The store, looked at without changing it, and the key from its source.
-    let seen = store::look(&config, &places, &sources, &memory)?;
+    let seen = store::look(&config, &places, &sources, arguments.salvage, &memory)?;
     // 7. Root, MAC, mark and canary; only then is the store opened for writing.
-    let Opened { engine, ledger } =
-        if arguments.salvage { store::salvage(seen, &places, &memory)? } else { store::open(seen, &places, &memory)? };
+    let Opened { engine, ledger } = if arguments.salvage {
+        store::salvage(seen, &places, &memory)?
+    } else {
+        store::open(seen, &places, Box::new(GivenSources::new(sources, memory.clone())), &memory)?
+    };
     // 8. Self-test with the live keys. The sandbox has its place behind it.
     self_test::run(&engine.keyring(), &key::random)?;
     crate::sys::allocator::release_free_memory();

@@ -10,8 +10,11 @@ use crate::config::key_source::Sources;
 use crate::config::settings::Config;
 use crate::operations::create::{Creation, Vacancy, create, vacancy};
 use crate::operations::engine::{Engine, Facts};
+use crate::operations::key_choice;
 use crate::operations::keyring::Keyring;
 use crate::operations::ledger::{Ledger, Places};
+use crate::operations::rotation::at_start::take_up;
+use crate::operations::rotation::key_sources::KeySources;
 use crate::operations::start_failure::StartFailure;
 use crate::operations::{load, mark_check, salvage as salvaging};
 use crate::store::mark;
@@ -24,7 +27,7 @@ use std::sync::Arc;
 
 /// A store that was looked at, with the key to try on it.
 pub struct Seen {
-    snapshot: Result<Snapshot, StartFailure>,
+    snapshot: Snapshot,
     chosen: ChosenKey,
     facts: Facts,
 }
@@ -37,11 +40,18 @@ pub struct Opened {
     pub ledger: Option<Ledger>,
 }
 
-/// Looks at the store, without changing it, and reads the key. Makes a store first where the operator said so.
+/// Looks at the store, without changing it, and reads the key. Makes a store first where the operator said so; for
+/// `salvage`, looks at a damaged file too.
 ///
 /// # Errors
 /// 66 without a store or key, 74 for a file that is none, 77 and 78 for keys.
-pub fn look(config: &Config, places: &Places, sources: &Sources, memory: &LockedMemory) -> Result<Seen, Failure> {
+pub fn look(
+    config: &Config,
+    places: &Places,
+    sources: &Sources,
+    salvage: bool,
+    memory: &LockedMemory,
+) -> Result<Seen, Failure> {
     let vacant = match vacancy(places) {
         Err(StartFailure::Exists { .. }) => false,
         Err(failure) => return Err(failure.into()),
@@ -54,8 +64,17 @@ pub fn look(config: &Config, places: &Places, sources: &Sources, memory: &Locked
     if vacant {
         make(config, places, sources, memory)?;
     }
-    let snapshot = redb_adapter::view(&places.store).map_err(StartFailure::of_file);
-    let chosen = key::choose(sources, memory)?;
+    let snapshot = match view(places, salvage) {
+        Ok(snapshot) => snapshot,
+        Err(failure) => {
+            // A key that is none comes first; which of two is right, such a store cannot tell.
+            key::held(&sources.read(memory)?, memory)?;
+            return Err(failure.into());
+        }
+    };
+    let claimed = key_choice::claimed(&snapshot);
+    let claimed = if salvage { claimed.map_err(|failure| beyond_salvage(failure, places)) } else { claimed };
+    let chosen = key::choose(sources, claimed, memory)?;
     report_key(&chosen);
     let facts = Facts {
         started: key::now(),
@@ -64,9 +83,21 @@ pub fn look(config: &Config, places: &Places, sources: &Sources, memory: &Locked
         key_source: chosen.source.clone(),
         memfd_secret: memory.protection() == Protection::MemfdSecret,
         warnings: chosen.warnings.clone(),
+        sources: chosen.renewals.clone(),
+        next_file: sources.next_file().map(|path| path.display().to_string()).unwrap_or_default(),
         ..Facts::default()
     };
     Ok(Seen { snapshot, chosen, facts })
+}
+
+fn view(places: &Places, salvage: bool) -> Result<Snapshot, StartFailure> {
+    match redb_adapter::view(&places.store).map_err(StartFailure::of_file) {
+        Err(failure) if salvage => {
+            tracing::warn!(event = events::SALVAGE_UNOPENED, "the file is damaged: {}", in_short(&failure));
+            redb_adapter::danger_view_unchecked(&places.store).map_err(|error| beyond_salvage(error.into(), places))
+        }
+        viewed => viewed,
+    }
 }
 
 /// Names what should be mended about a chosen key's sources.
@@ -78,7 +109,7 @@ fn report_key(chosen: &ChosenKey) {
 
 fn make(config: &Config, places: &Places, sources: &Sources, memory: &LockedMemory) -> Result<(), Failure> {
     place::check_backup_directory(places)?;
-    let chosen = key::choose(sources, memory)?;
+    let chosen = key::choose(sources, Ok(Vec::new()), memory)?;
     let backups_are_new = place::backups_are_new(places);
     let store_id = create(&Creation {
         places,
@@ -99,9 +130,16 @@ fn make(config: &Config, places: &Places, sources: &Sources, memory: &LockedMemo
 ///
 /// # Errors
 /// 78 for another key, 74 for damage and for a mark that refuses it.
-pub fn open(seen: Seen, places: &Places, memory: &LockedMemory) -> Result<Opened, Failure> {
-    let Seen { snapshot, chosen, facts } = seen;
-    let authentic = load::authenticate(snapshot?, chosen.key, memory).inspect_err(report_wrong_key)?;
+pub fn open(
+    seen: Seen,
+    places: &Places,
+    key_sources: Box<dyn KeySources>,
+    memory: &LockedMemory,
+) -> Result<Opened, Failure> {
+    let Seen { snapshot, chosen, mut facts } = seen;
+    facts.restart_command = key_sources.restart_command();
+    let ChosenKey { key, other, source, pending, .. } = chosen;
+    let authentic = load::authenticate(snapshot, key, memory).inspect_err(report_wrong_key)?;
     let (state, previous) = authentic.state();
     let generation = state.generation;
     let mark = mark::read(&places.mark).map_err(|source| match source {
@@ -110,20 +148,15 @@ pub fn open(seen: Seen, places: &Places, memory: &LockedMemory) -> Result<Opened
     })?;
     mark_check::check(&places.mark, mark.as_ref(), &state, previous)?;
     let loaded = load::open(authentic, memory)?;
-    report_opened(&loaded.keyring, &chosen.source);
+    report_opened(&loaded.keyring, &source, pending.as_deref());
     let engine = Arc::new(Engine::new(loaded.keyring, Box::new(key::random), Box::new(key::now), facts));
     // What an interrupted rewrite left goes only now: under another key, or beside a damaged store, it may be all there is.
     redb_adapter::discard_unfinished(&places.store).map_err(StartFailure::from)?;
     let store = RedbStore::open(&places.store).map_err(StartFailure::from)?;
-    let mut ledger = Ledger::new(
-        Box::new(store),
-        places.clone(),
-        loaded.secrets,
-        Arc::clone(&engine),
-        memory.clone(),
-        Box::new(Shim),
-    )?;
+    let mut ledger =
+        Ledger::new(Box::new(store), places.clone(), loaded.secrets, Arc::clone(&engine), memory.clone(), key_sources)?;
     ledger.complete_mark(mark.as_ref()).map_err(StartFailure::from)?;
+    take_up(&mut ledger, other);
     Ok(Opened { engine, ledger: Some(ledger) })
 }
 
@@ -133,13 +166,6 @@ pub fn open(seen: Seen, places: &Places, memory: &LockedMemory) -> Result<Opened
 /// 78 for another key; 74 if root or identity are lost.
 pub fn salvage(seen: Seen, places: &Places, memory: &LockedMemory) -> Result<Opened, Failure> {
     let Seen { snapshot, chosen, mut facts } = seen;
-    let snapshot = match snapshot {
-        Ok(snapshot) => snapshot,
-        Err(failure) => {
-            tracing::warn!(event = events::SALVAGE_UNOPENED, "the file is damaged: {}", in_short(&failure));
-            redb_adapter::danger_view_unchecked(&places.store).map_err(|error| beyond_salvage(error.into(), places))?
-        }
-    };
     let records = snapshot.records.len();
     let salvaged = salvaging::salvage(snapshot, chosen.key, memory)
         .inspect_err(report_wrong_key)
@@ -149,7 +175,7 @@ pub fn salvage(seen: Seen, places: &Places, memory: &LockedMemory) -> Result<Ope
     }
     facts.salvage = true;
     facts.unopened = salvaged.unopened.into_iter().map(|(record, _)| record).collect();
-    report_opened(&salvaged.keyring, &chosen.source);
+    report_opened(&salvaged.keyring, &chosen.source, chosen.pending.as_deref());
     let engine = Engine::new(salvaged.keyring, Box::new(key::random), Box::new(key::now), facts);
     engine.progress.counted(records);
     Ok(Opened { engine: Arc::new(engine), ledger: None })
@@ -177,10 +203,11 @@ fn beyond_salvage(failure: StartFailure, places: &Places) -> StartFailure {
 
 /// The line that monitoring looks for.
 fn report_wrong_key(failure: &StartFailure) {
-    if let StartFailure::WrongKey { expected, since, given } = failure {
+    if let StartFailure::WrongKey { expected, to_come, since, given, .. } = failure {
         tracing::error!(
             event = events::MASTER_KEY_INTEGRITY_FAILED,
             expected_in_the_stores_word = expected,
+            to_come_in_the_stores_word = to_come.as_ref().map(tracing::field::display),
             since_in_the_stores_word = since,
             %given,
             "MASTER KEY INTEGRITY CHECK FAILED"
@@ -188,7 +215,7 @@ fn report_wrong_key(failure: &StartFailure) {
     }
 }
 
-fn report_opened(keyring: &Keyring, source: &str) {
+fn report_opened(keyring: &Keyring, source: &str, pending: Option<&str>) {
     tracing::info!(
         event = events::MASTER_KEY_VERIFIED,
         fingerprint = %keyring.master.fingerprint,
@@ -196,6 +223,9 @@ fn report_opened(keyring: &Keyring, source: &str) {
         shared = keyring.master.shared,
         "the master key opens the store"
     );
+    if let Some(pending) = pending {
+        tracing::warn!(event = events::MASTER_KEY_SOURCE_WARNING, source, "{pending}");
+    }
     tracing::info!(
         event = events::STORE_OPENED,
         store_id = %keyring.store_id,
@@ -204,30 +234,4 @@ fn report_opened(keyring: &Keyring, source: &str) {
         versions = keyring.versions.len(),
         "store opened"
     );
-}
-
-struct Shim;
-impl crate::operations::rotation::key_sources::KeySources for Shim {
-    fn read(
-        &self,
-    ) -> Result<
-        Vec<crate::operations::rotation::key_sources::HeldKey>,
-        crate::operations::rotation::key_sources::SourceUnreadable,
-    > {
-        Ok(vec![])
-    }
-    fn read_next(
-        &self,
-    ) -> Result<
-        Option<crate::operations::rotation::key_sources::HeldKey>,
-        crate::operations::rotation::key_sources::SourceUnreadable,
-    > {
-        Ok(None)
-    }
-    fn next_file(&self) -> Option<String> {
-        None
-    }
-    fn restart_command(&self) -> String {
-        String::new()
-    }
 }

@@ -40,7 +40,7 @@ pub(super) fn end(ledger: &mut Ledger, end: End, request: Request) -> Result<Rep
     let id = RequestId::new(id, operation, &[fingerprint.as_bytes(), &[option]]);
     if let Some(answer) = ledger.answered(&id)? {
         let rotation = Rotation::of_answer(&answer)?;
-        ledger.rotation_asked = !dry_run;
+        ledger.go_on_asked = !dry_run;
         return Ok(as_it_stands(ledger, rotation, dry_run));
     }
     let Some(rotation) = ledger.engine.keyring().rotation.clone() else {
@@ -53,7 +53,7 @@ pub(super) fn end(ledger: &mut Ledger, end: End, request: Request) -> Result<Rep
     let aborting = end != End::Finish;
     if rotation.state() != State::Pending {
         if rotation.aborting == aborting {
-            ledger.rotation_asked = !dry_run;
+            ledger.go_on_asked = !dry_run;
             return Ok(as_it_stands(ledger, rotation, dry_run));
         }
         let done = if rotation.aborting { "aborted" } else { "finished" };

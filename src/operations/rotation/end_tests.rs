@@ -15,6 +15,9 @@ const FINISH: Ending = Ending::Finish;
 const ABORT: Ending = Ending::Abort { new_data_keys: false };
 const ABORT_ANEW: Ending = Ending::Abort { new_data_keys: true };
 
+/// Sources with G for the key that goes on, O for the one that goes out of use, T for a third and X for none.
+type Held<'h> = &'h [(&'h str, Renewal, char)];
+
 fn pending() -> Rig {
     let mut rig = Rig::new();
     rig.begin(NEW, None).unwrap();
@@ -30,8 +33,7 @@ fn refusal<T>(answer: Result<T, Refusal>) -> RotationRefusal {
 
 #[test]
 fn a_rotation_ends_only_when_every_source_yields_the_key_that_goes_on() {
-    // With G for the key that goes on and O for the one that goes out of use.
-    let cases: [(&[(&str, Renewal, char)], &[&str]); 8] = [
+    let cases: [(Held<'_>, &[&str]); 8] = [
         (&[("master.key", Reread, 'O')], &["master.key holds ", "put the"]),
         (&[("credential", Restart, 'O')], &["credential gives ", "systemctl restart servos-keyd"]),
         (&[("VARIABLE", Environment, 'O')], &["VARIABLE gives ", "systemctl restart servos-keyd"]),

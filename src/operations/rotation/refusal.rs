@@ -11,8 +11,8 @@ use crate::custody::id::Fingerprint;
 pub enum RotationRefusal {
     /// Changes wait until a rotation is over.
     #[error(
-        "a rotation of the master key from {old} to {new} is under way, and this call waits for its end: `servos-keyctl \
-         rotate status` tells what it waits for"
+        "a rotation of the master key from {old} to {new} is under way, and this call waits for its end: servos-keyctl \
+         rotate status tells what it waits for"
     )]
     UnderWay {
         /// The key it began with.
@@ -47,13 +47,13 @@ pub enum RotationRefusal {
     },
     /// The new key is the one in use.
     #[error(
-        "{0} is the master key in use: a rotation needs a new one, which `servos-keyctl rotate begin --generate` makes"
+        "{0} is the master key in use: a rotation needs a new one, which servos-keyctl rotate begin --generate makes"
     )]
     KeyInUse(Fingerprint),
     /// The new key was used here before.
     #[error(
         "{0} was a master key of this installation before, and is not used again: a rotation needs a new one, which \
-         `servos-keyctl rotate begin --generate` makes"
+         servos-keyctl rotate begin --generate makes"
     )]
     KeyUsedBefore(Fingerprint),
     /// No new key was given or found.

@@ -113,9 +113,9 @@ fn new_key_of(ledger: &Ledger, text: &[u8]) -> Result<HeldKey, Refusal> {
     }
     let found = ledger.sources.read_next().map_err(RotationRefusal::from)?;
     let missing = || match ledger.sources.next_file() {
-        Some(file) => format!("there is no {file}; `servos-keyctl rotate begin --generate` makes it"),
+        Some(file) => format!("there is no {file}; servos-keyctl rotate begin --generate makes it"),
         None => {
-            "the daemon opens no key file, so the request must carry it: `servos-keyctl rotate begin --key-file FILE` \
+            "the daemon opens no key file, so the request must carry it: servos-keyctl rotate begin --key-file FILE \
                  sends what is in FILE.next"
                 .to_owned()
         }

@@ -178,12 +178,12 @@ fn the_previous_root_stays_until_the_mark_names_the_one_in_use() {
         rig.check();
         rig.mend_mark();
         // Whoever asks for the end again lets it go on at once.
-        assert!(!rig.ledger.rotation_may_go_on());
+        assert!(!rig.ledger.rotation_asked());
         rig.end(ending, NEW, true, None).unwrap();
-        assert!(!rig.ledger.rotation_may_go_on(), "not by a dry run");
+        assert!(!rig.ledger.rotation_asked(), "not by a dry run");
         for request in [None, id(1), id(2)] {
             rig.end(ending, NEW, false, request.clone()).unwrap();
-            assert!(rig.ledger.rotation_may_go_on(), "{request:?}");
+            assert!(rig.ledger.rotation_asked(), "{request:?}");
         }
         rig.advance_to_the_end();
         assert_eq!(rig.problem(), "");
@@ -214,7 +214,7 @@ fn a_backup_that_fails_stops_the_new_versions_alone() {
         assert_eq!(rig.advance(), Advance::Later);
         rig.mend_backups();
         rig.end(ending, NEW, false, None).unwrap();
-        assert!(rig.ledger.rotation_may_go_on());
+        assert!(rig.ledger.rotation_asked());
         rig.advance_to_the_end();
         assert_eq!(rig.encrypt("default", b"x").unwrap().version, 1 + u32::from(makes_versions(ending)));
         rig.check();

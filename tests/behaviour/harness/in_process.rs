@@ -6,6 +6,8 @@
 use super::random_key;
 use servos_keyd::auth::peer::Socket;
 use servos_keyd::auth::policy::Policy;
+use servos_keyd::cli::key_sources::GivenSources;
+use servos_keyd::config::key_source::{Sources, Trust};
 use servos_keyd::custody::keys::{LockedMemory, MasterKey};
 use servos_keyd::custody::random::RandomUnavailable;
 use servos_keyd::operations::create::{Creation, create};
@@ -103,6 +105,14 @@ fn open(places: &Places, panics: Arc<AtomicU32>) -> (Ledger, Arc<Engine>) {
     let loaded = load::open(authentic, &memory).unwrap();
     let engine = Arc::new(Engine::new(loaded.keyring, Box::new(random), Box::new(|| 1_800_000_000), Facts::default()));
     let store = Box::new(RedbStore::open(&places.store).unwrap());
-    let ledger = Ledger::new(store, places.clone(), loaded.secrets, Arc::clone(&engine), memory.clone()).unwrap();
+    let (secrets, shared) = (loaded.secrets, Arc::clone(&engine));
+    let ledger = Ledger::new(store, places.clone(), secrets, shared, memory.clone(), key_sources(memory)).unwrap();
     (ledger, engine)
+}
+
+/// No source at all: nobody rotates here.
+fn key_sources(memory: LockedMemory) -> Box<GivenSources> {
+    let trust = Trust { credentials_directory: None, allow_readable: false, daemon_uid: 0, daemon_gid: 0 };
+    let sources = Sources { key_files: Vec::new(), environment_key: Vec::new(), trust };
+    Box::new(GivenSources::new(Arc::new(sources), memory))
 }

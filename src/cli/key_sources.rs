@@ -1,0 +1,82 @@
+//! The master key's sources as a rotation asks for them: read anew each time, whatever the start read.
+//!
+//! Must never keep a key between two questions, nor put a byte of one into what it says.
+//! Made by `serve`, and asked on the writer's thread.
+
+use crate::cli::key;
+use crate::config::key_source::Sources;
+use crate::operations::rotation::key_sources::{HeldKey, KeySources, SourceUnreadable};
+use crate::sys::locked::LockedMemory;
+use crate::telemetry::chain::chain;
+use std::error::Error;
+use std::ffi::OsString;
+use std::sync::Arc;
+
+/// The sources that the process was given.
+pub struct GivenSources {
+    sources: Arc<Sources>,
+    memory: LockedMemory,
+    restart: &'static str,
+}
+
+impl GivenSources {
+    /// Reads nothing yet but who started the process.
+    #[must_use]
+    pub fn new(sources: Arc<Sources>, memory: LockedMemory) -> Self {
+        let restart = restart_command(|variable| std::env::var_os(variable), std::process::id());
+        Self { sources, memory, restart }
+    }
+}
+
+impl KeySources for GivenSources {
+    fn read(&self) -> Result<Vec<HeldKey>, SourceUnreadable> {
+        let found = self.sources.read(&self.memory).map_err(unreadable)?;
+        key::held(&found, &self.memory).map_err(unreadable)
+    }
+
+    fn read_next(&self) -> Result<Option<HeldKey>, SourceUnreadable> {
+        let found = self.sources.read_next(&self.memory).map_err(unreadable)?;
+        let mut held = key::held(&found, &self.memory).map_err(unreadable)?.into_iter();
+        let Some(first) = held.next() else { return Ok(None) };
+        match held.find(|held| !held.key.same_as(&first.key)) {
+            None => Ok(Some(first)),
+            Some(other) => Err(SourceUnreadable(format!(
+                "two files hold different new master keys: {} has {}, {} has {}. Remove the wrong one",
+                first.source,
+                first.key.fingerprint(),
+                other.source,
+                other.key.fingerprint()
+            ))),
+        }
+    }
+
+    fn next_file(&self) -> Option<String> {
+        self.sources.next_file().map(|path| path.display().to_string())
+    }
+
+    fn restart_command(&self) -> String {
+        self.restart.to_owned()
+    }
+}
+
+fn unreadable(error: impl Error) -> SourceUnreadable {
+    SourceUnreadable(chain(&error))
+}
+
+/// How the daemon is restarted, by what systemd leaves in the environment of what it starts.
+fn restart_command(variable: impl Fn(&str) -> Option<OsString>, own_pid: u32) -> &'static str {
+    let is_set = |name: &str| variable(name).is_some_and(|value| !value.is_empty());
+    // Every shell of a session that systemd started has this one too; newer versions tell which process it is for.
+    let of_another =
+        variable("SYSTEMD_EXEC_PID").is_some_and(|pid| pid.to_str().and_then(|pid| pid.parse().ok()) != Some(own_pid));
+    let is_unit = ["NOTIFY_SOCKET", "CREDENTIALS_DIRECTORY"].into_iter().any(is_set);
+    if is_unit || (is_set("INVOCATION_ID") && !of_another) {
+        "systemctl restart servos-keyd"
+    } else {
+        "restart servos-keyd"
+    }
+}
+
+#[cfg(test)]
+#[path = "key_sources_tests.rs"]
+mod tests;

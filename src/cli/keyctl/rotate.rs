@@ -1,0 +1,132 @@
+//! `servos-keyctl rotate begin|finish|abort|status`: the master key's rotation, step by step.
+//!
+//! Must never end a rotation but with the key it was begun with, as the daemon tells it.
+//! Called by `keyctl::dispatch`.
+
+use super::console::Console;
+use super::output::{fields, push_list, time, time_value};
+use super::socket::SocketArguments;
+use super::{rotate_abort, rotate_begin, rotate_finish, rotate_show};
+use crate::cli::exit;
+use crate::cli::failure::Failure;
+use crate::client::key_admin::AdminClient;
+use crate::proto::v1::{GetStatusResponse, Rotation, RotationState};
+use clap::Subcommand;
+use serde_json::json;
+use std::path::Path;
+
+#[derive(Subcommand)]
+pub(super) enum RotateCommand {
+    /// Begin: from now on the key in use and a new one both open the store
+    ///
+    /// The new key lies beside the key file, under its name with .next behind it: /etc/servos/master.key.next. The daemon
+    /// reads it there; --generate makes it first. A daemon that opens no key file, but is given the key by systemd or in
+    /// its environment, is sent the new key: name the file that it comes from with --key-file.
+    ///
+    /// Begin loses nothing: both keys open the store, and components go on, until `rotate finish` or `rotate abort`.
+    Begin(rotate_begin::BeginArguments),
+    /// Finish: from now on the new key alone opens the store
+    ///
+    /// The daemon reads its key sources again, and refuses as long as one of them does not hold the new key: put it there
+    /// first. What is left after that goes on by itself, and is waited for. The .next file is removed once the key file
+    /// holds the same key.
+    Finish(rotate_finish::FinishArguments),
+    /// Abort: from now on the old key alone opens the store
+    ///
+    /// The daemon refuses as long as one of its key sources holds the new key. The .next file stays.
+    Abort(rotate_abort::AbortArguments),
+    /// Show how far a rotation is, which key opens the store, and what to do next
+    Status,
+}
+
+/// Runs a subcommand of `rotate`.
+pub(super) async fn run(
+    console: &mut Console,
+    socket: &SocketArguments,
+    command: &RotateCommand,
+) -> Result<(), Failure> {
+    let admin = socket.admin();
+    match command {
+        RotateCommand::Begin(arguments) => rotate_begin::run(console, &admin, arguments).await,
+        RotateCommand::Finish(arguments) => rotate_finish::run(console, &admin, arguments).await,
+        RotateCommand::Abort(arguments) => rotate_abort::run(console, &admin, arguments).await,
+        RotateCommand::Status => status(console, &admin).await,
+    }
+}
+
+async fn status(console: &mut Console, admin: &AdminClient) -> Result<(), Failure> {
+    let status = admin.status().await?;
+    let master = status.master_key.clone().unwrap_or_default();
+    let next_file = Some(master.next_file.as_str()).filter(|next| !next.is_empty());
+    let next = next_steps(&status);
+    let value = json!({
+        "rotation": status.rotation.as_ref().map(rotate_show::value),
+        "fingerprint": master.fingerprint,
+        "since": time_value(master.since),
+        "source": master.source,
+        "next_file": next_file,
+        "next": next,
+    });
+    let mut rows = match &status.rotation {
+        Some(rotation) => rotate_show::rows(rotation),
+        None => vec![
+            ("rotation", "none".to_owned()),
+            ("master key", format!("{}, in use since {}", master.fingerprint, time(master.since))),
+        ],
+    };
+    rows.push(("read from", master.source.clone()));
+    rows.push(("new key in", next_file.map_or_else(|| "the request: --key-file FILE".to_owned(), str::to_owned)));
+    let mut text = fields(&rows);
+    push_list(&mut text, "Next:", &next);
+    console.result(&value, &text)
+}
+
+fn next_steps(status: &GetStatusResponse) -> Vec<String> {
+    let Some(rotation) = &status.rotation else {
+        // Where the daemon opens no key file, begin says what it needs.
+        let next = status.master_key.as_ref().map(|master| Path::new(&master.next_file));
+        return vec![match next.filter(|next| next.symlink_metadata().is_ok()) {
+            Some(next) => format!(
+                "{} is there: `servos-keyctl rotate begin` begins a rotation to the key in it. If it is left over from one, \
+                 remove it once the key in it is needed for nothing.",
+                next.display()
+            ),
+            None => "To begin a rotation: `servos-keyctl rotate begin --generate`.".to_owned(),
+        }];
+    };
+    let mut next = rotation.next.clone();
+    if rotation.state() == RotationState::Pending {
+        push_end_commands(&mut next, rotation);
+    }
+    next
+}
+
+/// The commands that end a pending rotation, unless the daemon named them already.
+pub(super) fn push_end_commands(next: &mut Vec<String>, rotation: &Rotation) {
+    let is_named = |word: &str| next.iter().any(|line| line.contains(word));
+    let (finish, abort) = (is_named("rotate finish"), is_named("rotate abort"));
+    if !finish {
+        let new = &rotation.new_fingerprint;
+        next.push(format!("Put the new key {new} into every key source, then `servos-keyctl rotate finish`."));
+    }
+    if !abort {
+        let old = &rotation.old_fingerprint;
+        next.push(format!("To go back to the old key {old}: `servos-keyctl rotate abort`."));
+    }
+}
+
+/// The rotation that is under way.
+///
+/// # Errors
+/// 65 if there is none.
+pub(super) fn under_way(status: &GetStatusResponse) -> Result<&Rotation, Failure> {
+    status.rotation.as_ref().ok_or_else(|| {
+        let master = status.master_key.clone().unwrap_or_default();
+        let (key, since) = (&master.fingerprint, time(master.since));
+        let text = format!("no rotation of the master key is under way: {key} is in use since {since}");
+        Failure::say(exit::DATA, text).with_hint(
+            "a start of the daemon finishes a rotation by itself once its key sources hold the new key; \
+             `servos-keyctl rotate begin` begins one",
+        )
+    })
+}

@@ -1,0 +1,202 @@
+//! The key file of a rotation and the `.next` beside it, which holds the new key.
+//!
+//! Must never replace a `.next`, nor remove the last file that holds the new key.
+//! Called by the subcommands of `rotate`.
+
+use super::console::Console;
+use super::{durable_file, key_input};
+use crate::cli::exit;
+use crate::cli::failure::Failure;
+use crate::cli::key;
+use crate::config::key_source_error::KeySourceError;
+use crate::custody::keys::{HEX_CHARACTERS, KeyError, MasterKey};
+use crate::proto::v1::GetStatusResponse;
+use crate::sys::locked::{LockedBuffer, LockedMemory};
+use std::ffi::OsString;
+use std::fs;
+use std::io::ErrorKind;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+const SUFFIX: &str = ".next";
+
+/// Characters of a key in base64.
+const BASE64_CHARACTERS: usize = 44;
+
+/// Where the key in use and the new one lie.
+pub(super) struct KeyPlace {
+    /// The key file in use.
+    pub(super) file: PathBuf,
+    /// The file of the new key, beside it.
+    pub(super) next: PathBuf,
+    /// Whether the daemon reads the new key itself; else it is sent to it.
+    pub(super) read_by_daemon: bool,
+}
+
+/// A key that a file holds.
+pub(super) struct FoundKey {
+    /// The key.
+    pub(super) key: MasterKey,
+    /// Exactly its text.
+    pub(super) text: LockedBuffer,
+    /// The variable that an env file assigns it to.
+    variable: Option<&'static str>,
+    /// What should be mended about the file.
+    pub(super) warnings: Vec<String>,
+}
+
+impl FoundKey {
+    /// The key's fingerprint: 16 hex digits.
+    pub(super) fn fingerprint(&self) -> String {
+        self.key.fingerprint().to_string()
+    }
+}
+
+/// What became of `.next` at the end of a rotation.
+pub(super) enum Cleared {
+    /// It is gone.
+    Removed,
+    /// It was not there.
+    Absent,
+    /// It stays: why, and what to do about it.
+    Kept(String),
+}
+
+impl KeyPlace {
+    /// From `--key-file`, else from what the daemon tells; none if neither names a place.
+    pub(super) fn find(status: &GetStatusResponse, key_file: Option<&Path>) -> Result<Option<Self>, Failure> {
+        let told = status.master_key.as_ref().map(|master| master.next_file.as_str()).filter(|next| !next.is_empty());
+        if let Some(file) = key_file {
+            let mut next = OsString::from(file);
+            next.push(SUFFIX);
+            return Ok(Some(Self { file: file.to_owned(), next: next.into(), read_by_daemon: told.is_some() }));
+        }
+        let Some(next) = told else { return Ok(None) };
+        // What is no name beside a key file must not come to be removed.
+        let file = next.strip_suffix(SUFFIX).filter(|file| !file.is_empty() && !file.ends_with('/'));
+        let Some(file) = file else {
+            return Err(Failure::say(
+                exit::BUG,
+                format!("the daemon names {next} for a new key, which is no {SUFFIX} file"),
+            ));
+        };
+        Ok(Some(Self { file: file.into(), next: next.into(), read_by_daemon: true }))
+    }
+
+    /// Reads the key file in use.
+    pub(super) fn read_file(&self, memory: &LockedMemory) -> Result<FoundKey, Failure> {
+        agreed(key_input::read(&self.file, true, memory).map_err(Failure::from)?, memory)
+    }
+
+    /// Reads `.next`, judged like the key file: it may be as open as that one.
+    ///
+    /// # Errors
+    /// Outer: the file as a whole; inner: what is in it.
+    pub(super) fn read_next(&self, memory: &LockedMemory) -> Result<Result<FoundKey, Failure>, KeySourceError> {
+        let is_readable = self.file.metadata().is_ok_and(|file| file.mode() & 0o044 != 0);
+        Ok(agreed(key_input::read(&self.next, is_readable, memory)?, memory))
+    }
+
+    /// Makes a new key in `.next`, durably, in the form of the key file, for those who may read that.
+    ///
+    /// # Errors
+    /// 73 if something is there, and what keeps a file from being made.
+    pub(super) fn make_next(&self, like: &FoundKey, base64: bool, memory: &LockedMemory) -> Result<(), Failure> {
+        let model = self.file.metadata().map_err(|error| Failure::reading(&self.file, &error))?;
+        let key = MasterKey::generate(memory, &key::random)?;
+        let variable = like.variable.unwrap_or_default();
+        let mut text = memory.buffer(variable.len() + HEX_CHARACTERS + 2).map_err(KeyError::from)?;
+        if !variable.is_empty() {
+            push(&mut text, variable.as_bytes());
+            push(&mut text, b"=");
+        }
+        match base64 || like.text.len() == BASE64_CHARACTERS {
+            true => key.write_base64(&mut text),
+            false => key.write_hex(&mut text),
+        }?;
+        push(&mut text, b"\n");
+        durable_file::write_like(&self.next, text.expose_bytes(), &model)
+    }
+
+    /// Makes what an operator put into the key file survive a power cut; what cannot be done is seen later.
+    pub(super) fn settle(&self) {
+        let _ = durable_file::settle(&self.file);
+    }
+
+    /// Removes `.next` once the key file durably holds the same key, which `fingerprint` names.
+    pub(super) fn clear_next(&self, fingerprint: &str, memory: &LockedMemory) -> Cleared {
+        match fs::symlink_metadata(&self.next) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Cleared::Absent,
+            Err(error) => return self.kept(&error.to_string()),
+            Ok(_) => {}
+        }
+        let next = match self.read_next(memory).map_err(Failure::from).flatten() {
+            Ok(next) => next,
+            Err(failure) => return self.kept(&failure.message),
+        };
+        if next.fingerprint() != fingerprint {
+            return self.kept(&format!("it holds another key, {}", next.fingerprint()));
+        }
+        let file = self.file.display();
+        let why = match self.read_file(memory) {
+            Ok(held) if held.key.same_as(&next.key) => None,
+            Ok(held) => Some(format!("{file} holds another key, {}", held.fingerprint())),
+            Err(failure) => Some(failure.message),
+        };
+        if let Some(why) = why {
+            return self
+                .kept(&format!("{why}; once that file holds the new key, `servos-keyctl rotate finish` removes it"));
+        }
+        // A link to `.next` would lead to nothing.
+        if fs::canonicalize(&self.file).ok() == fs::canonicalize(&self.next).ok() {
+            return self.kept(&format!("{file} leads to it"));
+        }
+        // A copy that is still only in memory must not become the only one.
+        match durable_file::settle(&self.file).and_then(|()| durable_file::remove(&self.next)) {
+            Ok(()) => Cleared::Removed,
+            Err(error) => self.kept(&error.to_string()),
+        }
+    }
+
+    fn kept(&self, why: &str) -> Cleared {
+        Cleared::Kept(format!("{} stays: {why}.", self.next.display()))
+    }
+}
+
+/// Refuses what cannot be a key file, before anybody is asked.
+pub(super) fn check_key_file(file: Option<&Path>) -> Result<(), Failure> {
+    let Some(file) = file else { return Ok(()) };
+    key_input::refuse_key(file)?;
+    if file == Path::new("-") {
+        let failure = Failure::say(exit::USAGE, "the new key comes from a file that stays, not from standard input");
+        return Err(failure.with_hint("name the key file in use; the new key lies beside it, in FILE.next"));
+    }
+    if file.extension().is_some_and(|extension| extension == "next") {
+        let failure = Failure::say(exit::USAGE, format!("{} is the file of the new key", file.display()));
+        return Err(failure.with_hint("name the key file in use, without .next"));
+    }
+    if file.is_dir() {
+        return Err(KeySourceError::NotAFile { place: file.display().to_string(), kind: "a directory" }.into());
+    }
+    Ok(())
+}
+
+/// Tells what should be mended about a file.
+pub(super) fn warn(console: &mut Console, found: &FoundKey) {
+    found.warnings.iter().for_each(|warning| console.hint(&format!("warning: {warning}")));
+}
+
+fn agreed(found: Vec<crate::config::key_source::KeySource>, memory: &LockedMemory) -> Result<FoundKey, Failure> {
+    let chosen = key::choose_among(&found, Ok(Vec::new()), memory)?;
+    // All of them hold the same key.
+    let first = found.into_iter().next().map(|source| (source.variable, source.text));
+    let (variable, text) = first.ok_or_else(|| Failure::say(exit::MISSING, "the file holds no key"))?;
+    Ok(FoundKey { key: chosen.key, text, variable, warnings: chosen.warnings })
+}
+
+fn push(buffer: &mut LockedBuffer, bytes: &[u8]) {
+    for (room, byte) in buffer.expose_spare_mut().iter_mut().zip(bytes) {
+        *room = *byte;
+    }
+    buffer.advance(bytes.len());
+}
