@@ -173,6 +173,10 @@ fn pending(rotation: &Rotation, sources: &[(String, Renewal)], restart: &str) ->
 fn finished(rotation: &Rotation) -> Vec<String> {
     let Rotation { old, new, .. } = rotation;
     let mut next = vec![format!("Keep a copy of {new} on another machine, and {old} for the backups that it opens.")];
+    if rotation.begun == 0 {
+        // Of one that ended a while ago, the history keeps no more than its keys.
+        return next;
+    }
     if rotation.new_data_keys {
         next.push(format!(
             "If {old} may have leaked together with a copy of the store: let the components re-encrypt their values, and \
