@@ -13,7 +13,7 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 /// Seals that one commit makes anew: with what every commit adds, it stays within the port's bound.
-const SEALS_AT_ONCE: usize = 90;
+const SEALS_AT_ONCE: usize = 96;
 
 /// Records that one step looks at: a resumed one passes over many that are done.
 const LOOKS_AT_ONCE: usize = 500;
