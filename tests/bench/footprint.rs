@@ -15,13 +15,20 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "it prints its results")]
 #![allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, reason = "results are rounded for people")]
 
+mod admin;
 mod echo;
 mod installation;
 mod load;
+mod many_versions;
+mod master_keys;
 mod measure;
 mod process;
+mod rotating;
+mod rotation;
+mod rotations;
 mod server;
 mod table;
+mod traffic;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -45,7 +52,19 @@ pub struct Settings {
     pub rounds: usize,
     /// Calls of a round.
     pub round_calls: usize,
-    /// Measure only these: `memory`, `start`, `cpu`.
+    /// Versions in the store whose master key is rotated, and in the one that has traffic meanwhile.
+    pub rotated_versions: usize,
+    /// The same under traffic.
+    pub traffic_versions: usize,
+    /// Keys that those versions are of.
+    pub keys: usize,
+    /// How often each kind of rotation is measured.
+    pub repeats: usize,
+    /// Rotations, one after the other, that the store is looked at after.
+    pub rotations: usize,
+    /// A store that is too large after them is an error.
+    pub check: bool,
+    /// Measure only these: `memory`, `start`, `cpu`; only where they are asked for: `rotation`, `traffic`, `rotations`.
     pub only: Vec<String>,
 }
 
@@ -87,6 +106,12 @@ fn settings(arguments: &[String]) -> Option<Settings> {
         rest_seconds: 30,
         rounds: 7,
         round_calls: 100_000,
+        rotated_versions: 100_000,
+        traffic_versions: 10_000,
+        keys: 100,
+        repeats: 3,
+        rotations: 10_000,
+        check: false,
         only: Vec::new(),
     };
     let mut asked = false;
@@ -101,7 +126,13 @@ fn settings(arguments: &[String]) -> Option<Settings> {
             "--rest" => settings.rest_seconds = arguments.next()?.parse().ok()?,
             "--rounds" => settings.rounds = arguments.next()?.parse().ok()?,
             "--round-calls" => settings.round_calls = arguments.next()?.parse().ok()?,
-            "memory" | "start" | "cpu" => settings.only.push(argument.clone()),
+            "--rotated" => settings.rotated_versions = arguments.next()?.parse().ok()?,
+            "--repeats" => settings.repeats = arguments.next()?.parse().ok()?,
+            "--check" => settings.check = true,
+            "memory" | "start" | "cpu" | "rotation" | "traffic" | "rotations" => settings.only.push(argument.clone()),
+            number if settings.only.last().is_some_and(|last| last == "rotations") => {
+                settings.rotations = number.parse().ok()?;
+            }
             _ => return None,
         }
     }
