@@ -12,7 +12,7 @@ use super::{Outcome, Settings, table};
 use servos_keyd::proto::v1::{DecryptRequest, EncryptRequest};
 use servos_keyd::sys::locked::LockedMemory;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
@@ -20,6 +20,8 @@ use tokio::task::JoinSet;
 const P99_MS: f64 = 5.0;
 /// Of a modest rate: when a connection's next call begins. 8 connections make 2,000 calls a second.
 const PERIOD: Duration = Duration::from_millis(4);
+/// How long the thread sleeps whose wake-ups are measured.
+const WAKING: Duration = Duration::from_millis(1);
 /// Without a rotation, before each.
 const QUIET: Duration = Duration::from_secs(1);
 
@@ -45,22 +47,35 @@ impl Span {
 struct Calls {
     answered: Mutex<Vec<Span>>,
     failed: Mutex<Vec<String>>,
+    /// Wake-ups of a thread that does nothing else, from when each was due: what the machine itself adds.
+    woken: Mutex<Vec<Span>>,
     over: AtomicBool,
 }
 
 impl Calls {
     fn count(&self, begun: Instant, outcome: Result<(), tonic::Status>) {
-        let list =
-            |status: tonic::Status| self.failed.lock().unwrap_or_else(PoisonError::into_inner).push(status.to_string());
         match outcome {
-            Ok(()) => self.answered.lock().unwrap_or_else(PoisonError::into_inner).push(Span::since(begun)),
-            Err(status) => list(status),
+            Ok(()) => hold(&self.answered).push(Span::since(begun)),
+            Err(status) => hold(&self.failed).push(status.to_string()),
+        }
+    }
+
+    /// Wakes up again and again.
+    fn wake(&self) {
+        while !self.is_over() {
+            let due = Instant::now() + WAKING;
+            std::thread::sleep(WAKING);
+            hold(&self.woken).push(Span::since(due));
         }
     }
 
     fn is_over(&self) -> bool {
         self.over.load(Ordering::Relaxed)
     }
+}
+
+fn hold<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Measures both loads, each on an installation of its own.
@@ -76,6 +91,8 @@ pub fn measure(settings: &Settings) -> Outcome<()> {
         let calls = Arc::new(Calls::default());
         let phases = runtime.block_on(async {
             drop(daemon.first_answer().await?);
+            let waking = Arc::clone(&calls);
+            let waking = std::thread::spawn(move || waking.wake());
             let mut callers = JoinSet::new();
             for client in connect_all(daemon.socket()).await? {
                 let calls = Arc::clone(&calls);
@@ -86,6 +103,7 @@ pub fn measure(settings: &Settings) -> Outcome<()> {
             let phases = rotate(&installation, settings.repeats).await;
             calls.over.store(true, Ordering::Relaxed);
             while callers.join_next().await.is_some() {}
+            let _ = waking.join();
             phases
         })?;
         daemon.stop()?;
@@ -137,13 +155,12 @@ async fn rotate(installation: &Installation, repeats: usize) -> Outcome<Phases> 
 }
 
 fn show(calls: &Calls, phases: &Phases, modest: bool) -> Outcome<()> {
-    let answered = calls.answered.lock().unwrap_or_else(PoisonError::into_inner);
+    let (answered, woken) = (hold(&calls.answered), hold(&calls.woken));
     for (name, spans) in phases {
-        let during = answered.iter().filter(|call| spans.iter().any(|span| span.overlaps(**call)));
-        let mut ms: Vec<f64> = during.map(|call| (call.ended - call.begun).as_secs_f64() * 1e3).collect();
-        table::latencies(name, &mut ms, modest.then_some(P99_MS));
+        table::latencies(name, &mut during(&answered, spans), modest.then_some(P99_MS));
+        table::latencies("  a thread that only wakes up", &mut during(&woken, spans), None);
     }
-    let failed = calls.failed.lock().unwrap_or_else(PoisonError::into_inner);
+    let failed = hold(&calls.failed);
     println!("{} calls answered, {} failed", answered.len(), failed.len());
     match failed.first() {
         None => Ok(()),
@@ -151,7 +168,13 @@ fn show(calls: &Calls, phases: &Phases, modest: bool) -> Outcome<()> {
     }
 }
 
-/// Begins a pair of calls every second period, whatever became of those before.
+/// How many milliseconds each took that was under way within one of `phases`.
+fn during(all: &[Span], phases: &[Span]) -> Vec<f64> {
+    let within = all.iter().filter(|one| phases.iter().any(|phase| phase.overlaps(**one)));
+    within.map(|one| (one.ended - one.begun).as_secs_f64() * 1e3).collect()
+}
+
+/// Begins a call in every period, whatever became of those before.
 async fn paced(client: Client, calls: Arc<Calls>) {
     let mut ticks = tokio::time::interval(PERIOD);
     let mut under_way = JoinSet::new();
