@@ -135,6 +135,7 @@ async fn rotate(installation: &Installation, repeats: usize) -> Outcome<Phases> 
             note(&mut phases, "no rotation", begun);
             let key = key_file.make_next()?;
             let begun = Instant::now();
+            let first = begun;
             admin.begin(key).await?;
             note(&mut phases, "begin", begun);
             if finishes {
@@ -150,6 +151,7 @@ async fn rotate(installation: &Installation, repeats: usize) -> Outcome<Phases> 
             let begun = Instant::now();
             admin.rest().await?;
             note(&mut phases, if finishes { "the rest of finish" } else { "the rest of abort" }, begun);
+            note(&mut phases, "all of these", first);
         }
     }
     Ok(phases)
