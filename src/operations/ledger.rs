@@ -56,6 +56,8 @@ pub struct Change {
     pub(super) root: Option<(RootKey, MasterKey)>,
     /// A master rotation is finished with this change.
     pub(super) finishes_rotation: bool,
+    /// The mark waits for a later change: this one tells nothing that a file from before it would not.
+    pub(super) defers_mark: bool,
     /// Whether the file holds seals that were dropped, from this change on.
     pub(super) rewrite_due: Option<bool>,
 }
@@ -227,7 +229,11 @@ impl Ledger {
         self.requests.extend(change.request);
         self.engine.progress.committed(self.digests.len() + 1);
         self.publish(publish);
-        self.write_mark();
+        if change.defers_mark {
+            self.marked = false;
+        } else {
+            self.write_mark();
+        }
         fault::point("mark");
         Ok(())
     }

@@ -58,7 +58,8 @@ fn part(ledger: &mut Ledger, keyring: &Keyring, reached: &mut Resealed) -> Resul
         .take(LOOKS_AT_ONCE)
         .map(str::to_owned)
         .collect();
-    let mut change = Change::default();
+    // Half of the syncs would be the mark's, and any file of this step holds the same keys. What follows it needs the mark.
+    let mut change = Change { defers_mark: true, ..Change::default() };
     let mut looked = 0;
     for name in &names {
         if change.batch.puts.len() == SEALS_AT_ONCE {
