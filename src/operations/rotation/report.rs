@@ -72,7 +72,7 @@ impl Ledger {
         let keyring = self.engine.keyring();
         let renewals: Vec<_> = sources.iter().map(|source| (source.name.clone(), source.renewal)).collect();
         let outgoing = if rotation.aborting { rotation.new } else { rotation.old };
-        let seals = self.digests.keys().filter(|name| super::reseal::is_sealed(name)).count();
+        let seals = self.digests.names().filter(|name| super::reseal::is_sealed(name)).count();
         let live = keyring.names.len();
         let backup = self.sealed.rotation.as_ref().map(|record| record.backup.clone()).unwrap_or_default();
         let next = next(&rotation, &renewals, &self.sources.restart_command());
