@@ -74,11 +74,13 @@ impl Ledger {
         let outgoing = if rotation.aborting { rotation.new } else { rotation.old };
         let seals = self.digests.names().filter(|name| super::reseal::is_sealed(name)).count();
         let live = keyring.names.len();
-        let backup = self.sealed.rotation.as_ref().map(|record| record.backup.clone()).unwrap_or_default();
+        let backup = self.sealed.rotation.as_ref().filter(|record| !record.backup.is_empty());
+        // Joined with nothing, the directory would end in a slash that status does not show.
+        let backup = backup.map_or(self.places.backups.clone(), |record| self.places.backups.join(&record.backup));
         let next = next(&rotation, &renewals, &self.sources.restart_command());
         Report {
             dry_run,
-            backup: self.places.backups.join(backup).display().to_string(),
+            backup: backup.display().to_string(),
             sources,
             seals,
             data_keys: if rotation.new_data_keys { live } else { 0 },

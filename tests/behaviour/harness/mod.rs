@@ -9,6 +9,7 @@ mod in_process;
 mod installation;
 mod marker;
 mod records;
+pub mod rotation;
 mod run;
 pub mod wire;
 
