@@ -58,6 +58,7 @@ class Component {
         if (error.code === undefined) throw error;
         const isTransient = TRANSIENT.includes(error.code);
         if (isTransient && Date.now() - began < PATIENCE_MS) {
+          console.error(`repeated after ${grpc.status[error.code]} ${error.details}`);
           this.count.retried += 1;
           await new Promise((resolve) => setTimeout(resolve, 100));
           continue;

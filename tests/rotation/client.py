@@ -66,6 +66,7 @@ class Component:
             except grpc.RpcError as error:
                 answer = None
                 if error.code() in TRANSIENT and time.monotonic() - began < PATIENCE:
+                    print("repeated after", error.code().name, error.details(), file=sys.stderr)
                     self.count["retried"] += 1
                     time.sleep(0.1)
                     running = rpc.future(request)

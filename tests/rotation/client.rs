@@ -103,6 +103,7 @@ impl Count {
             match attempt().await {
                 Ok(answer) => break Some(answer),
                 Err(error) if error.is_transient() && began.elapsed() < PATIENCE => {
+                    eprintln!("repeated after {:?}: {error}", error.code());
                     self.retried += 1;
                     tokio::time::sleep(Duration::from_millis(100)).await;
                 }
