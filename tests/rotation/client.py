@@ -124,6 +124,7 @@ class Component:
         if opened := self.call(self.keyd.Decrypt, messages.DecryptRequest(ciphertext=ciphertext, allow_legacy=True)):
             digest = hashlib.sha256(bytes.fromhex(row["plaintext"])).hexdigest()
             self.compare(row["id"], digest, opened, messages.FORMAT_LEGACY)
+            self.count["legacy"] = self.count.get("legacy", 0) + 1
 
     def keep(self, row, ciphertext, keep):
         self.count["sealed"] += 1

@@ -27,7 +27,6 @@ use std::time::{Duration, Instant};
 
 type Outcome<T> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
-const KEYS: [&str; 3] = ["default", "ssh-keys", "env-vars"];
 const ROWS: u64 = 200;
 const OPENED_FOR_EACH_SEALED: u64 = 9;
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -68,6 +67,14 @@ impl Random {
 
     fn below(&mut self, limit: u64) -> u64 {
         self.next() % limit
+    }
+
+    fn key(&mut self) -> &'static str {
+        match self.below(3) {
+            0 => "default",
+            1 => "ssh-keys",
+            _ => "env-vars",
+        }
     }
 
     /// Mostly the size of a password; now and then nothing, or 32 KiB.
@@ -161,10 +168,9 @@ async fn work(keyd: &Client, list: &Path, seed: u64) -> Outcome<Count> {
     let (mut rows, mut number): (Vec<Row>, u64) = (Vec::new(), 0);
     while !is_over.load(Ordering::Relaxed) {
         number += 1;
-        let at = usize::try_from(random.below(ROWS))?;
         if random.below(OPENED_FOR_EACH_SEALED + 1) == 0 || rows.is_empty() {
             let plaintext = random.plaintext();
-            let key = KeyName::new(KEYS[usize::try_from(random.below(3))?])?;
+            let key = KeyName::new(random.key())?;
             let id = format!("{seed}-{number}");
             let mut row = Row { key, id, digest: hex_digest(&plaintext), ciphertext: Vec::new() };
             let context = row.context();
@@ -172,14 +178,14 @@ async fn work(keyd: &Client, list: &Path, seed: u64) -> Outcome<Count> {
             count.sealed += 1;
             keep(&mut list, &row, &sealed)?;
             row.ciphertext = sealed.ciphertext;
-            match rows.get_mut(at) {
+            match rows.get_mut(usize::try_from(random.below(ROWS))?) {
                 Some(former) => *former = row,
                 None => rows.push(row),
             }
             continue;
         }
-        let at = at % rows.len();
-        let row = &mut rows[at];
+        let among = u64::try_from(rows.len())?;
+        let Some(row) = rows.get_mut(usize::try_from(random.below(among))?) else { continue };
         if !count.open(keyd, row).await {
             continue;
         }
