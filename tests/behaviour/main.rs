@@ -31,6 +31,8 @@ mod ownership;
 mod panics;
 mod pending_sources;
 mod restore;
+mod rotation_file;
+mod rotation_starts;
 mod salvage;
 mod secrecy;
 mod smoke;
