@@ -31,6 +31,7 @@ mod ownership;
 mod panics;
 mod pending_sources;
 mod restore;
+mod rotation_calls;
 mod rotation_file;
 mod rotation_starts;
 mod salvage;
