@@ -33,6 +33,8 @@ mod pending_sources;
 mod restore;
 mod rotation_calls;
 mod rotation_file;
+mod rotation_log;
+mod rotation_repeats;
 mod rotation_starts;
 mod salvage;
 mod secrecy;
