@@ -2,9 +2,11 @@
 //!
 //! Must never count a refused start as one that changed nothing without looking at every byte. Run by `cargo test`.
 
+mod words;
+
 use crate::harness::{
-    Daemon, Installation, Invocation, KeyFile, Outcome, block_on, cell, fingerprint, hex, legacy_value, name,
-    random_key, rotation_complete,
+    Daemon, Installation, Invocation, KeyFile, block_on, cell, fingerprint, hex, legacy_value, name, random_key,
+    rotation_complete,
 };
 use servos_keyd::store::record::RotationStep;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -92,16 +94,19 @@ struct Row {
     start: Start,
 }
 
+/// Sources, and what comes of a start with them at each stage.
+type Combination = (Vec<(Kind, Held)>, [Start; 6]);
+
 /// Every combination of sources, what they hold, and stages.
 fn rows() -> Vec<Row> {
-    let mut all: Vec<(Vec<(Kind, Held)>, [Start; 6])> = vec![(Vec::new(), [NoKey; 6])];
+    let mut all: Vec<Combination> = vec![(Vec::new(), [NoKey; 6])];
     for (kind, table) in [(File, &ONE), (Credential, &ONE), (Environment, &ENVIRONMENT_ALONE)] {
         all.extend(table.iter().map(|(held, starts)| (vec![(kind, *held)], *starts)));
     }
     for (first, second) in [(File, Environment), (Credential, File), (OtherFile, File)] {
         all.extend(TWO.iter().map(|([one, other], starts)| (vec![(first, *one), (second, *other)], *starts)));
     }
-    let row = |(sources, starts): (Vec<_>, [Start; 6])| {
+    let row = |(sources, starts): Combination| {
         starts.into_iter().enumerate().map(move |(stage, start)| Row { stage, sources: sources.clone(), start })
     };
     all.into_iter().flat_map(row).collect()
@@ -269,81 +274,6 @@ impl World {
             _ => self.opens(row) == [self.new],
         };
         assert_eq!(self.legacy_opens(daemon), self.legacy.then_some((true, new_is_known)));
-    }
-
-    /// What a start says that leaves a rotation pending.
-    fn check_pending(&self, row: &Row, place: &Installation, stopped: &Outcome) {
-        if !matches!(row.start, Waits | BothKeys) {
-            return;
-        }
-        let (old, new) = (self.fingerprint(Old), self.fingerprint(New));
-        let abort = format!("To go back to {old} instead: servos-keyctl rotate abort");
-        let finish = match row.sources.iter().all(|(kind, _)| *kind == Credential) {
-            true => "The start finishes the rotation by itself",
-            false => "Then run: servos-keyctl rotate finish",
-        };
-        let stopped = stopped.clone().saying(&[&old, &new, "both keys open the store", &abort, finish]);
-        if row.start == BothKeys {
-            let role = |held| if held == Old { "in use" } else { "to come" };
-            let each = row.sources.iter().map(|(kind, held)| {
-                format!("{} holds {} ({})", source_name(*kind, place), self.fingerprint(*held), role(*held))
-            });
-            let each: Vec<String> = each.collect();
-            stopped.saying(&[&each.join(", "), "`servos-keyctl rotate finish`", "`servos-keyctl rotate abort`"]);
-        }
-    }
-
-    /// How a start is refused: code, words and fingerprints.
-    fn check_refusal(&self, row: &Row, place: &Installation, refused: Outcome) {
-        match row.start {
-            NoKey => drop(refused.expect(66).saying(&["no master key is given"])),
-            Disagrees => {
-                let each = row.sources.iter();
-                let each = each.map(|(kind, held)| (source_name(*kind, place), self.fingerprint(*held)));
-                let each: Vec<String> = each.map(|(name, fingerprint)| format!("{name} has {fingerprint}")).collect();
-                refused.expect(78).saying(&[
-                    "two sources hold different master keys",
-                    &each.join(", "),
-                    "Remove the wrong one",
-                ]);
-            }
-            _ => self.check_wrong_key(row, refused.expect(78)),
-        }
-    }
-
-    fn check_wrong_key(&self, row: &Row, refused: Outcome) {
-        let given = row.sources[0].1;
-        let (stage, given_text) = (STAGES[row.stage], format!("the key given is {}", self.fingerprint(given)));
-        let expected = if matches!(stage, "after finish" | "finishing, killed") { New } else { Old };
-        let expected = format!("sealed under master key {}", self.fingerprint(expected));
-        let refused = refused.saying(&[
-            "MASTER KEY INTEGRITY CHECK FAILED",
-            "master_key.integrity_failed",
-            "Nothing was written",
-            &given_text,
-            &expected,
-        ]);
-        let refused = refused.not_saying(&["master_key.verified"]);
-        let to_come = format!("a rotation to master key {} is pending", self.fingerprint(New));
-        let refused = match stage {
-            "pending" => refused.saying(&[&to_come, "Bring back either of the two"]),
-            _ => refused.saying(&["Bring back the right key"]).not_saying(&["is pending"]),
-        };
-        match (stage, given) {
-            ("after finish" | "finishing, killed", Old) => refused.saying(&["a rotation replaced it"]),
-            ("after abort" | "aborting, killed", New) => refused.saying(&["its rotation was aborted"]),
-            _ => refused.not_saying(&["of which it says"]),
-        };
-    }
-}
-
-/// How people know a source.
-fn source_name(kind: Kind, place: &Installation) -> String {
-    match kind {
-        Credential => "credential servos_master_key".to_owned(),
-        OtherFile => place.path("other.key").display().to_string(),
-        File => place.path("file.key").display().to_string(),
-        Environment => "environment SERVOS_MASTER_KEY".to_owned(),
     }
 }
 
