@@ -25,6 +25,8 @@ mod field_limits;
 mod harness;
 mod key_files;
 mod keyctl_offline;
+mod keyctl_rotate;
+mod keyctl_rotate_sources;
 mod keys;
 mod mark;
 mod ownership;

@@ -33,6 +33,7 @@ pub fn take_up(ledger: &mut Ledger, other: Option<MasterKey>) {
                 error = %chain(&refusal),
                 "the rotation could not be finished at the start: both keys still open the store"
             );
+            ledger.engine.progress.rotation_waits(chain(&refusal).to_string());
             tell(ledger, &rotation);
         }
     }

@@ -72,13 +72,15 @@ impl Ledger {
     pub(super) fn report(&self, rotation: Rotation, sources: Vec<SourceView>, dry_run: bool) -> Report {
         let keyring = self.engine.keyring();
         let outgoing = if rotation.aborting { rotation.new } else { rotation.old };
-        let seals = self.digests.keys().filter(|name| super::reseal::is_sealed(name)).count();
+        let seals = self.digests.names().filter(|name| super::reseal::is_sealed(name)).count();
         let live = keyring.names.len();
-        let backup = self.sealed.rotation.as_ref().map(|record| record.backup.clone()).unwrap_or_default();
+        let backup = self.sealed.rotation.as_ref().filter(|record| !record.backup.is_empty());
+        // Joined with nothing, the directory would end in a slash that status does not show.
+        let backup = backup.map_or(self.places.backups.clone(), |record| self.places.backups.join(&record.backup));
         let next = next(&rotation, &sources, &self.sources.restart_command());
         Report {
             dry_run,
-            backup: self.places.backups.join(backup).display().to_string(),
+            backup: backup.display().to_string(),
             sources,
             seals,
             data_keys: if rotation.new_data_keys { live } else { 0 },
@@ -176,6 +178,10 @@ fn pending(rotation: &Rotation, sources: &[SourceView], restart: &str) -> Vec<St
 fn finished(rotation: &Rotation) -> Vec<String> {
     let Rotation { old, new, .. } = rotation;
     let mut next = vec![format!("Keep a copy of {new} on another machine, and {old} for the backups that it opens.")];
+    if rotation.begun == 0 {
+        // Of one that ended a while ago, the history keeps no more than its keys.
+        return next;
+    }
     if rotation.new_data_keys {
         next.push(format!(
             "If {old} may have leaked together with a copy of the store: let the components re-encrypt their values, and \

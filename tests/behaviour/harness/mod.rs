@@ -10,6 +10,7 @@ mod installation;
 mod marker;
 mod records;
 mod rotating;
+pub mod rotation;
 mod run;
 pub mod wire;
 
