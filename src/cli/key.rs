@@ -10,6 +10,7 @@ use crate::config::settings;
 use crate::custody::keys::MasterKey;
 use crate::operations::key_choice::{self, Choice, ClaimedKeys};
 use crate::operations::rotation::key_sources::{HeldKey, Renewal};
+use crate::operations::rotation::report::{self, SourceView};
 use crate::operations::start_failure::StartFailure;
 use crate::store::durable::directory_of;
 use crate::sys::locked::LockedMemory;
@@ -31,8 +32,8 @@ pub struct ChosenKey {
     /// Where they hold both keys of a pending rotation: which holds which, and what to do. In the store's own word: to be
     /// said once the store is believed.
     pub pending: Option<String>,
-    /// Every source, with what a change of it takes.
-    pub renewals: Vec<(String, Renewal)>,
+    /// Every source, with what it yields.
+    pub sources: Vec<SourceView>,
 }
 
 /// Takes what the process was given; afterwards its environment holds no key. Single-threaded only.
@@ -84,7 +85,7 @@ pub fn choose(sources: &Sources, claimed: ClaimedKeys, memory: &LockedMemory) ->
 /// 78 for a malformed key or two keys; 74 for two keys where the store cannot tell its own.
 pub fn choose_among(found: &[KeySource], claimed: ClaimedKeys, memory: &LockedMemory) -> Result<ChosenKey, Failure> {
     let held = held(found, memory)?;
-    let renewals = held.iter().map(|held| (held.source.clone(), held.renewal)).collect();
+    let sources = report::views(&held);
     let Choice { key, other, source, pending } = key_choice::choose(held, claimed)?;
     Ok(ChosenKey {
         key,
@@ -93,7 +94,7 @@ pub fn choose_among(found: &[KeySource], claimed: ClaimedKeys, memory: &LockedMe
         shared: found.iter().any(|source| source.variable.is_some()),
         warnings: found.iter().flat_map(|source| source.warnings.iter().cloned()).collect(),
         pending,
-        renewals,
+        sources,
     })
 }
 

@@ -93,6 +93,7 @@
 pub mod client_canary;
 pub mod committing;
 pub mod context;
+pub mod digests;
 pub mod envelope;
 #[cfg(test)]
 mod fixtures;

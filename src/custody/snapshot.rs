@@ -3,12 +3,11 @@
 //! Must never trust the record that holds the MAC itself, nor compare a MAC in a time that depends on its bytes.
 //! Called by operations at each load, before anything but the root is believed, and at each commit.
 
-use std::collections::BTreeMap;
-
 use subtle::ConstantTimeEq as _;
 use zeroize::Zeroizing;
 
 use crate::custody::context::length_prefix;
+use crate::custody::digests::Digests;
 use crate::custody::id::StoreId;
 use crate::custody::keys::RootKey;
 use crate::custody::labels;
@@ -16,9 +15,6 @@ use crate::custody::primitives::{self, with_clean_stack};
 
 /// The record that holds the MAC, and is not under it.
 const MAC_RECORD: &str = "mac";
-
-/// [`digest`] of each record's value, by the record's name.
-pub type Digests = BTreeMap<String, [u8; 32]>;
 
 /// SHA-256 of a record's value as it is stored: what the MAC covers of it.
 pub fn digest(value: &[u8]) -> [u8; 32] {
@@ -33,17 +29,13 @@ pub fn mac(root: &RootKey, store: &StoreId, generation: u64, digests: &Digests) 
     with_clean_stack(|| {
         let mut key = Zeroizing::new([0; 32]);
         primitives::expand(root.expose_key(), &[labels::ROOT_MAC], &mut key);
-        let covered = || digests.iter().filter(|(name, _)| *name != MAC_RECORD);
+        let (count, covered) = digests.covered_without(MAC_RECORD);
         primitives::hmac_sha256(&key, |mac| {
             mac.update(b"servos-keyd/snapshot");
             mac.update(store.as_bytes());
             mac.update(&generation.to_be_bytes());
-            mac.update(&length_prefix(covered().count()));
-            for (name, digest) in covered() {
-                mac.update(&length_prefix(name.len()));
-                mac.update(name.as_bytes());
-                mac.update(digest);
-            }
+            mac.update(&length_prefix(count));
+            covered.iter().for_each(|piece| mac.update(piece));
         })
     })
 }
@@ -72,7 +64,7 @@ mod tests {
         assert_eq!(digests.len(), 4);
         assert_eq!(mac(&root, &store, generation, &digests), expected);
         assert!(verify(&root, &store, generation, &digests, &expected));
-        digests.insert("mac".to_owned(), digest(&expected));
+        digests.insert("mac", digest(&expected));
         assert!(verify(&root, &store, generation, &digests, &expected));
     }
 
@@ -93,23 +85,24 @@ mod tests {
             !verify(&root, &store, generation, &changed, &expected)
         };
         assert!(fails(&|records| {
-            records.insert("key/0".to_owned(), digest(b""));
+            records.insert("key/0", digest(b""));
         }));
         assert!(fails(&|records| {
             records.remove("meta");
         }));
         assert!(fails(&|records| {
-            records.insert("meta".to_owned(), digest(b"n"));
+            records.insert("meta", digest(b"n"));
         }));
         assert!(fails(&|records| {
             let meta = records.remove("meta").unwrap();
-            records.insert("metb".to_owned(), meta);
+            records.insert("metb", meta);
         }));
         assert!(fails(&|records| {
-            let (identity, meta) = (records["identity"], records["meta"]);
-            records.extend([("identity".to_owned(), meta), ("meta".to_owned(), identity)]);
+            let (identity, meta) = (records.get("identity").unwrap(), records.get("meta").unwrap());
+            records.insert("identity", meta);
+            records.insert("meta", identity);
         }));
-        assert!(fails(&|records| records.clear()));
+        assert!(fails(&|records| *records = Digests::default()));
     }
 
     #[test]

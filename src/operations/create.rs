@@ -10,6 +10,7 @@ use super::refusal::Refusal;
 use super::start_failure::StartFailure;
 use super::{backup, install};
 use crate::auth::key_name::KeyName;
+use crate::custody::digests::Digests;
 use crate::custody::id::StoreId;
 use crate::custody::keys::{IdentityKey, LockedMemory, MasterKey, RootKey};
 use crate::custody::random::Random;
@@ -150,7 +151,7 @@ pub(super) fn first_snapshot(creation: &Creation<'_>) -> Result<(StoreId, RootKe
         records.extend([maker.legacy_record(&legacy)?]);
     }
     let batch = Batch { puts: records.clone(), ..Batch::default() };
-    let mut digests = BTreeMap::new();
+    let mut digests = Digests::default();
     apply(&mut digests, &batch);
     let mac = snapshot::mac(&root, &store_id, FIRST_GENERATION, &digests);
     records.insert(record::MAC.to_owned(), mac.to_vec());

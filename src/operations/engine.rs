@@ -6,7 +6,7 @@
 use super::keyring::Keyring;
 use super::progress::Progress;
 use super::refusal::Refusal;
-use super::rotation::key_sources::Renewal;
+use super::rotation::report::SourceView;
 use crate::custody::random::Random;
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -24,8 +24,8 @@ pub struct Facts {
     pub backup_directory: String,
     /// Where the master key was read.
     pub key_source: String,
-    /// Every place that the master key was read from, and what a change of it takes.
-    pub sources: Vec<(String, Renewal)>,
+    /// Every place that the master key was read from, with what it yielded then.
+    pub sources: Vec<SourceView>,
     /// Where a new master key is looked for; empty where no key file is opened.
     pub next_file: String,
     /// What lets a running daemon see a changed credential or environment.

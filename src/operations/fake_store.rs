@@ -11,6 +11,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// What the next commit does instead of what it should.
 pub(super) enum Fault {
+    /// Nothing goes wrong with this one.
+    None,
     /// Nothing is written, and this is said.
     Fails(StoreError),
     /// Everything is written, and this is said.
@@ -88,8 +90,8 @@ impl FakeStore {
         medium.commits.push((batch.puts.len() + batch.deletes.len(), rewrites));
         match fault {
             Some(Fault::WrittenButSaysSo(error)) => Err(error),
-            Some(_) => panic!("planted"),
-            None => Ok(()),
+            Some(Fault::Panics { .. }) => panic!("planted"),
+            _ => Ok(()),
         }
     }
 }

@@ -89,7 +89,7 @@ impl Ledger {
 
     /// The number of the part that is written to: the highest that is there.
     fn newest_part(&self) -> u32 {
-        let parts = self.digests.keys().filter_map(|name| name.strip_prefix("history/")?.parse().ok());
+        let parts = self.digests.names().filter_map(|name| name.strip_prefix("history/")?.parse().ok());
         parts.max().unwrap_or(0)
     }
 }

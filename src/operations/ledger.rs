@@ -12,6 +12,7 @@ use super::rotation::key_sources::KeySources;
 use super::rotation::refusal::RotationRefusal;
 use super::rotation::reseal::Resealed;
 use super::{fault, load};
+use crate::custody::digests::Digests;
 use crate::custody::id::StoreId;
 use crate::custody::keys::{LockedMemory, MasterKey, RootKey};
 use crate::custody::snapshot;
@@ -23,9 +24,6 @@ use crate::telemetry::events;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
-
-/// Digests of records by name: what the snapshot MAC is made over.
-pub type Digests = BTreeMap<String, [u8; 32]>;
 
 /// Where the daemon's files lie, and how many backups it keeps.
 #[derive(Debug, Clone)]
@@ -58,6 +56,8 @@ pub struct Change {
     pub(super) root: Option<(RootKey, MasterKey)>,
     /// A master rotation is finished with this change.
     pub(super) finishes_rotation: bool,
+    /// The mark waits for a later change: this one tells nothing that a file from before it would not.
+    pub(super) defers_mark: bool,
     /// Whether the file holds seals that were dropped, from this change on.
     pub(super) rewrite_due: Option<bool>,
 }
@@ -229,7 +229,11 @@ impl Ledger {
         self.requests.extend(change.request);
         self.engine.progress.committed(self.digests.len() + 1);
         self.publish(publish);
-        self.write_mark();
+        if change.defers_mark {
+            self.marked = false;
+        } else {
+            self.write_mark();
+        }
         fault::point("mark");
         Ok(())
     }
@@ -396,7 +400,7 @@ impl Ledger {
 pub(super) fn apply(digests: &mut Digests, batch: &Batch) -> Vec<(String, Option<[u8; 32]>)> {
     let mut undo = Vec::with_capacity(batch.puts.len() + batch.deletes.len());
     for (name, value) in &batch.puts {
-        undo.push((name.clone(), digests.insert(name.clone(), snapshot::digest(value))));
+        undo.push((name.clone(), digests.insert(name, snapshot::digest(value))));
     }
     for name in &batch.deletes {
         undo.push((name.clone(), digests.remove(name)));
@@ -407,7 +411,7 @@ pub(super) fn apply(digests: &mut Digests, batch: &Batch) -> Vec<(String, Option
 fn revert(digests: &mut Digests, undo: Vec<(String, Option<[u8; 32]>)>) {
     for (name, before) in undo.into_iter().rev() {
         match before {
-            Some(digest) => digests.insert(name, digest),
+            Some(digest) => digests.insert(&name, digest),
             None => digests.remove(&name),
         };
     }

@@ -4,6 +4,7 @@
 //! Run by `cargo test`.
 
 use crate::operations::fake_store::{Fault, every_failure, locked, unavailable};
+use crate::operations::ledger::Change;
 use crate::operations::refusal::{Refusal, StoreTrouble};
 use crate::operations::test_rig::{Rig, id, picture};
 use crate::store::mark;
@@ -133,6 +134,20 @@ fn the_mark_follows_each_commit_and_its_failure_costs_no_call() {
     std::fs::remove_dir(&path).unwrap();
     rig.rotate("default", None).unwrap();
     assert_eq!(marked(&path), rig.snapshot().generation);
+}
+
+#[test]
+fn a_change_that_leaves_the_mark_behind_is_marked_by_whoever_needs_the_mark() {
+    let mut rig = Rig::new();
+    let path = rig.directory.path().join("keyd.redb.mark");
+    let marked = |path| mark::read(path).unwrap().unwrap().now.unwrap().generation;
+    rig.rotate("default", None).unwrap();
+    let before = marked(&path);
+    rig.ledger.commit(Change { defers_mark: true, ..Change::default() }, |_| ()).unwrap();
+    assert_eq!(marked(&path), before);
+    assert_eq!(rig.snapshot().generation, before + 1);
+    rig.ledger.need_mark().unwrap();
+    assert_eq!(marked(&path), before + 1);
 }
 
 #[test]

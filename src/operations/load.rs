@@ -5,11 +5,12 @@
 
 use super::history;
 use super::keyring::{DataKey, Gap, Keyring, Legacy, MasterKeyFacts, Usage, Version, VersionState};
-use super::ledger::{Digests, Secrets};
+use super::ledger::Secrets;
 use super::rotation::Rotation;
 use super::start_failure::StartFailure;
 use super::versions::Versions;
 use crate::auth::key_name::KeyName;
+use crate::custody::digests::Digests;
 use crate::custody::id::{Fingerprint, KeyId, RootId, StoreId, VersionId};
 use crate::custody::keys::{IdentityKey, LockedMemory, MasterKey, RootKey};
 use crate::custody::{record_seal, snapshot};

@@ -73,7 +73,10 @@ fn add_version(ledger: &mut Ledger, key: &DataKey, request: RequestId) -> Result
 /// The second commit, if it is still to come, and the answer.
 fn finish(ledger: &mut Ledger, name: KeyName, version: (KeyId, u32), change: Change) -> Result<Rotated, Refusal> {
     let (id, version) = version;
-    promotion::promote_with(ledger, id, change)?;
+    // One that sealed already waits for nothing, whatever waits now.
+    if ledger.engine().keyring().keys.get(&id).is_none_or(|key| key.primary < version) {
+        promotion::promote_with(ledger, id, change)?;
+    }
     let keyring = ledger.engine().keyring();
     let waits_for_ever = |key: &Arc<DataKey>| key.is_deleted() && key.promoting == version;
     if keyring.keys.get(&id).is_none_or(waits_for_ever) {

@@ -133,7 +133,7 @@ fn rotation_warning(rotation: &Rotation, engine: &Engine) -> String {
     let (_, _, problem) = engine.progress.rotation();
     let state = match rotation.state() {
         State::Pending => {
-            return format!("A rotation of the master key is pending: {old} and {new} both open the store.");
+            format!("A rotation of the master key is pending: {old} and {new} both open the store.")
         }
         State::Finishing | State::Finished => {
             format!("A rotation of the master key is being finished: {new} opens the store.")
@@ -144,6 +144,7 @@ fn rotation_warning(rotation: &Rotation, engine: &Engine) -> String {
     };
     match problem.as_str() {
         "" => state,
+        problem if rotation.state() == State::Pending => format!("{state} The start could not finish it: {problem}"),
         problem => format!("{state} It waits, and is tried again every minute: {problem}"),
     }
 }

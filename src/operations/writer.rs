@@ -49,8 +49,13 @@ impl Writer {
     /// # Errors
     /// What the operating system says if it gives no thread.
     pub fn start(ledger: Ledger) -> std::io::Result<(Self, JoinHandle<()>)> {
+        Self::start_retrying(ledger, RETRY)
+    }
+
+    /// The same, with the time after which a step is tried again.
+    pub(super) fn start_retrying(ledger: Ledger, retry: Duration) -> std::io::Result<(Self, JoinHandle<()>)> {
         let (jobs, queue) = sync_channel(QUEUE);
-        let thread = std::thread::Builder::new().name("writer".to_owned()).spawn(move || run(ledger, &queue))?;
+        let thread = std::thread::Builder::new().name("writer".to_owned()).spawn(move || run(ledger, &queue, retry))?;
         Ok((Self { jobs, looks: Arc::default() }, thread))
     }
 
@@ -93,7 +98,7 @@ enum Rest {
     Jobs,
 }
 
-fn run(mut ledger: Ledger, queue: &Receiver<Job>) {
+fn run(mut ledger: Ledger, queue: &Receiver<Job>, retry: Duration) {
     let mut rest = Rest::Step;
     // Jobs and steps take turns, so that neither keeps the other waiting.
     while let Some(job) = next(queue, rest) {
@@ -102,13 +107,15 @@ fn run(mut ledger: Ledger, queue: &Receiver<Job>) {
             Some(job) => guarded(&mut ledger, job).is_none() || ledger.rotation_asked(),
             None => true,
         };
-        if matches!(rest, Rest::Until(_)) && !asked {
+        // A queue that is never empty does not put the time off.
+        if matches!(rest, Rest::Until(time) if Instant::now() < time) && !asked {
             continue;
         }
         rest = match guarded(&mut ledger, advance) {
             Some(Advance::More) => Rest::Step,
-            Some(Advance::Later) => Rest::Until(Instant::now() + RETRY),
-            Some(Advance::Idle) | None => Rest::Jobs,
+            // A step that panicked is one that could not be done.
+            Some(Advance::Later) | None => Rest::Until(Instant::now() + retry),
+            Some(Advance::Idle) => Rest::Jobs,
         };
     }
 }

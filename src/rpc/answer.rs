@@ -13,7 +13,6 @@ use crate::telemetry::events;
 use crate::telemetry::panic::{PanicLocation, last_panic_location};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use tokio::sync::oneshot;
-use tonic::metadata::MetadataValue;
 use tonic::{Code, Request, Response, Status};
 
 /// The peer that a call comes from.
@@ -86,19 +85,6 @@ async fn await_writer<T: Send + 'static>(
         Ok(Err(refusal)) => Err(refused(rpc, peer, &refusal)),
         Err(_) => Err(broken(rpc, peer, None)),
     }
-}
-
-/// Asks the server to close the connection behind an answer: its buffers may hold what the request carried.
-pub fn closing_answer<T>(message: T) -> Response<T> {
-    let mut response = Response::new(message);
-    response.metadata_mut().insert("connection", MetadataValue::from_static("close"));
-    response
-}
-
-/// The same for a refusal.
-pub fn closing(mut status: Status) -> Status {
-    status.metadata_mut().insert("connection", MetadataValue::from_static("close"));
-    status
 }
 
 /// Logs a refusal with its cause and gives the caller's part of it.

@@ -27,6 +27,9 @@ pub const MAX_MESSAGE_BYTES: usize = 4 * 1024 * 1024;
 type Answer = http::Response<Body>;
 type BoxFuture = Pin<Box<dyn Future<Output = Result<Answer, Infallible>> + Send>>;
 
+/// The calls whose requests carry a master key.
+const CARRY_A_KEY: [&str; 2] = ["/servos.keyd.v1.KeyAdmin/AdoptLegacyKey", "/servos.keyd.v1.KeyAdmin/Rotate"];
+
 /// What one socket serves.
 pub struct Services {
     socket: Socket,
@@ -160,6 +163,13 @@ fn blame_the_caller(answer: Answer) -> Answer {
     answer
 }
 
+/// Asks the server to close the connection behind an answer, whatever it is: its buffers have held what the request
+/// carried.
+fn closing(mut answer: Answer) -> Answer {
+    answer.headers_mut().insert(http::header::CONNECTION, http::HeaderValue::from_static("close"));
+    answer
+}
+
 fn refuse(status: Status) -> Ready<Result<Answer, Infallible>> {
     ready(Ok(status.into_http()))
 }
@@ -178,8 +188,12 @@ impl Service<http::Request<hyper::body::Incoming>> for Connection {
             return Box::pin(refuse(Status::unauthenticated(UNAUTHENTICATED)));
         };
         request.extensions_mut().insert(peer);
+        let carries_a_key = CARRY_A_KEY.contains(&request.uri().path());
         let answer = self.route(request);
-        Box::pin(async move { answer.await.map(blame_the_caller) })
+        Box::pin(async move {
+            let answer = answer.await.map(blame_the_caller);
+            if carries_a_key { answer.map(closing) } else { answer }
+        })
     }
 }
 

@@ -3,7 +3,7 @@
 //! Must never change anything off the writer's thread.
 //! Called by `connection`, on the sockets that administer.
 
-use super::answer::{answer, answer_from_writer, closing, closing_answer, peer, refused};
+use super::answer::{answer, answer_from_writer, peer, refused};
 use super::{convert, request, rotation};
 use crate::auth::operation::{Keyed, Whole};
 use crate::auth::peer::Peer;
@@ -144,8 +144,8 @@ impl KeyAdmin for KeyAdminHandler {
         let permit = admitted.permit();
         let id = request::request_id(&message.request_id).map_err(|refusal| refused(RPC, peer, &refusal))?;
         let work = move |ledger: &mut _| adopt_legacy_key(&permit, ledger, &message.legacy_key, id);
-        let fingerprint = answer_from_writer(RPC, peer, self.writer.as_ref(), work).await.map_err(closing)?;
-        Ok(closing_answer(AdoptLegacyKeyResponse { fingerprint: fingerprint.to_string() }))
+        let fingerprint = answer_from_writer(RPC, peer, self.writer.as_ref(), work).await?;
+        Ok(Response::new(AdoptLegacyKeyResponse { fingerprint: fingerprint.to_string() }))
     }
 
     async fn retire_legacy_key(
@@ -171,14 +171,14 @@ impl KeyAdmin for KeyAdminHandler {
         let message = request.into_inner();
         let (permit, fingerprint, id) = self
             .rotation(peer, &message.new_key_fingerprint, &message.request_id)
-            .map_err(|refusal| closing(refused(RPC, peer, &refusal)))?;
+            .map_err(|refusal| refused(RPC, peer, &refusal))?;
         let work = move |ledger: &mut _| {
             let RotateRequest { new_key, keep_data_keys, dry_run, .. } = &message;
             let (keep_data_keys, dry_run) = (*keep_data_keys, *dry_run);
             rotate(&permit, ledger, rotate::Request { fingerprint, new_key, keep_data_keys, dry_run, id })
         };
-        let begun = answer_from_writer(RPC, peer, self.writer.as_ref(), work).await.map_err(closing)?;
-        Ok(closing_answer(rotation::begun(begun)))
+        let begun = answer_from_writer(RPC, peer, self.writer.as_ref(), work).await?;
+        Ok(Response::new(rotation::begun(begun)))
     }
 
     async fn finish_rotation(

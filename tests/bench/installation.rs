@@ -3,13 +3,12 @@
 //! Must never touch one that is in use: it makes its own. Called by `footprint`.
 
 use super::Outcome;
+use super::many_versions;
+use super::master_keys::KeyFile;
 use servos_keyd::auth::key_name::KeyName;
 use servos_keyd::auth::operation::{CreateKey, RotateKey};
 use servos_keyd::auth::peer::{Peer, PeerCredentials, Socket};
 use servos_keyd::auth::policy::Policy;
-use servos_keyd::cli::key_sources::GivenSources;
-use servos_keyd::config::key_source::{Sources, Trust};
-use servos_keyd::custody::keys::MasterKey;
 use servos_keyd::custody::random::RandomUnavailable;
 use servos_keyd::operations::create::{Creation, FIRST_KEYS, create};
 use servos_keyd::operations::create_key::create_key;
@@ -21,9 +20,10 @@ use servos_keyd::store::redb_adapter::{RedbStore, view};
 use servos_keyd::sys::locked::LockedMemory;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::SystemTime;
 use tempfile::TempDir;
 
 /// What a store holds beside its first keys, each of which has one version.
@@ -35,6 +35,8 @@ pub enum Contents {
     Versions(usize),
     /// More keys of one version each, until there are so many versions in all.
     Keys(usize),
+    /// So many keys in all, with so many versions in all, made at once.
+    Spread { keys: usize, versions: usize },
 }
 
 /// An installation, removed when dropped.
@@ -85,17 +87,44 @@ impl Installation {
         )
     }
 
+    /// The socket of its administrators.
+    pub fn admin_socket(&self) -> PathBuf {
+        self.path("admin.sock")
+    }
+
+    /// Its store.
+    pub fn store(&self) -> PathBuf {
+        self.path("store/keyd.redb")
+    }
+
+    /// Its key file, with keys in `memory`.
+    pub fn key_file(&self, memory: &LockedMemory) -> KeyFile {
+        KeyFile::new(self.path("master.key"), memory.clone())
+    }
+
+    /// Opens its store in this process, as a start of the daemon does.
+    pub fn open(&self, memory: &LockedMemory) -> Outcome<Ledger> {
+        let key_file = self.key_file(memory);
+        let authentic = load::authenticate(view(&self.store())?, key_file.key()?, memory)?;
+        let loaded = load::open(authentic, memory)?;
+        // A clock that runs ahead, so that the backup of each change is old at the next one, and goes.
+        let clock = AtomicI64::new(now()?);
+        let clock = Box::new(move || clock.fetch_add(10, Ordering::Relaxed));
+        let engine = Engine::new(loaded.keyring, Box::new(random), clock, Facts::default());
+        let opened = Box::new(RedbStore::open(&self.store())?);
+        let (engine, sources) = (Arc::new(engine), Box::new(key_file));
+        Ok(Ledger::new(opened, self.places(), loaded.secrets, engine, memory.clone(), sources)?)
+    }
+
+    fn places(&self) -> Places {
+        let (store, mark) = (self.store(), self.path("store/keyd.redb.mark"));
+        Places { store, mark, backups: self.path("backup"), keep: 1, keep_for: 0 }
+    }
+
     fn fill(&self, contents: Contents) -> Outcome<()> {
         let memory = LockedMemory::new()?;
-        let master = MasterKey::generate(&memory, &random)?;
-        let mut text = memory.buffer(128)?;
-        master.write_hex(&mut text)?;
-        write_private(&self.path("master.key"), text.expose_bytes())?;
-
-        let store = self.path("store/keyd.redb");
-        let mark = self.path("store/keyd.redb.mark");
-        let places = Places { store: store.clone(), mark, backups: self.path("backup"), keep: 1, keep_for: 0 };
-        let (shared, adopt_legacy, now) = (false, false, 1_700_000_000);
+        let (places, master) = (self.places(), self.key_file(&memory).make()?);
+        let (shared, adopt_legacy, now) = (false, false, now()?);
         create(&Creation {
             places: &places,
             master: &master,
@@ -105,29 +134,13 @@ impl Installation {
             random: &random,
             now,
         })?;
-
-        let authentic = load::authenticate(view(&store)?, master, &memory)?;
-        let loaded = load::open(authentic, &memory)?;
-        // A clock that runs ahead, so that the backup of each change is old at the next one, and goes.
-        let clock = AtomicI64::new(now);
-        let clock = Box::new(move || clock.fetch_add(10, Ordering::Relaxed));
-        let engine = Engine::new(loaded.keyring, Box::new(random), clock, Facts::default());
-        let opened = Box::new(RedbStore::open(&store)?);
-        let mut ledger =
-            Ledger::new(opened, places, loaded.secrets, Arc::new(engine), memory.clone(), key_sources(memory))?;
         match contents {
             Contents::FirstKeys => Ok(()),
-            Contents::Versions(versions) => rotate(&mut ledger, versions - FIRST_KEYS.len()),
-            Contents::Keys(keys) => add_keys(&mut ledger, keys - FIRST_KEYS.len()),
+            Contents::Versions(versions) => rotate(&mut self.open(&memory)?, versions - FIRST_KEYS.len()),
+            Contents::Keys(keys) => add_keys(&mut self.open(&memory)?, keys - FIRST_KEYS.len()),
+            Contents::Spread { keys, versions } => many_versions::fill(&places, &master, &memory, keys, versions, now),
         }
     }
-}
-
-/// No source at all: nobody rotates here.
-fn key_sources(memory: LockedMemory) -> Box<GivenSources> {
-    let trust = Trust { credentials_directory: None, allow_readable: false, daemon_uid: 0, daemon_gid: 0 };
-    let sources = Sources { key_files: Vec::new(), environment_key: Vec::new(), trust };
-    Box::new(GivenSources::new(Arc::new(sources), memory))
 }
 
 /// A group that there is, as there is one where the daemon is installed: looking for one that there is not loads every
@@ -137,7 +150,13 @@ fn own_group() -> String {
     group.map_or_else(String::new, |group| group.name)
 }
 
-fn administrator() -> (Policy, Peer) {
+/// Unix seconds.
+fn now() -> Outcome<i64> {
+    Ok(SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?.as_secs().try_into()?)
+}
+
+/// One who may do everything.
+pub fn administrator() -> (Policy, Peer) {
     let credentials = PeerCredentials { uid: 0, gid: 0, pid: 1 };
     (Policy::new(0), Peer { credentials, socket: Socket::Dev })
 }
@@ -160,11 +179,7 @@ fn add_keys(ledger: &mut Ledger, count: usize) -> Outcome<()> {
     Ok(())
 }
 
-fn random(bytes: &mut [u8]) -> Result<(), RandomUnavailable> {
+/// The kernel's randomness.
+pub fn random(bytes: &mut [u8]) -> Result<(), RandomUnavailable> {
     servos_keyd::sys::random::fill(bytes).map_err(|_| RandomUnavailable)
-}
-
-fn write_private(path: &Path, text: &[u8]) -> Outcome<()> {
-    fs::write(path, text)?;
-    Ok(fs::set_permissions(path, fs::Permissions::from_mode(0o600))?)
 }

@@ -54,14 +54,18 @@ pub fn message() -> EncryptRequest {
 }
 
 /// A connection to `socket`, made at once.
-pub async fn connect(socket: &Path) -> Outcome<Client> {
+pub async fn channel(socket: &Path) -> Outcome<Channel> {
     let socket = socket.to_owned();
     let connector = tower::service_fn(move |_| {
         let socket = socket.clone();
         async move { UnixStream::connect(socket).await.map(TokioIo::new) }
     });
-    let channel = Endpoint::from_static("http://localhost").connect_with_connector(connector).await?;
-    Ok(KeyServiceClient::new(channel))
+    Ok(Endpoint::from_static("http://localhost").connect_with_connector(connector).await?)
+}
+
+/// A client with a connection of its own.
+pub async fn connect(socket: &Path) -> Outcome<Client> {
+    Ok(KeyServiceClient::new(channel(socket).await?))
 }
 
 /// As many connections as a load has.

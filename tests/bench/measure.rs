@@ -6,7 +6,7 @@ use super::installation::{Contents, Installation};
 use super::load::{self, Load};
 use super::process::{cpu_nanoseconds, resident_by_mapping, resident_kib};
 use super::server::Server;
-use super::{Outcome, Settings, table};
+use super::{Outcome, Settings, rotation, rotations, table, traffic};
 use std::time::{Duration, Instant};
 use tokio::runtime::Runtime;
 
@@ -22,7 +22,8 @@ const SETTLING: Duration = Duration::from_secs(1);
 pub fn all(settings: &Settings) -> Outcome<()> {
     // One client at a time needs no more; `cpu` makes its own.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let wanted = |part: &str| settings.only.is_empty() || settings.only.iter().any(|only| only == part);
+    let asked = |part: &str| settings.only.iter().any(|only| only == part);
+    let wanted = |part: &str| settings.only.is_empty() || asked(part);
     println!("{}", settings.daemon.display());
     table::head();
     if wanted("start") || wanted("memory") {
@@ -32,7 +33,9 @@ pub fn all(settings: &Settings) -> Outcome<()> {
             let installation = Installation::make(contents)?;
             let versions = match contents {
                 Contents::FirstKeys => String::new(),
-                Contents::Versions(count) | Contents::Keys(count) => format!("{count} versions, "),
+                Contents::Versions(versions) | Contents::Keys(versions) | Contents::Spread { versions, .. } => {
+                    format!("{versions} versions, ")
+                }
             };
             let name = format!("{versions}{name}");
             if wanted("start") {
@@ -48,6 +51,15 @@ pub fn all(settings: &Settings) -> Outcome<()> {
     }
     if wanted("cpu") {
         compare(settings)?;
+    }
+    if asked("rotation") {
+        rotation::measure(settings)?;
+    }
+    if asked("traffic") {
+        traffic::measure(settings)?;
+    }
+    if asked("rotations") {
+        rotations::measure(settings)?;
     }
     Ok(())
 }

@@ -7,9 +7,19 @@ use std::io::{Error, Result};
 
 /// Resident memory in KiB. Source: proc_pid_status(5), `VmRSS`.
 pub fn resident_kib(pid: u32) -> Result<u64> {
+    of_status(pid, "VmRSS:")
+}
+
+/// Locked memory in KiB. Source: proc_pid_status(5), `VmLck`.
+pub fn locked_kib(pid: u32) -> Result<u64> {
+    of_status(pid, "VmLck:")
+}
+
+fn of_status(pid: u32, field: &str) -> Result<u64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    line.and_then(|rest| rest.split_whitespace().next()?.parse().ok()).ok_or_else(|| Error::other("no VmRSS"))
+    let line = status.lines().find_map(|line| line.strip_prefix(field));
+    let kib = line.and_then(|rest| rest.split_whitespace().next()?.parse().ok());
+    kib.ok_or_else(|| Error::other(format!("no {field}")))
 }
 
 /// How the resident memory is made up: what each mapping has, most first.

@@ -1,9 +1,9 @@
-"""Takes the examples out of a section of docs/clients.md: the programs, the commands, and what these print.
+"""Takes the examples out of a section of a page under docs: the programs, the commands, and what these print.
 
 Must never leave out a block that it does not understand.
 Called by tests/clients/examples: blocks.py PAGE SECTION WORK OUT. A block with a name is a file of WORK, `sh` blocks are
 OUT/NN.sh in order, and the `text` block after one is its output, OUT/NN.wanted. Only the first commands of several, which
-install, go without.
+install, go without, and those of a walk, whose outputs are another each time.
 """
 
 import pathlib
@@ -14,6 +14,12 @@ BLOCK = re.compile(r"^```(\S*)(?: (\S+))?\n(.*?)^```$", re.MULTILINE | re.DOTALL
 
 # What a component's author must find in each program.
 SHOWN = ("Encrypt", "Decrypt", "ReEncrypt", "VerifyCanary", "primary", "grpc.default_authority", "retryPolicy", "base64")
+
+# Sections whose programs must show all of that.
+LANGUAGES = ("Python", "Node")
+
+# Sections whose one block is what an operator types, and answers questions of.
+WALKS = ("With a key file or an env file",)
 
 
 def main():
@@ -33,11 +39,16 @@ def main():
         else:
             sys.exit(f"{page}, {section}: what is a block of {language or 'no language'} without a name, after {last}?")
         last = None if name else language
+    if section in WALKS:
+        if len(commands) != 1 or wanted or files:
+            sys.exit(f"{page}, {section}: a walk is one block of commands")
+        (pathlib.Path(out) / "01.sh").write_text(commands[0])
+        return
     if missing := {*range(1, len(commands) + 1)} - {*wanted} - ({1} if len(commands) > 1 else set()):
         sys.exit(f"{page}, {section}: no output beside the commands number {missing}")
     if not wanted:
         sys.exit(f"{page}, {section}: no commands with their output")
-    if section != "grpcurl":
+    if section in LANGUAGES:
         program = "".join(files.values())
         if missing := [word for word in SHOWN if not re.search(rf"\b{re.escape(word)}\b", program)]:
             sys.exit(f"{page}, {section}: the program does not show {missing}")

@@ -6,6 +6,8 @@ with -, it must be true.
 """
 
 import base64
+import hashlib
+import hmac
 import json
 import pathlib
 import sys
@@ -26,6 +28,17 @@ def vectors(name):
     return json.loads((pathlib.Path(__file__).parents[1] / "vectors" / name).read_text())
 
 
+def key(word):
+    """A master key as its file has it, the same for the same word: none has to stand in a table, or in an argument."""
+    return hashlib.sha256(f"servos-keyd test key: {word}".encode()).hexdigest()
+
+
+def fingerprint(text):
+    """The fingerprint of a master key in hex: 8 bytes of HKDF-Expand (RFC 5869)."""
+    label = b"servos-keyd/master/fingerprint"
+    return hmac.digest(bytes.fromhex(text.strip()), label + b"\x01", "sha256")[:8].hex()
+
+
 def documents(text):
     """Every JSON document in a text: one for each message of an answer."""
     found = []
@@ -41,6 +54,7 @@ def main():
     names = {path.name: path.read_text() for path in pathlib.Path(values).iterdir() if path.is_file()}
     answer = sys.stdin.read()
     names |= {"raw": raw, "b64": b64, "vectors": vectors, "dumps": json.dumps, "base64": base64}
+    names |= {"key": key, "fingerprint": fingerprint, "pathlib": pathlib}
     names["answers"] = documents(answer)
     names["answer"] = names["answers"][0] if names["answers"] else None
     result = eval(expression, names)

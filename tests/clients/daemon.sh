@@ -1,6 +1,6 @@
 # Finds or builds the binaries, and starts, awaits and stops daemons in the background.
 # Must never touch a process that it did not start, nor let the caller's environment bring a key of its own.
-# Sourced by tests/clients/run and tests/story/run, after grpcurl.sh.
+# Sourced by the scripts of tests/clients, tests/story and tests/rotation, after grpcurl.sh.
 # shellcheck shell=bash
 # shellcheck disable=SC2034  # what is set here is read by those who source it
 

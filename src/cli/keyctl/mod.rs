@@ -165,6 +165,10 @@ fn explain(console: &mut Console, error: &clap::Error) -> Result<(), Failure> {
         return console.write(text.as_bytes());
     }
     let text = text.trim_end();
+    // clap repeats what it does not know.
+    if key_input::shows_key(text) {
+        return Err(key_input::typed_key());
+    }
     // clap has a word of its own for options without a command.
     if matches!(error.kind(), ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand | ErrorKind::MissingSubcommand) {
         console.hint(text);

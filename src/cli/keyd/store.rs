@@ -83,7 +83,7 @@ pub fn look(
         key_source: chosen.source.clone(),
         memfd_secret: memory.protection() == Protection::MemfdSecret,
         warnings: chosen.warnings.clone(),
-        sources: chosen.renewals.clone(),
+        sources: chosen.sources.clone(),
         next_file: sources.next_file().map(|path| path.display().to_string()).unwrap_or_default(),
         ..Facts::default()
     };

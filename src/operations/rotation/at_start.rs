@@ -33,6 +33,7 @@ pub fn take_up(ledger: &mut Ledger, other: Option<MasterKey>) {
                 error = %chain(&refusal),
                 "the rotation could not be finished at the start: both keys still open the store"
             );
+            ledger.engine.progress.rotation_waits(chain(&refusal).to_string());
             tell(ledger, &rotation);
         }
     }
@@ -70,7 +71,6 @@ fn hold_new_as_legacy(ledger: &Ledger, rotation: &Rotation, other: Option<&Maste
 fn tell(ledger: &Ledger, rotation: &Rotation) {
     let (old, new) = (rotation.old, rotation.new);
     let sources = ledger.source_views().unwrap_or_default();
-    let sources: Vec<_> = sources.into_iter().map(|source| (source.name, source.renewal)).collect();
     let next = report::next(rotation, &sources, &ledger.sources.restart_command()).join(" ");
     tracing::warn!(event = events::ROTATION_PENDING, %old, %new, next, "a rotation is pending: both keys open the store");
 }

@@ -40,6 +40,7 @@ pub(super) fn end(ledger: &mut Ledger, end: End, request: Request) -> Result<Rep
     let id = RequestId::new(id, operation, &[fingerprint.as_bytes(), &[option]]);
     if let Some(answer) = ledger.answered(&id)? {
         let rotation = Rotation::of_answer(&answer)?;
+        ledger.go_on_asked = !dry_run;
         return Ok(as_it_stands(ledger, rotation, dry_run));
     }
     let Some(rotation) = ledger.engine.keyring().rotation.clone() else {
@@ -62,7 +63,8 @@ pub(super) fn end(ledger: &mut Ledger, end: End, request: Request) -> Result<Rep
     let sources = views(&held);
     let key = agreed(ledger, &rotation, aborting, held)?;
     if dry_run {
-        let would = Rotation { step: Step::Resealing, aborting, ..rotation };
+        let new_data_keys = end.makes_versions(rotation.new_data_keys);
+        let would = Rotation { step: Step::Resealing, aborting, new_data_keys, ..rotation };
         return Ok(ledger.report(would, sources, true));
     }
     let decided = change_root(ledger, end, key, Some(id))?;

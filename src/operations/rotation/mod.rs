@@ -17,7 +17,27 @@ pub mod rotate;
 pub mod steps;
 
 #[cfg(test)]
-mod tests;
+mod begin_tests;
+#[cfg(test)]
+mod end_tests;
+#[cfg(test)]
+mod fault_tests;
+#[cfg(test)]
+mod legacy_tests;
+#[cfg(test)]
+mod meanwhile_tests;
+#[cfg(test)]
+mod scene;
+#[cfg(test)]
+mod sealed_value;
+#[cfg(test)]
+mod stage;
+#[cfg(test)]
+mod start_tests;
+#[cfg(test)]
+mod steps_tests;
+#[cfg(test)]
+mod writer_tests;
 
 use super::load::damaged;
 use super::refusal::Refusal;

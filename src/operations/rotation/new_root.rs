@@ -27,6 +27,16 @@ pub(super) enum End {
     },
 }
 
+impl End {
+    /// Whether every data key gets a new version, where the rotation was begun so.
+    pub(super) fn makes_versions(self, begun_so: bool) -> bool {
+        match self {
+            Self::Finish => begun_so,
+            Self::Abort { new_data_keys } => new_data_keys,
+        }
+    }
+}
+
 /// Ends the pending rotation with `key`: from here on it alone opens the store. The rest is for `steps`.
 ///
 /// # Errors
@@ -50,10 +60,7 @@ pub(super) fn change_root(
     let record = record::Rotation {
         step: record::RotationStep::Resealing.into(),
         aborting,
-        new_data_keys: match end {
-            End::Finish => rotation.new_data_keys,
-            End::Abort { new_data_keys } => new_data_keys,
-        },
+        new_data_keys: end.makes_versions(rotation.new_data_keys),
         ..rotation
     };
     let decided = Rotation::of_record(&record).map_err(|failure| Refusal::Damaged(failure.to_string()))?;
@@ -78,7 +85,7 @@ pub(super) fn change_root(
     change.put((record::CANARY.to_owned(), record::encode(&canary)));
     let kind = if aborting { record::HistoryKind::Aborted } else { record::HistoryKind::Rotated };
     ledger.note_in_history(&mut change, decided.new, kind)?;
-    let legacy = if aborting { None } else { hold_as_legacy(ledger, &root, &key, now, &mut change)? };
+    let legacy = if aborting { None } else { hold_as_legacy(ledger, &root, &key, &mut change)? };
     if let Some(request) = request {
         ledger.remember(&mut change, request, record::encode_rotation(&record));
     }
@@ -106,7 +113,6 @@ fn hold_as_legacy(
     ledger: &Ledger,
     root: &RootKey,
     key: &MasterKey,
-    now: i64,
     change: &mut Change,
 ) -> Result<Option<Legacy>, Refusal> {
     if ledger.engine.keyring().legacy.is_empty() {
@@ -115,5 +121,5 @@ fn hold_as_legacy(
     let legacy = key.as_legacy(&ledger.memory)?;
     let maker = super::super::key_records::Maker { root, ..ledger.maker(&ledger.engine) };
     change.put(maker.legacy_record(&legacy)?);
-    Ok(Some(Legacy { fingerprint: legacy.fingerprint(), adopted: now, secret: Arc::new(legacy) }))
+    Ok(Some(Legacy { fingerprint: legacy.fingerprint(), adopted: maker.now, secret: Arc::new(legacy) }))
 }

@@ -49,7 +49,8 @@ pub struct Report {
 }
 
 /// What the sources yield.
-pub(super) fn views(held: &[HeldKey]) -> Vec<SourceView> {
+#[must_use]
+pub fn views(held: &[HeldKey]) -> Vec<SourceView> {
     let view = |held: &HeldKey| SourceView {
         name: held.source.clone(),
         fingerprint: held.key.fingerprint(),
@@ -70,15 +71,16 @@ impl Ledger {
     /// The report on a rotation.
     pub(super) fn report(&self, rotation: Rotation, sources: Vec<SourceView>, dry_run: bool) -> Report {
         let keyring = self.engine.keyring();
-        let renewals: Vec<_> = sources.iter().map(|source| (source.name.clone(), source.renewal)).collect();
         let outgoing = if rotation.aborting { rotation.new } else { rotation.old };
-        let seals = self.digests.keys().filter(|name| super::reseal::is_sealed(name)).count();
+        let seals = self.digests.names().filter(|name| super::reseal::is_sealed(name)).count();
         let live = keyring.names.len();
-        let backup = self.sealed.rotation.as_ref().map(|record| record.backup.clone()).unwrap_or_default();
-        let next = next(&rotation, &renewals, &self.sources.restart_command());
+        let backup = self.sealed.rotation.as_ref().filter(|record| !record.backup.is_empty());
+        // Joined with nothing, the directory would end in a slash that status does not show.
+        let backup = backup.map_or(self.places.backups.clone(), |record| self.places.backups.join(&record.backup));
+        let next = next(&rotation, &sources, &self.sources.restart_command());
         Report {
             dry_run,
-            backup: self.places.backups.join(backup).display().to_string(),
+            backup: backup.display().to_string(),
             sources,
             seals,
             data_keys: if rotation.new_data_keys { live } else { 0 },
@@ -125,9 +127,9 @@ fn other_uses(rotation: &Rotation) -> Vec<String> {
     ]
 }
 
-/// What an operator does next, sentence by sentence.
+/// What an operator does next, sentence by sentence. A source that yields the new key needs nothing.
 #[must_use]
-pub fn next(rotation: &Rotation, sources: &[(String, Renewal)], restart: &str) -> Vec<String> {
+pub fn next(rotation: &Rotation, sources: &[SourceView], restart: &str) -> Vec<String> {
     let Rotation { old, new, .. } = rotation;
     match rotation.state() {
         State::Pending => pending(rotation, sources, restart),
@@ -146,24 +148,27 @@ pub fn next(rotation: &Rotation, sources: &[(String, Renewal)], restart: &str) -
     }
 }
 
-fn pending(rotation: &Rotation, sources: &[(String, Renewal)], restart: &str) -> Vec<String> {
+fn pending(rotation: &Rotation, sources: &[SourceView], restart: &str) -> Vec<String> {
     let Rotation { old, new, .. } = rotation;
-    let mut next: Vec<String> = sources
+    let lagging: Vec<&SourceView> = sources.iter().filter(|source| source.fingerprint != *new).collect();
+    let mut next: Vec<String> = lagging
         .iter()
-        .map(|(name, renewal)| match renewal {
+        .map(|SourceView { name, renewal, .. }| match renewal {
             Renewal::Reread => format!("Put the new key {new} into {name}, in the place of {old}."),
             Renewal::Restart => format!("Put the new key {new} where {name} comes from, in the place of {old}."),
             Renewal::Environment => format!("Put the new key {new} where {name} is set, in the place of {old}."),
         })
         .collect();
-    if sources.iter().any(|(_, renewal)| *renewal != Renewal::Reread) {
+    if lagging.iter().any(|source| source.renewal != Renewal::Reread) {
         next.push(format!("Then let the daemon see it: {restart}."));
     }
-    if !sources.is_empty() && sources.iter().all(|(_, renewal)| *renewal == Renewal::Restart) {
-        next.push("The start finishes the rotation by itself.".to_owned());
-    } else {
-        next.push("Then run: servos-keyctl rotate finish".to_owned());
-    }
+    next.push(match lagging.is_empty() {
+        true => "Run: servos-keyctl rotate finish".to_owned(),
+        false if sources.iter().all(|source| source.renewal == Renewal::Restart) => {
+            "The start finishes the rotation by itself.".to_owned()
+        }
+        false => "Then run: servos-keyctl rotate finish".to_owned(),
+    });
     next.push(format!(
         "Until then both keys open the store: keep both. To go back to {old} instead: servos-keyctl rotate abort"
     ));
@@ -174,13 +179,10 @@ fn finished(rotation: &Rotation) -> Vec<String> {
     let Rotation { old, new, .. } = rotation;
     let mut next = vec![format!("Keep a copy of {new} on another machine, and {old} for the backups that it opens.")];
     if rotation.begun == 0 {
-        // The history alone tells of it, and not of what it was begun with.
-        next.push(format!(
-            "If {old} may have leaked together with a copy of the store: run servos-keyctl keys rotate for each key whose \
-             primary version is older than the rotation, let the components re-encrypt their values, and retire legacy \
-             keys."
-        ));
-    } else if rotation.new_data_keys {
+        // Of one that ended a while ago, the history keeps no more than its keys.
+        return next;
+    }
+    if rotation.new_data_keys {
         next.push(format!(
             "If {old} may have leaked together with a copy of the store: let the components re-encrypt their values, and \
              retire legacy keys."

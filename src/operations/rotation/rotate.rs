@@ -48,7 +48,10 @@ pub fn rotate(_permit: &Permit<Rotate>, ledger: &mut Ledger, request: Request<'_
     if let Some(answer) = ledger.answered(&id)? {
         // The sources may be changed by now, or in the middle of it: what was answered stands all the same.
         let sources = ledger.source_views().unwrap_or_default();
-        return Ok(ledger.report(Rotation::of_answer(&answer)?, sources, dry_run));
+        let report = ledger.report(Rotation::of_answer(&answer)?, sources, dry_run);
+        // The store tells of it only until the rotation is over.
+        let backup = record::decode_rotation(&answer).map(|record| record.backup).unwrap_or_default();
+        return Ok(Report { backup: ledger.places.backups.join(backup).display().to_string(), ..report });
     }
     if let Some(pending) = ledger.engine.keyring().rotation.clone() {
         return repeated(ledger, pending, fingerprint, keep_data_keys, dry_run, id);

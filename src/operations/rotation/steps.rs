@@ -5,7 +5,7 @@
 
 use super::super::ledger::{Change, Ledger};
 use super::super::refusal::Refusal;
-use super::{new_versions, reseal};
+use super::{Rotation, new_versions, reseal};
 use crate::store::record::{self, RotationStep};
 use crate::telemetry::chain::chain;
 use crate::telemetry::events;
@@ -62,9 +62,11 @@ fn step(ledger: &mut Ledger) -> Result<(), Refusal> {
         RotationStep::Rewriting => rewrite(ledger, Some(rotation)),
         RotationStep::Versions => new_versions::make_some(ledger, rotation),
         RotationStep::Backup => {
+            let Rotation { old, new, .. } =
+                Rotation::of_record(&rotation).map_err(|failure| Refusal::Damaged(failure.to_string()))?;
             new_versions::back_up_and_promote(ledger)?;
             tracing::info!(
-                event = events::ROTATION_COMPLETE,
+                event = events::ROTATION_COMPLETE, %old, %new,
                 "the rotation is complete: no old seal is left in the store"
             );
             Ok(())

@@ -9,6 +9,8 @@ mod in_process;
 mod installation;
 mod marker;
 mod records;
+mod rotating;
+pub mod rotation;
 mod run;
 pub mod wire;
 
@@ -18,6 +20,7 @@ pub use in_process::InProcess;
 pub use installation::{Installation, KeyFile, beside};
 pub use marker::Marker;
 pub use records::fingerprint;
+pub use rotating::{legacy_value, rotation_complete, seals, seals_in};
 pub use run::{Invocation, KEYCTL, KEYD, Outcome};
 
 use servos_keyd::client::context::Context;

@@ -10,9 +10,12 @@ use hyper::{HeaderMap, Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use prost::Message;
 use std::convert::Infallible;
+use std::io;
 use std::path::Path;
 use std::pin::Pin;
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::UnixStream;
 use tonic::{Code, Status};
 
@@ -84,11 +87,17 @@ pub fn framed(message: &[u8]) -> Vec<u8> {
 impl Wire {
     /// Connects.
     pub async fn connect(socket: &Path) -> Self {
-        let stream = UnixStream::connect(socket).await.unwrap();
+        Self::connect_and_listen(socket).await.0
+    }
+
+    /// Connects, and keeps what the daemon says on the connection.
+    pub async fn connect_and_listen(socket: &Path) -> (Self, Heard) {
+        let (stream, heard) = (UnixStream::connect(socket).await.unwrap(), Heard::default());
+        let stream = Listening { stream, heard: heard.clone() };
         let builder = http2::Builder::new(TokioExecutor::new());
         let (sender, connection) = soon(builder.handshake(TokioIo::new(stream))).await.unwrap();
         tokio::spawn(async move { drop(connection.await) });
-        Self { sender }
+        (Self { sender }, heard)
     }
 
     /// Calls a method with a message.
@@ -114,6 +123,77 @@ impl Wire {
         let request = request.body(Pieces(vec![Bytes::from(body)])).unwrap();
         let response = soon(self.sender.clone().send_request(request)).await?;
         Ok(soon(read(response)).await)
+    }
+}
+
+/// What the daemon said on one connection, below HTTP/2.
+#[derive(Clone, Default)]
+pub struct Heard(Arc<Mutex<Words>>);
+
+#[derive(Default)]
+struct Words {
+    bytes: Vec<u8>,
+    /// Nothing comes any more.
+    closed: bool,
+}
+
+impl Heard {
+    /// Whether the connection has ended: the daemon closed it, or the client did, which does so behind a GOAWAY.
+    pub fn is_closed(&self) -> bool {
+        self.0.lock().unwrap().closed
+    }
+
+    /// Whether the daemon said that it takes no more calls on it: a frame GOAWAY.
+    pub fn says_goaway(&self) -> bool {
+        let words = self.0.lock().unwrap();
+        let mut rest = words.bytes.as_slice();
+        while let Some((head, after)) = rest.split_first_chunk::<9>() {
+            if head[3] == 7 {
+                return true;
+            }
+            let length = usize::try_from(u32::from_be_bytes([0, head[0], head[1], head[2]])).unwrap();
+            rest = after.get(length..).unwrap_or_default();
+        }
+        false
+    }
+}
+
+/// A socket that keeps what is read from it.
+struct Listening {
+    stream: UnixStream,
+    heard: Heard,
+}
+
+impl Drop for Listening {
+    fn drop(&mut self) {
+        self.heard.0.lock().unwrap().closed = true;
+    }
+}
+
+impl AsyncRead for Listening {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        let read = Pin::new(&mut self.stream).poll_read(cx, buffer);
+        if let Poll::Ready(end) = &read {
+            let mut words = self.heard.0.lock().unwrap();
+            words.bytes.extend_from_slice(&buffer.filled()[before..]);
+            words.closed |= end.is_err() || buffer.filled().len() == before;
+        }
+        read
+    }
+}
+
+impl AsyncWrite for Listening {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }
 
