@@ -24,6 +24,7 @@ pub mod key_choice;
 pub mod key_records;
 pub mod keyring;
 pub mod ledger;
+mod ledger_mark;
 pub mod legacy_proof;
 pub mod list_keys;
 pub mod load;
