@@ -57,8 +57,8 @@
 //!
 //! Harden the process, while it has one thread and no secret → take inherited sockets → configuration → log → locked
 //! memory, and the environment's key out of the environment → lock the store's directory → bind → look at the store
-//! without changing a byte → read the key → root, MAC, mark, canary → open the store for writing → self-test → threads →
-//! READY → signal → drain → wipe. `cli::keyd::serve` reads as these lines.
+//! without changing a byte → read the key → root, MAC, mark, canary → open the store for writing → finish a rotation that
+//! is pending, where the key's sources allow it → self-test → threads → READY → signal → drain → wipe. `cli::keyd::serve` reads as these lines.
 //!
 //! # The life of a key
 //!
@@ -86,8 +86,9 @@
 //! no backup. When a newer one takes its place it goes on opening. When its key is deleted, the name goes in one commit,
 //! and its versions are disabled; their seals stay in the store.
 //!
-//! A *legacy key* is held from the adoption on purpose until it is retired; then its record is dropped and the store is
-//! written into a new file, so that no freed page keeps the seal.
+//! A *legacy key* is held from the adoption on purpose until it is retired; while one is, a rotation adds the old and the
+//! new master key, for components that read the key themselves. When it is retired, its record is dropped and the
+//! store is written into a new file, so that no freed page keeps the seal.
 //!
 //! In memory, every key that outlives a call is in `sys::locked`; one that does not is on a stack that is cleared. When
 //! the daemon ends, all are wiped. How keys are used and wiped is told on the page of `custody`.

@@ -35,9 +35,9 @@ pub struct Status {
 pub struct RotationStatus {
     /// The rotation.
     pub rotation: Rotation,
-    /// Of its step: records that are done, and in all.
+    /// Of its step: seals or data keys that are done.
     pub done: u32,
-    /// 0 where it cannot be told.
+    /// And in all; 0 where it cannot be told.
     pub total: u32,
     /// What keeps it from going on; empty if nothing does.
     pub problem: String,

@@ -206,7 +206,7 @@ fn a_bad_new_key_begins_nothing_and_stays_as_it_is() {
             "two keys",
             format!("SERVOS_MASTER_KEY={good}\nACT_MASTER_KEY={}\n", hex(&random_key())).leak().as_bytes(),
             78,
-            "",
+            "two sources hold different master keys",
         ),
     ];
     for (what, content, code, says) in cases {
@@ -214,7 +214,7 @@ fn a_bad_new_key_begins_nothing_and_stays_as_it_is() {
         let refused = rotate(&daemon, &["begin", "--yes"]);
         assert_eq!(refused.code, Some(code), "{what}: {refused:#?}");
         assert!(refused.stderr.contains(says), "{what}: {refused:#?}");
-        assert!(!refused.said().contains(&good), "{what}: a key is shown");
+        assert!(!refused.said().contains(&good[1..]), "{what}: a key is shown");
         assert_eq!(std::fs::read(&next).unwrap(), content, "{what}");
         rotate(&daemon, &["status"]).expect(0).saying(&["none"]);
     }

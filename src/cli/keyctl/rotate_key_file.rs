@@ -8,6 +8,7 @@ use super::{durable_file, key_input};
 use crate::cli::exit;
 use crate::cli::failure::Failure;
 use crate::cli::key;
+use crate::config::key_source::KeySource;
 use crate::config::key_source_error::KeySourceError;
 use crate::custody::keys::{HEX_CHARACTERS, KeyError, MasterKey};
 use crate::proto::v1::GetStatusResponse;
@@ -186,7 +187,7 @@ pub(super) fn warn(console: &mut Console, found: &FoundKey) {
     found.warnings.iter().for_each(|warning| console.hint(&format!("warning: {warning}")));
 }
 
-fn agreed(found: Vec<crate::config::key_source::KeySource>, memory: &LockedMemory) -> Result<FoundKey, Failure> {
+fn agreed(found: Vec<KeySource>, memory: &LockedMemory) -> Result<FoundKey, Failure> {
     let chosen = key::choose_among(&found, Ok(Vec::new()), memory)?;
     // All of them hold the same key.
     let first = found.into_iter().next().map(|source| (source.variable, source.text));

@@ -28,7 +28,11 @@ pub(super) fn rows(rotation: &Rotation) -> Vec<(&'static str, String)> {
         rows.push(("  at", step(rotation)));
     }
     if !rotation.problem.is_empty() {
-        rows.push(("  PROBLEM", format!("{}; it is tried again every minute", rotation.problem)));
+        let then = match rotation.state() {
+            RotationState::Pending => "the start could not finish the rotation",
+            _ => "it is tried again every minute",
+        };
+        rows.push(("  PROBLEM", format!("{}; {then}", rotation.problem)));
     }
     rows
 }
@@ -153,7 +157,10 @@ mod tests {
         let row = |name: &str| rows(&rotation).into_iter().find(|row| row.0.trim() == name).unwrap().1;
         assert_eq!((row("old key").as_str(), row("new key").as_str()), ("00, opens the store", "11, opens nothing"));
         assert_eq!(row("at"), "making seals anew, 5 of 5");
-        assert!(row("PROBLEM").starts_with("the disk is full; "));
+        assert_eq!(row("PROBLEM"), "the disk is full; it is tried again every minute");
+        let pending = Rotation { state: RotationState::Pending.into(), ..rotation.clone() };
+        let problem = rows(&pending).pop().unwrap().1;
+        assert_eq!(problem, "the disk is full; the start could not finish the rotation", "nothing is tried again");
     }
 
     #[test]

@@ -4,11 +4,12 @@
 //! Must never keep a daemon from serving: a finish that fails leaves the rotation pending, and both keys good.
 //! Called by `cli`, before READY.
 
-use super::super::keyring::Legacy;
+use super::super::keyring::{Keyring, Legacy};
 use super::super::ledger::Ledger;
 use super::super::refusal::Refusal;
 use super::key_sources::Renewal;
 use super::new_root::{End, change_root};
+use super::refusal::RotationRefusal;
 use super::{Rotation, State, end, report};
 use crate::custody::keys::MasterKey;
 use crate::telemetry::chain::chain;
@@ -41,7 +42,7 @@ pub fn take_up(ledger: &mut Ledger, other: Option<MasterKey>) {
 
 /// Whether it was finished.
 fn finish_alone(ledger: &mut Ledger, rotation: &Rotation) -> Result<bool, Refusal> {
-    let held = ledger.sources.read().map_err(super::refusal::RotationRefusal::from)?;
+    let held = ledger.sources.read().map_err(RotationRefusal::from)?;
     let all_new = held.iter().all(|held| held.key.fingerprint() == rotation.new);
     // What the environment held may be gone with this process: then somebody has to say that it stays.
     let one_stays = held.iter().any(|held| held.renewal != Renewal::Environment);
@@ -55,7 +56,7 @@ fn finish_alone(ledger: &mut Ledger, rotation: &Rotation) -> Result<bool, Refusa
 
 /// While legacy values open, those under the new key do too, as far as it is known.
 fn hold_new_as_legacy(ledger: &Ledger, rotation: &Rotation, other: Option<&MasterKey>) -> Result<(), Refusal> {
-    let mut keyring = super::super::keyring::Keyring::clone(&ledger.engine.keyring());
+    let mut keyring = Keyring::clone(&ledger.engine.keyring());
     let known = [Some(&ledger.master), other].into_iter().flatten();
     let Some(new) = known.into_iter().find(|key| key.fingerprint() == rotation.new) else { return Ok(()) };
     if keyring.legacy.is_empty() {

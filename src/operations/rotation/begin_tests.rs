@@ -143,7 +143,15 @@ fn only_a_new_key_is_begun_with_and_only_over_sources_that_fit() {
             used,
         ),
         ("a key of more than a thousand rotations ago", NEW, used_long_ago, used),
-        ("the key of the second part of the history", OLD, |rig| finished(rig, NEW), used),
+        (
+            "a key of the second part of the history",
+            NEXT,
+            |rig| {
+                used_long_ago(rig);
+                finished(rig, THIRD);
+            },
+            used,
+        ),
         ("a legacy key", NEW, |rig| adopt(rig, NEW), used),
         ("a retired legacy key", NEW, retired, used),
         ("a foreign key in the only source", NEW, |rig| rig.hold_key(THIRD), foreign),

@@ -84,7 +84,7 @@ pub struct Rotation {
     pub old: Fingerprint,
     /// The key that it was begun with.
     pub new: Fingerprint,
-    /// When it was begun: Unix seconds.
+    /// When it was begun: Unix seconds; 0 for one that the history alone tells of.
     pub begun: i64,
     /// Every data key gets a new version at the end.
     pub new_data_keys: bool,

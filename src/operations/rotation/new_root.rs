@@ -4,6 +4,7 @@
 //! key opens.
 //! Called by `finish_rotation`, `abort_rotation` and `at_start`.
 
+use super::super::key_records::Maker;
 use super::super::keyring::Legacy;
 use super::super::ledger::{Change, Ledger};
 use super::super::refusal::Refusal;
@@ -119,7 +120,7 @@ fn hold_as_legacy(
         return Ok(None);
     }
     let legacy = key.as_legacy(&ledger.memory)?;
-    let maker = super::super::key_records::Maker { root, ..ledger.maker(&ledger.engine) };
+    let maker = Maker { root, ..ledger.maker(&ledger.engine) };
     change.put(maker.legacy_record(&legacy)?);
     Ok(Some(Legacy { fingerprint: legacy.fingerprint(), adopted: maker.now, secret: Arc::new(legacy) }))
 }

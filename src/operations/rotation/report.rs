@@ -12,6 +12,7 @@ use crate::custody::record_seal;
 use crate::store::{backup_file, backup_peek, record};
 use crate::telemetry::chain::chain;
 use crate::telemetry::events;
+use std::error::Error;
 use std::path::Path;
 
 /// A key source with what it yields.
@@ -94,22 +95,17 @@ impl Ledger {
 
 /// The backups of a store that a master key opens, in their own word: the canary is the first record of each.
 fn backups_opened_by(key: Fingerprint, directory: &Path, store_id: &[u8; 16]) -> Vec<String> {
-    let unreadable = |error| {
-        tracing::warn!(event = events::BACKUP_UNREADABLE, error = %chain(&error), "a backup could not be looked at");
+    let unreadable = |error: &dyn Error| {
+        tracing::warn!(event = events::BACKUP_UNREADABLE, error = %chain(error), "a backup could not be looked at");
     };
-    let paths = backup_file::list(directory).map_err(unreadable).unwrap_or_default();
-    let opens = |path: &Path| -> Option<()> {
-        let bytes = match backup_peek::first_record(path, store_id, record::CANARY) {
-            Ok(found) => found?,
-            Err(error) => {
-                tracing::warn!(event = events::BACKUP_UNREADABLE, error = %chain(&error), "a backup could not be looked at");
-                return None;
-            }
-        };
-        let canary: record::Canary = record::decode(record::CANARY, &bytes).ok()?;
-        canary.seals.iter().any(|seal| record_seal::header_owner(seal) == Some(*key.as_bytes())).then_some(())
+    let paths = backup_file::list(directory).inspect_err(|error| unreadable(error)).unwrap_or_default();
+    let canary = |path: &Path| -> Option<record::Canary> {
+        let found = backup_peek::first_record(path, store_id, record::CANARY).inspect_err(|error| unreadable(error));
+        record::decode(record::CANARY, &found.ok()??).inspect_err(|error| unreadable(error)).ok()
     };
-    paths.iter().filter(|path| opens(path).is_some()).map(|path| path.display().to_string()).collect()
+    let names_key = |seal: &Vec<u8>| record_seal::header_owner(seal) == Some(*key.as_bytes());
+    let opened = paths.iter().filter(|path| canary(path).is_some_and(|canary| canary.seals.iter().any(names_key)));
+    opened.map(|path| path.display().to_string()).collect()
 }
 
 /// What else a shared key's text is used for.

@@ -3,12 +3,12 @@
 //! Must never begin with a key that is in use, was in use, or is held as a legacy key; nor before a backup is durable.
 //! Called by `rpc::key_admin`, on the writer's thread.
 
-use super::super::backup;
 use super::super::history::Known;
 use super::super::keyring::Legacy;
 use super::super::ledger::{Change, Ledger};
 use super::super::refusal::Refusal;
 use super::super::requests::RequestId;
+use super::super::{backup, fault};
 use super::key_sources::{HeldKey, Renewal};
 use super::refusal::RotationRefusal;
 use super::report::{Report, views};
@@ -20,6 +20,7 @@ use crate::custody::keys::MasterKey;
 use crate::custody::record_seal;
 use crate::store::record;
 use crate::telemetry::events;
+use std::path::Path;
 use std::sync::Arc;
 
 /// What is asked.
@@ -75,7 +76,7 @@ pub fn rotate(_permit: &Permit<Rotate>, ledger: &mut Ledger, request: Request<'_
         return Ok(ledger.report(rotation, sources, true));
     }
     let backup = backup::write(ledger)?;
-    super::super::fault::point("backup");
+    fault::point("backup");
     begin(ledger, &new.key, &rotation, &backup, id)?;
     Ok(ledger.report(rotation, sources, false))
 }
@@ -153,7 +154,7 @@ fn begin(
     ledger: &mut Ledger,
     new: &MasterKey,
     rotation: &Rotation,
-    backup: &std::path::Path,
+    backup: &Path,
     id: RequestId,
 ) -> Result<(), Refusal> {
     let engine = Arc::clone(ledger.engine());

@@ -22,8 +22,7 @@ pub enum Advance {
 }
 
 /// Whether there is something to do, without doing it.
-#[must_use]
-pub fn is_due(ledger: &Ledger) -> bool {
+fn is_due(ledger: &Ledger) -> bool {
     let step = ledger.sealed.rotation.as_ref().map(record::Rotation::step);
     ledger.meta.rewrite_due || step.is_some_and(|step| step != RotationStep::Pending)
 }
