@@ -145,6 +145,7 @@ fn rotation_warning(rotation: &Rotation, engine: &Engine) -> String {
     match problem.as_str() {
         "" => state,
         problem if rotation.state() == State::Pending => format!("{state} The start could not finish it: {problem}"),
+        problem if engine.progress.is_suspended() => format!("{state} It waits for a restart of the daemon: {problem}"),
         problem => format!("{state} It waits, and is tried again every minute: {problem}"),
     }
 }

@@ -1,8 +1,8 @@
 //! The daemon's footprint: memory, start, processor time for each call beside a bare tonic echo. `tests/bench/run`.
 //!
 //! Must never use the daemon's allocator: the echo, which is this program too, stands for tonic as it comes.
-//! Called by people; nothing fails by its numbers, since machines differ and ratios swing. CI calls it for
-//! `rotations 1000 --check`, which fails by the size of a file and by what opens, and by no time.
+//! Called by people; nothing fails by a time, since machines differ and ratios swing. The gate calls it for
+//! `rotations 1000 --check`, which fails by the size of a file and by what opens.
 //!
 //! What the rows say:
 //! - *resident, idle*: `VmRSS` of the daemon a second after its first answer, on the store of a new installation and on

@@ -63,6 +63,9 @@ fn number(refusal: &Refusal) -> usize {
 
 const ID: VersionId = VersionId::from_bytes([7; 8]);
 
+/// The byte that each of the examples' fingerprints repeats, and how the page shows it.
+const FINGERPRINTS: [(u8, &str); 5] = [(1, "<old>"), (2, "<new>"), (3, "<found>"), (4, "<asked>"), (5, "<pending>")];
+
 fn examples() -> Vec<Refusal> {
     let io = || std::io::Error::other("x");
     let mut all = vec![
@@ -102,19 +105,19 @@ fn examples() -> Vec<Refusal> {
 }
 
 fn rotation_refusals() -> Vec<Refusal> {
-    let (old, new) = (Fingerprint::from_bytes([1; 8]), Fingerprint::from_bytes([2; 8]));
+    let [old, new, found, asked, pending] = FINGERPRINTS.map(|(byte, _)| Fingerprint::from_bytes([byte; 8]));
     let source_name = || "<source>".to_owned();
     [
         RotationRefusal::UnderWay { old, new },
         RotationRefusal::Decided { new, done: "finished" },
         RotationRefusal::BegunOtherwise { new },
-        RotationRefusal::NotPending(new),
-        RotationRefusal::Other { pending: old, asked: new },
-        RotationRefusal::KeyInUse(new),
-        RotationRefusal::KeyUsedBefore(new),
+        RotationRefusal::NotPending(asked),
+        RotationRefusal::Other { pending, asked },
+        RotationRefusal::KeyInUse(asked),
+        RotationRefusal::KeyUsedBefore(asked),
         RotationRefusal::NoNewKey("<what to do>".to_owned()),
-        RotationRefusal::OtherNewKey { source_name: source_name(), found: old, asked: new },
-        RotationRefusal::ForeignKey { source_name: source_name(), found: new },
+        RotationRefusal::OtherNewKey { source_name: source_name(), found, asked },
+        RotationRefusal::ForeignKey { source_name: source_name(), found },
         RotationRefusal::SourcesLag("<each source, and what to do>".to_owned()),
         RotationRefusal::Source(SourceUnreadable("<source and problem>".to_owned())),
     ]
@@ -159,12 +162,11 @@ fn the_page_gives_the_code_and_text_of_every_refusal_and_no_other() {
         .iter()
         .map(|refusal| {
             let (code, text) = of(refusal);
-            (
-                name(code),
-                text.replace(&ID.to_string(), "<version id>")
-                    .replace("0101010101010101", "<old>")
-                    .replace("0202020202020202", "<new>"),
-            )
+            let text = text.replace(&ID.to_string(), "<version id>");
+            let shown = |text: String, (byte, shown): (u8, &str)| {
+                text.replace(&Fingerprint::from_bytes([byte; 8]).to_string(), shown)
+            };
+            (name(code), FINGERPRINTS.into_iter().fold(text, shown))
         })
         .collect();
     assert_eq!(rows(), answered);

@@ -35,10 +35,12 @@ pub enum RotationRefusal {
         new: Fingerprint,
     },
     /// There is no rotation.
-    #[error("no rotation to {0} is pending")]
+    #[error("no rotation to {0} is pending: servos-keyctl rotate status tells which is, if any")]
     NotPending(Fingerprint),
     /// Another rotation is pending.
-    #[error("the rotation that is pending is one to {pending}, not to {asked}")]
+    #[error(
+        "the rotation that is pending is one to {pending}, not to {asked}: servos-keyctl rotate status tells of it"
+    )]
     Other {
         /// The new key of the pending one.
         pending: Fingerprint,

@@ -12,6 +12,7 @@ use crate::custody::record_seal;
 use crate::store::{backup_file, backup_peek, record};
 use crate::telemetry::chain::chain;
 use crate::telemetry::events;
+use std::cell::Cell;
 use std::error::Error;
 use std::path::Path;
 
@@ -78,14 +79,22 @@ impl Ledger {
         let backup = self.sealed.rotation.as_ref().filter(|record| !record.backup.is_empty());
         // Joined with nothing, the directory would end in a slash that status does not show.
         let backup = backup.map_or(self.places.backups.clone(), |record| self.places.backups.join(&record.backup));
-        let next = next(&rotation, &sources, &self.sources.restart_command());
+        let mut next = next(&rotation, &sources, &self.sources.restart_command());
+        let (old_key_backups, unseen) = backups_opened_by(outgoing, &self.places.backups, self.store_id.as_bytes());
+        if unseen > 0 {
+            next.push(format!(
+                "Look yourself at what lies in {}: {unseen} there could not be looked at, to tell whether {outgoing} opens \
+                 it; the daemon's log says why.",
+                self.places.backups.display()
+            ));
+        }
         Report {
             dry_run,
             backup: backup.display().to_string(),
             sources,
             seals,
             data_keys: if rotation.new_data_keys { live } else { 0 },
-            old_key_backups: backups_opened_by(outgoing, &self.places.backups, self.store_id.as_bytes()),
+            old_key_backups,
             other_uses: if rotation.aborting { Vec::new() } else { other_uses(&rotation) },
             next,
             rotation,
@@ -93,9 +102,12 @@ impl Ledger {
     }
 }
 
-/// The backups of a store that a master key opens, in their own word: the canary is the first record of each.
-fn backups_opened_by(key: Fingerprint, directory: &Path, store_id: &[u8; 16]) -> Vec<String> {
+/// The backups of a store that a master key opens, in their own word: the canary is the first record of each. And how
+/// many could not be looked at.
+fn backups_opened_by(key: Fingerprint, directory: &Path, store_id: &[u8; 16]) -> (Vec<String>, usize) {
+    let unseen = Cell::new(0);
     let unreadable = |error: &dyn Error| {
+        unseen.set(unseen.get() + 1);
         tracing::warn!(event = events::BACKUP_UNREADABLE, error = %chain(error), "a backup could not be looked at");
     };
     let paths = backup_file::list(directory).inspect_err(|error| unreadable(error)).unwrap_or_default();
@@ -105,7 +117,8 @@ fn backups_opened_by(key: Fingerprint, directory: &Path, store_id: &[u8; 16]) ->
     };
     let names_key = |seal: &Vec<u8>| record_seal::header_owner(seal) == Some(*key.as_bytes());
     let opened = paths.iter().filter(|path| canary(path).is_some_and(|canary| canary.seals.iter().any(names_key)));
-    opened.map(|path| path.display().to_string()).collect()
+    let opened = opened.map(|path| path.display().to_string()).collect();
+    (opened, unseen.get())
 }
 
 /// What else a shared key's text is used for.

@@ -39,14 +39,21 @@ pub fn advance(ledger: &mut Ledger) -> Advance {
             if is_due(ledger) { Advance::More } else { Advance::Idle }
         }
         Err(refusal) => {
-            let problem = chain(&refusal).to_string();
+            let mut problem = chain(&refusal).to_string();
+            let (until, next) = match ledger.suspended {
+                true => ("until a restart of the daemon", Advance::Idle),
+                false => ("and is tried again in a minute", Advance::Later),
+            };
             tracing::warn!(
                 event = events::ROTATION_STOPPED,
                 error = problem,
-                "the rest of the rotation waits, and is tried again in a minute"
+                "the rest of the rotation waits, {until}"
             );
+            if ledger.suspended {
+                problem.push_str("; no change is possible before a restart of the daemon");
+            }
             ledger.engine.progress.rotation_waits(problem);
-            if ledger.suspended { Advance::Idle } else { Advance::Later }
+            next
         }
     }
 }
