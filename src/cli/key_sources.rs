@@ -50,6 +50,10 @@ impl KeySources for GivenSources {
         }
     }
 
+    fn settle(&self) -> Result<(), SourceUnreadable> {
+        self.sources.settle().map_err(unreadable)
+    }
+
     fn next_file(&self) -> Option<String> {
         self.sources.next_file().map(|path| path.display().to_string())
     }

@@ -14,6 +14,7 @@ pub mod key_source_error;
 mod mount;
 mod next_key;
 pub mod settings;
+mod settle;
 
 #[cfg(test)]
 mod document_tests;

@@ -42,12 +42,12 @@ impl Sources {
         self.opened_files().find(|path| !mount::is_mount_point(path)).map(next_to)
     }
 
-    fn opened_files(&self) -> impl Iterator<Item = &Path> {
+    pub(super) fn opened_files(&self) -> impl Iterator<Item = &Path> {
         self.key_files.iter().map(PathBuf::as_path).filter(|path| !key_file::is_credential(path, &self.trust))
     }
 }
 
-fn next_to(path: &Path) -> PathBuf {
+pub(super) fn next_to(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(".next");
     name.into()

@@ -70,7 +70,10 @@ impl Authentic {
 /// # Errors
 /// [`StartFailure::WrongKey`], [`StartFailure::Damaged`], [`StartFailure::NewerSchema`].
 pub fn authenticate(snapshot: Snapshot, master: MasterKey, memory: &LockedMemory) -> Result<Authentic, StartFailure> {
-    let authentic = open_root(snapshot, master, memory)?;
+    let (authentic, lost) = open_root(snapshot, master, memory)?;
+    if let Some(failure) = lost {
+        return Err(failure);
+    }
     if authentic.mac_fits() { Ok(authentic) } else { Err(damaged("its records do not fit its MAC")) }
 }
 
@@ -102,12 +105,13 @@ pub(super) fn claim(snapshot: &Snapshot) -> Result<Claimed, StartFailure> {
     Ok(Claimed { store_id, seals, owners, sealed })
 }
 
-/// The first step of trust: the root that only the right key opens. The MAC is not checked.
+/// The first step of trust: the root that only the right key opens. The MAC is not checked. Beside it, why the previous
+/// root does not open, if one is kept and does not.
 pub(super) fn open_root(
     snapshot: Snapshot,
     master: MasterKey,
     memory: &LockedMemory,
-) -> Result<Authentic, StartFailure> {
+) -> Result<(Authentic, Option<StartFailure>), StartFailure> {
     let Claimed { store_id, seals, owners, sealed } = claim(&snapshot)?;
     let given = master.fingerprint();
     let Some(seal) = seals.iter().zip(&owners).find(|(_, owner)| **owner == given).map(|(seal, _)| seal) else {
@@ -115,15 +119,15 @@ pub(super) fn open_root(
     };
     let root = record_seal::open_root(&master, &seal.root, &store_id, memory)
         .map_err(|_| damaged("the root does not open"))?;
-    let previous = match sealed.previous_root.as_slice() {
-        [] => None,
-        bytes => Some(
-            record_seal::open_previous_root(&root, bytes, &store_id, memory)
-                .map_err(|_| damaged("the previous root does not open"))?,
-        ),
+    let (previous, lost) = match sealed.previous_root.as_slice() {
+        [] => (None, None),
+        bytes => match record_seal::open_previous_root(&root, bytes, &store_id, memory) {
+            Ok(previous) => (Some(previous), None),
+            Err(_) => (None, Some(damaged("the previous root does not open"))),
+        },
     };
     let (digests, since) = (digests(&snapshot), seal.since);
-    Ok(Authentic { snapshot, master, root, store_id, digests, sealed, since, previous })
+    Ok((Authentic { snapshot, master, root, store_id, digests, sealed, since, previous }, lost))
 }
 
 /// What may be told of the master key in use.

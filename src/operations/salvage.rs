@@ -8,6 +8,7 @@ use super::load;
 use super::start_failure::StartFailure;
 use crate::custody::keys::{LockedMemory, MasterKey};
 use crate::store::port::Snapshot;
+use crate::store::record;
 
 /// What salvage found.
 pub struct Salvaged {
@@ -22,8 +23,8 @@ pub struct Salvaged {
 /// # Errors
 /// [`StartFailure::WrongKey`]; [`StartFailure::Damaged`] if the root or the identity is lost, for then nothing opens.
 pub fn salvage(snapshot: Snapshot, master: MasterKey, memory: &LockedMemory) -> Result<Salvaged, StartFailure> {
-    let authentic = load::open_root(snapshot, master, memory)?;
-    let mut unopened = Vec::new();
+    let (authentic, lost) = load::open_root(snapshot, master, memory)?;
+    let mut unopened: Vec<_> = lost.map(|failure| (record::MASTER.to_owned(), failure)).into_iter().collect();
     if !authentic.mac_fits() {
         unopened.push(("mac".to_owned(), load::damaged("the records do not fit the snapshot's MAC")));
     }

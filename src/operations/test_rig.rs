@@ -285,11 +285,13 @@ fn started(
 pub(super) struct Sources {
     pub(super) held: Vec<(String, Renewal, String)>,
     pub(super) next: Option<String>,
+    /// The source that the disk does not take.
+    pub(super) unsettled: Option<String>,
 }
 
 impl Sources {
     fn of(key: &str) -> Self {
-        Self { held: vec![("master.key".to_owned(), Renewal::Reread, key.to_owned())], next: None }
+        Self { held: vec![("master.key".to_owned(), Renewal::Reread, key.to_owned())], next: None, unsettled: None }
     }
 }
 
@@ -312,6 +314,13 @@ impl KeySources for FakeSources {
     fn read_next(&self) -> Result<Option<HeldKey>, SourceUnreadable> {
         let sources = self.0.lock().unwrap();
         sources.next.as_ref().map(|text| self.key("master.key.next", Renewal::Reread, text)).transpose()
+    }
+
+    fn settle(&self) -> Result<(), SourceUnreadable> {
+        match &self.0.lock().unwrap().unsettled {
+            Some(source) => Err(SourceUnreadable(format!("{source}: cannot be read"))),
+            None => Ok(()),
+        }
     }
 
     fn next_file(&self) -> Option<String> {

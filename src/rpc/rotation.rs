@@ -3,6 +3,7 @@
 //! Must never leave an enum of an answer at its zero.
 //! Called by the handlers of `key_admin`, and by `convert` for GetStatus.
 
+use crate::operations::Fingerprint;
 use crate::operations::rotation::key_sources::Renewal;
 use crate::operations::rotation::report::{Report, SourceView};
 use crate::operations::rotation::{Rotation, State, Step};
@@ -13,7 +14,7 @@ pub(super) fn begun(report: Report) -> v1::RotateResponse {
     v1::RotateResponse {
         dry_run: report.dry_run,
         sources: report.sources.iter().map(source).collect(),
-        rotation: Some(rotation(report.rotation, report.next)),
+        rotation: Some(rotation(report.rotation, &report.opens, report.next)),
         backup: report.backup,
         seals: u32::try_from(report.seals).unwrap_or(u32::MAX),
         data_keys: u32::try_from(report.data_keys).unwrap_or(u32::MAX),
@@ -26,7 +27,7 @@ pub(super) fn finished(report: Report) -> v1::FinishRotationResponse {
     v1::FinishRotationResponse {
         dry_run: report.dry_run,
         sources: report.sources.iter().map(source).collect(),
-        rotation: Some(rotation(report.rotation, report.next)),
+        rotation: Some(rotation(report.rotation, &report.opens, report.next)),
         old_key_backups: report.old_key_backups,
         other_uses: report.other_uses,
     }
@@ -36,17 +37,18 @@ pub(super) fn aborted(report: Report) -> v1::AbortRotationResponse {
     v1::AbortRotationResponse {
         dry_run: report.dry_run,
         sources: report.sources.iter().map(source).collect(),
-        rotation: Some(rotation(report.rotation, report.next)),
+        rotation: Some(rotation(report.rotation, &report.opens, report.next)),
         aborted_key_backups: report.old_key_backups,
     }
 }
 
 pub(super) fn of_status(status: RotationStatus) -> v1::Rotation {
     let RotationStatus { rotation: under_way, done, total, problem, next } = status;
-    v1::Rotation { done, total, problem, ..rotation(under_way, next) }
+    let opens = under_way.opens();
+    v1::Rotation { done, total, problem, ..rotation(under_way, &opens, next) }
 }
 
-fn rotation(rotation: Rotation, next: Vec<String>) -> v1::Rotation {
+fn rotation(rotation: Rotation, opens: &[Fingerprint], next: Vec<String>) -> v1::Rotation {
     let state = match rotation.state() {
         State::Pending => v1::RotationState::Pending,
         State::Finishing => v1::RotationState::Finishing,
@@ -64,7 +66,7 @@ fn rotation(rotation: Rotation, next: Vec<String>) -> v1::Rotation {
     };
     v1::Rotation {
         state: state.into(),
-        opens: rotation.opens().iter().map(ToString::to_string).collect(),
+        opens: opens.iter().map(ToString::to_string).collect(),
         old_fingerprint: rotation.old.to_string(),
         new_fingerprint: rotation.new.to_string(),
         begun: rotation.begun,

@@ -46,6 +46,13 @@ pub trait KeySources: Send {
     /// [`SourceUnreadable`] if one is there and cannot be read, or two hold different keys.
     fn read_next(&self) -> Result<Option<HeldKey>, SourceUnreadable>;
 
+    /// Sees that the key files, and what lies beside them as `.next`, outlast a power cut: whoever put a key there may not
+    /// have.
+    ///
+    /// # Errors
+    /// [`SourceUnreadable`] if the disk does not take one.
+    fn settle(&self) -> Result<(), SourceUnreadable>;
+
     /// The `.next` file that an operator is told to make: beside the first key file that the daemon opens itself.
     fn next_file(&self) -> Option<String>;
 

@@ -27,6 +27,8 @@ mod legacy_tests;
 #[cfg(test)]
 mod meanwhile_tests;
 #[cfg(test)]
+mod safeguard_tests;
+#[cfg(test)]
 mod scene;
 #[cfg(test)]
 mod sealed_value;

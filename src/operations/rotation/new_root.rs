@@ -10,6 +10,7 @@ use super::super::ledger::{Change, Ledger};
 use super::super::refusal::Refusal;
 use super::super::requests::RequestId;
 use super::Rotation;
+use super::refusal::RotationRefusal;
 use crate::custody::keys::{MasterKey, RootKey};
 use crate::custody::record_seal;
 use crate::store::record;
@@ -49,15 +50,18 @@ pub(super) fn change_root(
     request: Option<RequestId>,
 ) -> Result<Rotation, Refusal> {
     ledger.need_mark()?;
+    // What a source yields may be in the system's memory alone, and from here on nothing else opens the store.
+    ledger.sources.settle().map_err(RotationRefusal::from)?;
     let engine = Arc::clone(ledger.engine());
     let (now, random) = ((engine.clock)(), &*engine.random);
     let sealed = ledger.sealed.clone();
     let (Some(rotation), Some(current)) = (sealed.rotation.clone(), sealed.current.clone()) else {
         return Err(Refusal::Damaged("no rotation is pending".to_owned()));
     };
+    let aborting = end != End::Finish;
+    prove(ledger, &key, if aborting { sealed.current.as_ref() } else { sealed.pending.as_ref() })?;
     let root = RootKey::generate(&ledger.memory, random)?;
     let seal = record_seal::seal_root(&key, &root, &ledger.store_id, random)?;
-    let aborting = end != End::Finish;
     let record = record::Rotation {
         step: record::RotationStep::Resealing.into(),
         aborting,
@@ -106,6 +110,16 @@ pub(super) fn change_root(
         tracing::info!(event = events::ROTATION_FINISHED, %old, %new, "the new key alone opens the store");
     }
     Ok(decided)
+}
+
+/// A fingerprint is short: the key must open what it goes on with.
+fn prove(ledger: &Ledger, key: &MasterKey, seal: Option<&record::MasterSeal>) -> Result<(), Refusal> {
+    let seal = seal.map(|seal| seal.root.as_slice()).unwrap_or_default();
+    let opened = record_seal::open_root(key, seal, &ledger.store_id, &ledger.memory);
+    match opened.is_ok_and(|root| root.id() == ledger.root.id()) {
+        true => Ok(()),
+        false => Err(Refusal::Damaged(format!("{} does not open the root", key.fingerprint()))),
+    }
 }
 
 /// While legacy values open, those that components write with the new key must open too: it is sealed under the new root,

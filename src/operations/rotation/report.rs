@@ -32,6 +32,8 @@ pub struct SourceView {
 pub struct Report {
     /// The rotation.
     pub rotation: Rotation,
+    /// The keys that open the store now; with `dry_run`, that would.
+    pub opens: Vec<Fingerprint>,
     /// Nothing was changed.
     pub dry_run: bool,
     /// The backup that was written before it began; with `dry_run`, the directory.
@@ -79,7 +81,17 @@ impl Ledger {
         let backup = self.sealed.rotation.as_ref().filter(|record| !record.backup.is_empty());
         // Joined with nothing, the directory would end in a slash that status does not show.
         let backup = backup.map_or(self.places.backups.clone(), |record| self.places.backups.join(&record.backup));
-        let mut next = next(&rotation, &sources, &self.sources.restart_command());
+        let is_over = keyring.rotation.is_none() && !dry_run;
+        let mut next = if is_over && rotation.state() == State::Pending {
+            vec!["This rotation is over: servos-keyctl status tells which key opens the store now.".to_owned()]
+        } else {
+            next(&rotation, &sources, &self.sources.restart_command())
+        };
+        let opens = match &keyring.rotation {
+            Some(under_way) if !dry_run => under_way.opens(),
+            None if !dry_run => vec![keyring.master.fingerprint],
+            _ => rotation.opens(),
+        };
         let (old_key_backups, unseen) = backups_opened_by(outgoing, &self.places.backups, self.store_id.as_bytes());
         if unseen > 0 {
             next.push(format!(
@@ -89,13 +101,14 @@ impl Ledger {
             ));
         }
         Report {
+            opens,
             dry_run,
             backup: backup.display().to_string(),
             sources,
             seals,
             data_keys: if rotation.new_data_keys { live } else { 0 },
             old_key_backups,
-            other_uses: if rotation.aborting { Vec::new() } else { other_uses(&rotation) },
+            other_uses: if rotation.aborting { Vec::new() } else { other_uses(&rotation, !keyring.legacy.is_empty()) },
             next,
             rotation,
         }
@@ -122,17 +135,22 @@ fn backups_opened_by(key: Fingerprint, directory: &Path, store_id: &[u8; 16]) ->
 }
 
 /// What else a shared key's text is used for.
-fn other_uses(rotation: &Rotation) -> Vec<String> {
+fn other_uses(rotation: &Rotation, legacy_opens: bool) -> Vec<String> {
     if !rotation.old_shared {
         return Vec::new();
     }
+    let components = if legacy_opens {
+        "Components that read the key themselves: values that they sealed under it open as legacy values until they are \
+         re-encrypted and the legacy key is retired."
+    } else {
+        "Components that read the key themselves: values that they sealed under it are none of this daemon's. If there are \
+         any, keep the old key: servos-keyctl legacy adopt lets them open."
+    };
     vec![
         "Restic repositories of volume backups that were made with the old key's text as their password: keep that text \
          as long as you keep their snapshots."
             .to_owned(),
-        "Components that read the key themselves: values that they sealed under it open as legacy values until they are \
-         re-encrypted and the legacy key is retired."
-            .to_owned(),
+        components.to_owned(),
     ]
 }
 

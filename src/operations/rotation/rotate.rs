@@ -75,6 +75,7 @@ pub fn rotate(_permit: &Permit<Rotate>, ledger: &mut Ledger, request: Request<'_
     if dry_run {
         return Ok(ledger.report(rotation, sources, true));
     }
+    ledger.sources.settle().map_err(RotationRefusal::from)?;
     let backup = backup::write(ledger)?;
     fault::point("backup");
     begin(ledger, &new.key, &rotation, &backup, id)?;
