@@ -42,6 +42,21 @@ fn misfit(mark: &State, store: &State, previous: Option<RootId>) -> Option<Strin
     (!known).then(|| "the store is sealed under another root than the one it names".to_owned())
 }
 
+/// What an operator should know who takes a store, or a backup, that is under another root than the mark names.
+pub const OF_ANOTHER_ROOT: &str = "its root is not the one that the mark names: it is of before a rotation of the master \
+     key was finished or aborted. Whoever had the key that went then, and a copy of the store from while that rotation was \
+     pending, can have made or altered it: take it only if you know where it lay all the time";
+
+/// Whether the mark names another root than the store's, which is not the one before it either. No mark names none.
+#[must_use]
+pub fn names_another_root(mark: Option<&Mark>, store: &State, previous: Option<RootId>) -> bool {
+    let named =
+        mark.iter().flat_map(|mark| mark.now.iter().chain(&mark.to_come)).filter(|m| m.store_id == store.store_id);
+    let mut roots = named.map(|state| state.root_id).peekable();
+    let is_known = |root: [u8; 32]| root == store.root_id || previous.is_some_and(|known| *known.as_bytes() == root);
+    roots.peek().is_some() && !roots.any(is_known)
+}
+
 /// The generation at which a store goes on that was restored, or accepted on purpose: the next multiple of 2^32 above
 /// its own, whatever the mark has seen, and the newest backup: the mark may be lost where the backups are not.
 #[must_use]
@@ -86,6 +101,20 @@ mod tests {
         let mark = Mark { now: Some(state(5, 7)), to_come: Some(state(GAP, 7)) };
         assert_eq!(check(Path::new("mark"), Some(&mark), &state(6, 7), None).unwrap(), 5);
         assert_eq!(check(Path::new("mark"), Some(&mark), &state(GAP + 1, 7), None).unwrap(), GAP);
+    }
+
+    #[test]
+    fn a_store_under_a_root_that_the_mark_does_not_name_is_told_apart() {
+        let told = |now, to_come, previous: Option<u8>| {
+            let previous = previous.map(|root| RootId::from_bytes([root; 32]));
+            names_another_root(Some(&Mark { now, to_come }), &state(5, 8), previous)
+        };
+        assert!(told(Some(state(9, 7)), None, None));
+        assert!(!told(Some(state(9, 8)), None, None));
+        assert!(!told(Some(state(9, 7)), None, Some(7)));
+        assert!(!told(Some(state(9, 7)), Some(state(GAP, 8)), None));
+        assert!(!told(Some(State { store_id: [2; 16], ..state(9, 7) }), None, None), "another store's says nothing");
+        assert!(!told(None, None, None) && !names_another_root(None, &state(5, 8), None));
     }
 
     #[test]

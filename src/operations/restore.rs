@@ -26,6 +26,8 @@ pub struct Restored {
     pub generation: u64,
     /// The newest generation that the mark had seen, or that a backup in the directory holds, if either is there.
     pub seen_generation: Option<u64>,
+    /// The mark names another root than the backup's: see [`mark_check::OF_ANOTHER_ROOT`].
+    pub of_another_root: bool,
     /// Keys and versions that were restored.
     pub contents: (usize, usize),
 }
@@ -131,12 +133,13 @@ pub fn restore(
     let newest_backup = backup_file::newest_generation(&places.backups, &backup_id)?;
     let generation = mark_check::beyond(backup_generation, mark.as_ref(), newest_backup);
     let store_id = authentic.store_id;
-    let (mut state, _) = authentic.state();
+    let (mut state, previous) = authentic.state();
+    let of_another_root = mark_check::names_another_root(mark.as_ref(), &state, previous);
     state.generation = generation;
     let batch = gap::batch(&authentic, generation)?;
     let restored = authentic.snapshot.after(generation, &batch);
     let now = mark.and_then(|mark| mark.now);
     let seen_generation = now.map(|state| state.generation).max(newest_backup);
     install::install(places, &restored, Mark { now, to_come: Some(state) }, None)?;
-    Ok(Restored { store_id, backup_generation, generation, seen_generation, contents })
+    Ok(Restored { store_id, backup_generation, generation, seen_generation, of_another_root, contents })
 }

@@ -37,6 +37,7 @@ mod rotation_calls;
 mod rotation_file;
 mod rotation_log;
 mod rotation_repeats;
+mod rotation_restore;
 mod rotation_starts;
 mod salvage;
 mod secrecy;

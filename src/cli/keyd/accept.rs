@@ -7,8 +7,10 @@ use super::{ConfigArguments, harden, key, output, place};
 use crate::cli::exit;
 use crate::cli::failure::Failure;
 use crate::operations::accept::accept;
+use crate::operations::mark_check::{OF_ANOTHER_ROOT, names_another_root};
 use crate::operations::start_failure::StartFailure;
 use crate::operations::{key_choice, load, rfc3339};
+use crate::store::mark;
 use crate::store::redb_adapter::{RedbStore, view};
 use std::io::{BufRead, IsTerminal};
 
@@ -34,8 +36,9 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let snapshot = view(&places.store).map_err(StartFailure::of_file)?;
     // While a rotation is pending, either of its keys will do, and so will both.
     let chosen = key::choose(&sources, key_choice::claimed(&snapshot), &memory)?;
-    let whole = load::authenticate(snapshot.clone(), chosen.key, &memory)
-        .and_then(|authentic| load::open(authentic, &memory))?;
+    let authentic = load::authenticate(snapshot.clone(), chosen.key, &memory)?;
+    let (state, previous) = authentic.state();
+    let whole = load::open(authentic, &memory)?;
     chosen.pending.iter().for_each(|pending| output::remark(&format!("warning: {pending}")));
     let keyring = whole.keyring;
     if keyring.generation != arguments.generation {
@@ -50,6 +53,10 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         keyring.generation,
         rfc3339(keyring.created),
     ));
+    // A mark that cannot be read is what brings people here.
+    if names_another_root(mark::read(&places.mark).ok().flatten().as_ref(), &state, previous) {
+        output::remark(&format!("warning: {OF_ANOTHER_ROOT}"));
+    }
     output::remark("If a newer store existed, what was sealed under its newer versions will not open with this one.");
     if !arguments.yes && !confirmed()? {
         return Err(Failure::say(exit::NO, "nothing was changed"));

@@ -5,6 +5,7 @@
 
 use super::{ConfigArguments, harden, key, output, place, remedy};
 use crate::cli::failure::Failure;
+use crate::operations::mark_check::OF_ANOTHER_ROOT;
 use crate::operations::restore::{prove, read, refuse_store, restore};
 use std::path::PathBuf;
 
@@ -52,6 +53,9 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
              backup. Look for a newer one before you go on",
             restored.backup_generation
         ));
+    }
+    if restored.of_another_root {
+        output::remark(&format!("warning: {OF_ANOTHER_ROOT}"));
     }
     chosen.pending.iter().for_each(|pending| output::remark(&format!("warning: {pending}")));
     output::line(&format!(
