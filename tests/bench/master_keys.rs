@@ -79,6 +79,16 @@ impl KeySources for KeyFile {
         if next.exists() { self.held(&next).map(Some) } else { Ok(None) }
     }
 
+    /// As the daemon does: what it costs belongs to what is measured.
+    fn settle(&self) -> Result<(), SourceUnreadable> {
+        let failed = |error: std::io::Error| SourceUnreadable(error.to_string());
+        for path in [self.path.clone(), self.next()].into_iter().filter(|path| path.exists()) {
+            fs::File::open(&path).and_then(|file| file.sync_all()).map_err(failed)?;
+        }
+        let directory = self.path.parent().unwrap_or(&self.path);
+        fs::File::open(directory).and_then(|directory| directory.sync_all()).map_err(failed)
+    }
+
     fn next_file(&self) -> Option<String> {
         Some(self.next().display().to_string())
     }
