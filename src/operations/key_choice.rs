@@ -26,6 +26,11 @@ pub struct Choice {
 /// What a store says of its keys, or why that cannot be told. A store that is yet to be made names none.
 pub type ClaimedKeys = Result<Vec<Fingerprint>, StartFailure>;
 
+/// The claim where no store is, or none is asked: sources that differ are refused.
+pub fn no_store() -> ClaimedKeys {
+    Ok(Vec::new())
+}
+
 /// Parses the key of a source; `text` is exactly the key's, in locked memory.
 ///
 /// # Errors
@@ -207,6 +212,6 @@ mod tests {
         let memory = LockedMemory::new().unwrap();
         let failure = held("/k", Renewal::Reread, b"secret", &memory).err().unwrap().to_string();
         assert!(failure.starts_with("/k: ") && !failure.contains("secret"), "{failure}");
-        assert!(choose(Vec::new(), Ok(Vec::new())).is_err());
+        assert!(choose(Vec::new(), no_store()).is_err());
     }
 }

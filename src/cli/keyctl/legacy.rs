@@ -13,6 +13,7 @@ use crate::cli::failure::Failure;
 use crate::cli::key;
 use crate::client::key_admin::AdminClient;
 use crate::custody::keys::MasterKey;
+use crate::operations::key_choice;
 use crate::operations::legacy_proof::prove;
 use crate::sys::locked::{LockedBuffer, LockedMemory};
 use clap::{Args, Subcommand};
@@ -112,7 +113,7 @@ fn key_text(console: &mut Console, file: &Path, memory: &LockedMemory) -> Result
         return typed_key(&read, memory);
     }
     let found = key_input::read(file, false, memory)?;
-    let chosen = key::choose_among(&found, Ok(Vec::new()), memory)?;
+    let chosen = key::choose_among(&found, key_choice::no_store(), memory)?;
     chosen.warnings.iter().for_each(|warning| console.hint(&format!("warning: {warning}")));
     // All of them hold the same key.
     let first = found.into_iter().next().map(|source| source.text);

@@ -11,6 +11,7 @@ use crate::cli::key;
 use crate::config::key_source::KeySource;
 use crate::config::key_source_error::KeySourceError;
 use crate::custody::keys::{HEX_CHARACTERS, KeyError, MasterKey};
+use crate::operations::key_choice;
 use crate::proto::v1::GetStatusResponse;
 use crate::sys::locked::{LockedBuffer, LockedMemory};
 use std::ffi::OsString;
@@ -188,7 +189,7 @@ pub(super) fn warn(console: &mut Console, found: &FoundKey) {
 }
 
 fn agreed(found: Vec<KeySource>, memory: &LockedMemory) -> Result<FoundKey, Failure> {
-    let chosen = key::choose_among(&found, Ok(Vec::new()), memory)?;
+    let chosen = key::choose_among(&found, key_choice::no_store(), memory)?;
     // All of them hold the same key.
     let first = found.into_iter().next().map(|source| (source.variable, source.text));
     let (variable, text) = first.ok_or_else(|| Failure::say(exit::MISSING, "the file holds no key"))?;

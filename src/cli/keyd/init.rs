@@ -8,6 +8,7 @@ use crate::cli::exit;
 use crate::cli::failure::Failure;
 use crate::custody::keys::MasterKey;
 use crate::operations::create::{Creation, FIRST_KEYS, create, vacancy};
+use crate::operations::key_choice;
 use crate::operations::legacy_proof::prove;
 use crate::operations::start_failure::StartFailure;
 use crate::store::port::StoreError;
@@ -36,7 +37,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let sources = key::sources_of_daemon(&config.master_key, &config.store.path, &memory)?;
     let places = place::places(&config);
     refuse_what_is_there(&places)?;
-    let chosen = key::choose(&sources, Ok(Vec::new()), &memory)?;
+    let chosen = key::choose(&sources, key_choice::no_store(), &memory)?;
     for warning in &chosen.warnings {
         output::remark(&format!("warning: {warning}"));
     }

@@ -109,7 +109,7 @@ fn report_key(chosen: &ChosenKey) {
 
 fn make(config: &Config, places: &Places, sources: &Sources, memory: &LockedMemory) -> Result<(), Failure> {
     place::check_backup_directory(places)?;
-    let chosen = key::choose(sources, Ok(Vec::new()), memory)?;
+    let chosen = key::choose(sources, key_choice::no_store(), memory)?;
     let backups_are_new = place::backups_are_new(places);
     let store_id = create(&Creation {
         places,
