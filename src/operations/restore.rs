@@ -8,7 +8,7 @@ use super::ledger::Places;
 use super::load;
 use super::start_failure::StartFailure;
 use super::{gap, install, mark_check};
-use crate::custody::id::StoreId;
+use crate::custody::id::{Fingerprint, StoreId};
 use crate::custody::keys::{LockedMemory, MasterKey};
 use crate::store::backup_file;
 use crate::store::mark::{self, Mark, MarkError};
@@ -36,6 +36,7 @@ pub struct Restored {
 pub struct Proven {
     backup_id: [u8; 16],
     snapshot: Snapshot,
+    owners: Vec<Fingerprint>,
     contents: (usize, usize),
 }
 
@@ -68,12 +69,9 @@ impl Unproven {
 }
 
 impl Proven {
-    /// What the backup says of its keys.
-    ///
-    /// # Errors
-    /// None is left once it is proved.
-    pub fn claimed(&self) -> ClaimedKeys {
-        key_choice::claimed(&self.snapshot)
+    /// The keys that open it: the one in use, and behind it the one to come while a rotation is pending.
+    pub fn owners(&self) -> &[Fingerprint] {
+        &self.owners
     }
 }
 
@@ -81,7 +79,7 @@ impl Proven {
 ///
 /// # Errors
 /// [`StartFailure::InBackup`], with the file's name, for a file that is no good backup.
-pub fn read(file: &Path) -> Result<Unproven, StartFailure> {
+pub fn read_backup(file: &Path) -> Result<Unproven, StartFailure> {
     let backup = backup_file::read(file).map_err(|error| StartFailure::from(error).in_backup(file))?;
     let snapshot = Snapshot { generation: backup.generation, records: backup.records };
     Ok(Unproven { file: file.to_owned(), backup_id: backup.store_id, snapshot })
@@ -98,6 +96,7 @@ pub fn prove(backup: Unproven, master: MasterKey, memory: &LockedMemory) -> Resu
 
 fn opened_whole(backup: Unproven, master: MasterKey, memory: &LockedMemory) -> Result<Proven, StartFailure> {
     let Unproven { backup_id, snapshot, .. } = backup;
+    let owners = key_choice::claimed(&snapshot)?;
     // Every seal is opened before anything is written: a backup that only half opens is no place to go on from.
     let authentic = load::authenticate(snapshot.clone(), master, memory)?;
     if *authentic.store_id.as_bytes() != backup_id {
@@ -105,7 +104,7 @@ fn opened_whole(backup: Unproven, master: MasterKey, memory: &LockedMemory) -> R
     }
     let whole = load::open(authentic, memory)?;
     let contents = (whole.keyring.keys.len(), whole.keyring.versions.len());
-    Ok(Proven { backup_id, snapshot, contents })
+    Ok(Proven { backup_id, snapshot, owners, contents })
 }
 
 /// Restores a backup that was proved, with the same key, read again.
@@ -119,7 +118,7 @@ pub fn restore(
     memory: &LockedMemory,
 ) -> Result<Restored, StartFailure> {
     refuse_store(places)?;
-    let Proven { backup_id, snapshot, contents } = proven;
+    let Proven { backup_id, snapshot, contents, .. } = proven;
     let backup_generation = snapshot.generation;
     let authentic = load::authenticate(snapshot, master, memory)?;
     let mark = match mark::read(&places.mark) {

@@ -6,7 +6,7 @@
 use super::{ConfigArguments, harden, key, output, place, remedy};
 use crate::cli::failure::Failure;
 use crate::operations::mark_check::OF_ANOTHER_ROOT;
-use crate::operations::restore::{prove, read, refuse_store, restore};
+use crate::operations::restore::{prove, read_backup, refuse_store, restore};
 use std::path::PathBuf;
 
 #[derive(clap::Args)]
@@ -27,7 +27,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     refuse_store(&places)?;
     // Nothing is made, not even a directory, before the backup and the key have proved good. While a rotation was pending,
     // either of its keys will do, and so will both.
-    let backup = read(&arguments.file)?;
+    let backup = read_backup(&arguments.file)?;
     let chosen = key::choose(&sources, backup.claimed(), &memory)?;
     let proven = prove(backup, chosen.key, &memory)?;
     let _lock = match held {
@@ -37,7 +37,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
             place::lock(&places)?
         }
     };
-    let chosen = key::choose(&sources, proven.claimed(), &memory)?;
+    let chosen = key::choose(&sources, Ok(proven.owners().to_vec()), &memory)?;
     let restored = restore(&places, proven, chosen.key, &memory)?;
     place::give_to_owner(&places, false)?;
     let (keys, versions) = restored.contents;
