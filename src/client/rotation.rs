@@ -30,17 +30,6 @@ pub struct BeginRotation<'k> {
     pub dry_run: bool,
 }
 
-/// How to abort a rotation.
-#[derive(Clone, Copy, Default, Debug)]
-pub struct AbortRotation<'k> {
-    /// The key that the rotation was begun with: 16 hex digits.
-    pub new_key_fingerprint: &'k str,
-    /// Gives every data key a new version all the same.
-    pub new_data_keys: bool,
-    /// Checks everything and changes nothing.
-    pub dry_run: bool,
-}
-
 impl fmt::Debug for BeginRotation<'_> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter
@@ -50,6 +39,17 @@ impl fmt::Debug for BeginRotation<'_> {
             .field("dry_run", &self.dry_run)
             .finish_non_exhaustive()
     }
+}
+
+/// How to abort a rotation.
+#[derive(Clone, Copy, Default, Debug)]
+pub struct AbortRotation<'k> {
+    /// The key that the rotation was begun with: 16 hex digits.
+    pub new_key_fingerprint: &'k str,
+    /// Gives every data key a new version all the same.
+    pub new_data_keys: bool,
+    /// Checks everything and changes nothing.
+    pub dry_run: bool,
 }
 
 impl AdminClient {
