@@ -3,7 +3,7 @@
 //! Must never let the tool edit a key file, replace a `.next`, or remove the last file with a key. Run by `cargo test`.
 
 use crate::harness::rotation::{fingerprint_in, opens, rotate, rotate_json, seal, shows_no_key, text};
-use crate::harness::{Installation, Invocation, KEYCTL, base64, fingerprint, hex, is_there, random_key};
+use crate::harness::{Installation, Invocation, KEYCTL, KEYD, base64, fingerprint, hex, is_there, random_key};
 use serde_json::Value;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -195,6 +195,7 @@ fn a_bad_new_key_begins_nothing_and_stays_as_it_is() {
     let (installation, file, next) = with_key_file();
     let daemon = installation.serve_for_admin();
     let good = hex(&random_key());
+    let two_keys = format!("SERVOS_MASTER_KEY={good}\nACT_MASTER_KEY={}\n", hex(&random_key()));
     let cases: [(&str, &[u8], i32, &str); 7] = [
         ("empty", b"", 78, "is empty"),
         ("no key", b"the new key", 78, "holds neither a key alone nor a line SERVOS_MASTER_KEY="),
@@ -202,12 +203,7 @@ fn a_bad_new_key_begins_nothing_and_stays_as_it_is() {
         ("a placeholder", &[b'0'; 64], 78, "it is a placeholder"),
         ("raw bytes", &[0; 32], 78, "NUL"),
         ("the key in use", &std::fs::read(&file).unwrap(), 65, "is the master key in use"),
-        (
-            "two keys",
-            format!("SERVOS_MASTER_KEY={good}\nACT_MASTER_KEY={}\n", hex(&random_key())).leak().as_bytes(),
-            78,
-            "two sources hold different master keys",
-        ),
+        ("two keys", two_keys.as_bytes(), 78, "two sources hold different master keys"),
     ];
     for (what, content, code, says) in cases {
         installation.write_private("master.key.next", content);
@@ -244,6 +240,15 @@ fn a_key_typed_as_an_argument_is_refused_and_not_repeated() {
         }
         for argument in [typed.clone(), format!("SERVOS_MASTER_KEY={typed}"), format!("--key={typed}")] {
             let refused = rotate(&daemon, &["begin", "--yes", &argument]).expect(64);
+            assert!(!refused.said().contains(&typed), "{refused:#?}");
+            for command in ["serve", "init", "accept"] {
+                let refused = Invocation::new([command, &argument]).run(KEYD).expect(64).not_saying(&[&typed]);
+                // Of an option the parser repeats the name alone.
+                if !argument.starts_with("--") {
+                    refused.saying(&["a key was typed as an argument", "shell's history"]);
+                }
+            }
+            let refused = Invocation::new([&argument]).run(KEYD).expect(64);
             assert!(!refused.said().contains(&typed), "{refused:#?}");
         }
     }

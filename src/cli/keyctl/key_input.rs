@@ -5,15 +5,13 @@
 
 use crate::cli::exit;
 use crate::cli::failure::Failure;
+use crate::cli::typed_key::{IN_HISTORY, looks_like_key};
 use crate::config::key_source::{KeySource, Sources, Trust};
 use crate::config::key_source_error::KeySourceError;
 use crate::sys::locked::LockedMemory;
 use nix::unistd::{getegid, geteuid};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-
-/// What to do about a key that was typed.
-const IN_HISTORY: &str = "what you typed stands in the shell's history now: delete it there";
 
 /// Reads a file as the daemon reads key files and env files: at least one source.
 ///
@@ -35,25 +33,6 @@ pub(super) fn refuse_key(file: &Path) -> Result<(), Failure> {
     }
     let failure = Failure::say(exit::USAGE, "FILE is a file that holds the key, not the key itself");
     Err(failure.with_hint(IN_HISTORY))
-}
-
-/// Whether a text is, by its form, a key.
-fn looks_like_key(text: &str) -> bool {
-    let is_hex = text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
-    is_hex || (text.len() == 44 && text.ends_with('='))
-}
-
-/// Whether a key stands somewhere in a text, alone or behind a variable's name.
-pub(super) fn shows_key(text: &str) -> bool {
-    let words = text.split(|one: char| !(one.is_ascii_alphanumeric() || "+/=".contains(one)));
-    words
-        .into_iter()
-        .any(|word| looks_like_key(word) || word.split_once('=').is_some_and(|(_, value)| looks_like_key(value)))
-}
-
-/// A key that somebody typed where no argument is one.
-pub(super) fn typed_key() -> Failure {
-    Failure::say(exit::USAGE, "a key was typed as an argument, and none is taken so").with_hint(IN_HISTORY)
 }
 
 /// A fingerprint, in lower case.
@@ -82,21 +61,6 @@ mod tests {
         for text in ["", "00aabb223344556", "00aabb22334455667", "00aabb223344556g", "00aabb223344556é"] {
             assert!(fingerprint(text).is_err(), "{text}");
         }
-    }
-
-    #[test]
-    fn a_key_is_found_in_what_is_said_of_an_argument() {
-        let keys = ["0123456789abcdef".repeat(4), format!("{}=", "aB3/".repeat(10) + "aB3")];
-        for key in &keys {
-            for text in
-                [format!("unexpected argument '{key}' found"), format!("'SERVOS_MASTER_KEY={key}'"), key.clone()]
-            {
-                assert!(shows_key(&text), "{text}");
-            }
-            assert!(!shows_key(&key[1..]));
-        }
-        assert!(!shows_key("unexpected argument '--generat' found"));
-        assert!(!shows_key("servos-keyctl rotate begin --fingerprint 0123456789abcdef"));
     }
 
     #[test]

@@ -49,6 +49,7 @@ mod rotate_stage;
 use crate::cli::exit;
 use crate::cli::failure::Failure;
 use crate::cli::hardening::harden;
+use crate::cli::typed_key;
 use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
 use console::Console;
@@ -166,9 +167,7 @@ fn explain(console: &mut Console, error: &clap::Error) -> Result<(), Failure> {
     }
     let text = text.trim_end();
     // clap repeats what it does not know.
-    if key_input::shows_key(text) {
-        return Err(key_input::typed_key());
-    }
+    typed_key::refuse_shown(text)?;
     // clap has a word of its own for options without a command.
     if matches!(error.kind(), ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand | ErrorKind::MissingSubcommand) {
         console.hint(text);

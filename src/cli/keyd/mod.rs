@@ -18,7 +18,7 @@ mod store;
 use super::exit;
 use super::failure::Failure;
 use super::hardening::harden;
-use super::key;
+use super::{key, typed_key};
 use crate::config::settings::Config;
 use clap::{Parser, Subcommand};
 use std::ffi::OsString;
@@ -63,6 +63,11 @@ pub fn run(arguments: impl Iterator<Item = OsString>) -> u8 {
     let arguments = match Arguments::try_parse_from(arguments) {
         Ok(arguments) => arguments,
         Err(error) => {
+            // clap repeats what it does not know.
+            if let Err(failure) = typed_key::refuse_shown(&error.to_string()) {
+                output::error(&failure);
+                return failure.exit.code;
+            }
             // A closed pipe loses the text, not the exit code.
             let _ = error.print();
             return if error.use_stderr() { exit::USAGE.code } else { 0 };
