@@ -11,9 +11,9 @@ use crate::cli::exit;
 use crate::cli::failure::Failure;
 use crate::client::key_admin::AdminClient;
 use crate::proto::v1::{GetStatusResponse, Rotation, RotationState};
-use clap::Subcommand;
+use clap::{Args, Subcommand};
 use serde_json::json;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 #[derive(Subcommand)]
 pub(super) enum RotateCommand {
@@ -30,13 +30,33 @@ pub(super) enum RotateCommand {
     /// The daemon reads its key sources again, and refuses as long as one of them does not hold the new key: put it there
     /// first. What is left after that goes on by itself, and is waited for. The .next file is removed once the key file
     /// holds the same key.
-    Finish(rotate_finish::FinishArguments),
+    Finish(EndArguments),
     /// Abort: from now on the old key alone opens the store
     ///
     /// The daemon refuses as long as one of its key sources holds the new key. The .next file stays.
     Abort(rotate_abort::AbortArguments),
     /// Show how far a rotation is, which key opens the store, and what to do next
     Status,
+}
+
+/// How to end a rotation, whichever key it ends with.
+#[derive(Args)]
+pub(super) struct EndArguments {
+    /// The key file in use, where it was named at the begin
+    #[arg(long, value_name = "FILE")]
+    pub(super) key_file: Option<PathBuf>,
+
+    /// Check everything and say what would be done; change nothing
+    #[arg(long)]
+    pub(super) dry_run: bool,
+
+    /// Do not wait for what is left after one key alone opens the store
+    #[arg(long)]
+    pub(super) no_wait: bool,
+
+    /// Do not ask
+    #[arg(long)]
+    pub(super) yes: bool,
 }
 
 /// Runs a subcommand of `rotate`.

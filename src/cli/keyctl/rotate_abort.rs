@@ -5,7 +5,7 @@
 
 use super::console::Console;
 use super::output::{fields, push_list};
-use super::rotate::under_way;
+use super::rotate::{EndArguments, under_way};
 use super::rotate_key_file::{KeyPlace, check_key_file};
 use super::{rotate_show, rotate_wait};
 use crate::cli::failure::Failure;
@@ -15,7 +15,6 @@ use crate::config::key_source_error::shell_quoted;
 use crate::proto::v1::{AbortRotationResponse, Rotation, RotationState};
 use clap::Args;
 use serde_json::json;
-use std::path::PathBuf;
 
 #[derive(Args)]
 pub(super) struct AbortArguments {
@@ -23,37 +22,24 @@ pub(super) struct AbortArguments {
     #[arg(long)]
     new_data_keys: bool,
 
-    /// The key file in use, where it was named at the begin
-    #[arg(long, value_name = "FILE")]
-    key_file: Option<PathBuf>,
-
-    /// Check everything and say what would be done; change nothing
-    #[arg(long)]
-    dry_run: bool,
-
-    /// Do not wait for what is left after the old key alone opens the store
-    #[arg(long)]
-    no_wait: bool,
-
-    /// Do not ask
-    #[arg(long)]
-    yes: bool,
+    #[command(flatten)]
+    end: EndArguments,
 }
 
 /// Aborts a rotation.
 pub(super) async fn run(console: &mut Console, admin: &AdminClient, arguments: &AbortArguments) -> Result<(), Failure> {
+    let (new_data_keys, arguments) = (arguments.new_data_keys, &arguments.end);
     check_key_file(arguments.key_file.as_deref())?;
     let status = admin.status().await?;
     let place = KeyPlace::find(&status, arguments.key_file.as_deref())?;
     let rotation = under_way(&status)?;
     let (old, new) = (rotation.old_fingerprint.as_str(), rotation.new_fingerprint.as_str());
-    let request =
-        AbortRotation { new_key_fingerprint: new, new_data_keys: arguments.new_data_keys, dry_run: arguments.dry_run };
+    let request = AbortRotation { new_key_fingerprint: new, new_data_keys, dry_run: arguments.dry_run };
     if rotation.state() == RotationState::Pending && !arguments.yes && !arguments.dry_run {
         console.check_confirmable(false)?;
         // What the daemon refuses is not asked about.
         let answer = admin.abort_rotation(&AbortRotation { dry_run: true, ..request }).await?;
-        console.confirm(&question(&answer, rotation, arguments.new_data_keys), "yes", false)?;
+        console.confirm(&question(&answer, rotation, new_data_keys), "yes", false)?;
     }
     let answer = admin.abort_rotation(&request).await?;
     let mut ended = answer.rotation.clone().unwrap_or_default();
@@ -100,11 +86,7 @@ fn show(
         "next": next,
         "risks": risks,
     });
-    let mut rows = Vec::new();
-    if answer.dry_run {
-        rows.push(("dry run", "nothing was changed; this is how it would be".to_owned()));
-    }
-    rows.extend(rotate_show::rows(rotation));
+    let mut rows = rotate_show::answer_rows(rotation, answer.dry_run);
     rows.extend(rotate_show::source_rows(&answer.sources, rotation));
     rows.push(("data keys", rotate_show::data_keys(rotation, None)));
     let mut text = fields(&rows);

@@ -207,11 +207,7 @@ fn show(console: &mut Console, answer: &RotateResponse, place: &KeyPlace) -> Res
         "next": next,
         "risks": risks,
     });
-    let mut rows = Vec::new();
-    if answer.dry_run {
-        rows.push(("dry run", "nothing was changed; this is how it would be".to_owned()));
-    }
-    rows.extend(rotate_show::rows(&rotation));
+    let mut rows = rotate_show::answer_rows(&rotation, answer.dry_run);
     rows.push(("new key in", next_file));
     rows.push(("backup", answer.backup.clone()));
     rows.extend(rotate_show::source_rows(&answer.sources, &rotation));

@@ -5,7 +5,7 @@
 
 use super::console::Console;
 use super::output::{fields, push_list};
-use super::rotate::under_way;
+use super::rotate::{EndArguments, under_way};
 use super::rotate_key_file::{Cleared, KeyPlace, check_key_file};
 use super::{rotate_show, rotate_wait};
 use crate::cli::failure::Failure;
@@ -13,28 +13,7 @@ use crate::cli::key;
 use crate::client::key_admin::AdminClient;
 use crate::proto::v1::{FinishRotationResponse, GetStatusResponse, Rotation, RotationState};
 use crate::sys::locked::LockedMemory;
-use clap::Args;
 use serde_json::json;
-use std::path::PathBuf;
-
-#[derive(Args)]
-pub(super) struct FinishArguments {
-    /// The key file in use, where it was named at the begin: FILE.next is removed once FILE holds the same key
-    #[arg(long, value_name = "FILE")]
-    key_file: Option<PathBuf>,
-
-    /// Check everything and say what would be done; change nothing
-    #[arg(long)]
-    dry_run: bool,
-
-    /// Do not wait for what is left after the new key alone opens the store
-    #[arg(long)]
-    no_wait: bool,
-
-    /// Do not ask
-    #[arg(long)]
-    yes: bool,
-}
 
 /// What is told at the end.
 struct Told<'t> {
@@ -47,11 +26,7 @@ struct Told<'t> {
 }
 
 /// Finishes a rotation.
-pub(super) async fn run(
-    console: &mut Console,
-    admin: &AdminClient,
-    arguments: &FinishArguments,
-) -> Result<(), Failure> {
+pub(super) async fn run(console: &mut Console, admin: &AdminClient, arguments: &EndArguments) -> Result<(), Failure> {
     check_key_file(arguments.key_file.as_deref())?;
     let status = admin.status().await?;
     let place = KeyPlace::find(&status, arguments.key_file.as_deref())?;
@@ -150,11 +125,7 @@ fn show(console: &mut Console, told: &Told<'_>) -> Result<(), Failure> {
         "next": next,
         "risks": risks,
     });
-    let mut rows = Vec::new();
-    if answer.dry_run {
-        rows.push(("dry run", "nothing was changed; this is how it would be".to_owned()));
-    }
-    rows.extend(rotate_show::rows(rotation));
+    let mut rows = rotate_show::answer_rows(rotation, answer.dry_run);
     rows.extend(rotate_show::source_rows(&answer.sources, rotation));
     rows.push(("data keys", rotate_show::data_keys(rotation, None)));
     rows.extend(next_file.filter(|_| is_removed).map(|next| ("removed", next)));

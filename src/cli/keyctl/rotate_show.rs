@@ -37,6 +37,16 @@ pub(super) fn rows(rotation: &Rotation) -> Vec<(&'static str, String)> {
     rows
 }
 
+/// The rotation of an answer in fields, behind the word that nothing was changed if that is so.
+pub(super) fn answer_rows(rotation: &Rotation, dry_run: bool) -> Vec<(&'static str, String)> {
+    let mut rows = Vec::new();
+    if dry_run {
+        rows.push(("dry run", "nothing was changed; this is how it would be".to_owned()));
+    }
+    rows.extend(self::rows(rotation));
+    rows
+}
+
 fn opening(rotation: &Rotation, fingerprint: &str) -> &'static str {
     if rotation.opens.iter().any(|opens| opens == fingerprint) { "opens the store" } else { "opens nothing" }
 }
