@@ -8,6 +8,7 @@ use crate::client::fake_daemon::lock;
 use crate::client::fake_rotation::{OLD, rotation};
 use crate::proto::v1::{Rotation, RotationState, RotationStep};
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use tonic::Code;
 
 /// A rotation to the new key at some step; none once it is over.
@@ -170,6 +171,34 @@ fn without_a_rotation_there_is_nothing_to_end_but_a_file_to_remove() {
     let outcome = staged.run(&["finish"]);
     assert!(outcome.code == 0 && outcome.text().contains("removed"), "{}", outcome.errors);
     assert_eq!(staged.files(), ["master.key"]);
+}
+
+#[test]
+fn without_a_rotation_a_next_file_that_stays_is_told_with_the_reason() {
+    let finished = || {
+        let staged = RotationStage::with_file(NEW_KEY);
+        staged.put("master.key.next", NEW_KEY);
+        staged.tell_at_last(&[None], &fingerprint_of(NEW_KEY));
+        staged
+    };
+    let stays = |staged: &RotationStage, why: &str| {
+        let outcome = staged.run(&["finish"]);
+        assert_eq!(outcome.code, 65, "{}", outcome.errors);
+        for part in ["no rotation of the master key is under way", &format!("{} stays", staged.next.display()), why] {
+            assert!(outcome.errors.contains(part), "{part}: {}", outcome.errors);
+        }
+        assert_eq!(staged.files(), ["master.key", "master.key.next"]);
+        assert_shows_no_key(&outcome, &[NEW_KEY, THIRD_KEY]);
+    };
+    let third = finished();
+    third.put("master.key", THIRD_KEY);
+    stays(&third, &format!("{} holds another key, {}", third.file.display(), fingerprint_of(THIRD_KEY)));
+    let open = finished();
+    fs::set_permissions(&open.next, fs::Permissions::from_mode(0o644)).unwrap();
+    stays(&open, "mode 0644");
+    let other = finished();
+    other.put("master.key.next", THIRD_KEY);
+    stays(&other, "it holds another key");
 }
 
 #[test]

@@ -78,8 +78,13 @@ fn tidy(
 ) -> Result<(), Failure> {
     let in_use = status.master_key.as_ref().map(|master| master.fingerprint.as_str()).unwrap_or_default();
     let Some(place) = place else { return Err(failure) };
-    if !matches!(place.clear_next(in_use, memory), Cleared::Removed) {
-        return Err(failure);
+    match place.clear_next(in_use, memory) {
+        Cleared::Removed => {}
+        Cleared::Absent => return Err(failure),
+        Cleared::Kept(why) => {
+            let hint = failure.hint.clone().map_or(why.clone(), |before| format!("{before}; {why}"));
+            return Err(failure.with_hint(hint));
+        }
     }
     let next = place.next.display().to_string();
     let value = json!({
