@@ -9,6 +9,8 @@ use crate::client::fake_rotation::{OLD, rotation};
 use crate::proto::v1::{Rotation, RotationState, RotationStep};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixListener;
+use std::time::{Duration, Instant};
 use tonic::Code;
 
 /// A rotation to the new key at some step; none once it is over.
@@ -228,6 +230,36 @@ fn a_daemon_that_restarts_meanwhile_is_waited_for_and_one_that_refuses_is_not() 
     let outcome = staged.run(&["finish", "--yes"]);
     assert_eq!(outcome.code, 77, "{}", outcome.errors);
     assert!(outcome.errors.contains("alone opens the store already"), "{}", outcome.errors);
+}
+
+#[test]
+fn a_daemon_on_whose_socket_nobody_listens_for_a_while_is_waited_for() {
+    let staged = ready();
+    let backup = at(RotationState::Finishing, RotationStep::Backup, 0);
+    staged.tell_at_last(&[pending(), backup], &fingerprint_of(NEW_KEY));
+    let socket = staged.stage.daemon.socket.clone();
+    let away = staged.stage.file("away.sock");
+    let outcome = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let begun = Instant::now();
+            while lock(&staged.rules().finished).is_empty() && begun.elapsed() < Duration::from_secs(30) {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            fs::rename(&socket, &away).unwrap();
+            // A socket's file that outlives its listener refuses.
+            drop(UnixListener::bind(&socket).unwrap());
+            staged.stage.daemon.cut_connections();
+            // Longer than the longest pause between two looks.
+            std::thread::sleep(Duration::from_secs(2));
+            staged.tell_at_last(&[None], &fingerprint_of(NEW_KEY));
+            fs::rename(&away, &socket).unwrap();
+        });
+        staged.run(&["finish", "--yes"])
+    });
+    assert_eq!(outcome.code, 0, "{}", outcome.errors);
+    assert_eq!(outcome.errors.matches("no daemon answers").count(), 1, "{}", outcome.errors);
+    assert!(outcome.errors.contains("asked again for up to 60 seconds"), "{}", outcome.errors);
+    assert!(outcome.text().contains("nothing is left"), "{}", outcome.text());
 }
 
 #[test]

@@ -9,8 +9,11 @@ use serde_json::{Value, json};
 
 /// The rotation in fields, the first of which names it.
 pub(super) fn rows(rotation: &Rotation) -> Vec<(&'static str, String)> {
-    let said = match rotation.state() {
+    let (is_stopped, state) = (needs_restart(&rotation.problem), rotation.state());
+    let said = match state {
         RotationState::Pending => "pending: it waits for `servos-keyctl rotate finish`, or `abort`",
+        RotationState::Finishing if is_stopped => "finishing: what is left goes on once the daemon is restarted",
+        RotationState::Aborting if is_stopped => "aborting: what is left goes on once the daemon is restarted",
         RotationState::Finishing => "finishing: what is left goes on by itself",
         RotationState::Aborting => "aborting: what is left goes on by itself",
         RotationState::Finished => "finished",
@@ -24,17 +27,31 @@ pub(super) fn rows(rotation: &Rotation) -> Vec<(&'static str, String)> {
         ("  old key", key(&rotation.old_fingerprint)),
         ("  new key", key(&rotation.new_fingerprint)),
     ];
-    if !matches!(rotation.state(), RotationState::Pending) {
+    if state != RotationState::Pending {
         rows.push(("  at", step(rotation)));
     }
     if !rotation.problem.is_empty() {
-        let then = match rotation.state() {
+        let then = match state {
             RotationState::Pending => "the start could not finish the rotation",
+            _ if is_stopped => "restart the daemon",
             _ => "it is tried again every minute",
         };
         rows.push(("  PROBLEM", format!("{}; {then}", rotation.problem)));
     }
     rows
+}
+
+/// Whether a problem stays until the daemon is restarted, which its words then say.
+fn needs_restart(problem: &str) -> bool {
+    problem.to_ascii_lowercase().contains("restart")
+}
+
+/// What to do about a problem of a rotation that is decided.
+pub(super) fn remedy(problem: &str) -> &'static str {
+    match needs_restart(problem) {
+        true => "restart the daemon: the rest goes on then",
+        false => "mend that; the daemon tries again every minute",
+    }
 }
 
 /// The rotation of an answer in fields, behind the word that nothing was changed if that is so.
@@ -171,6 +188,18 @@ mod tests {
         let pending = Rotation { state: RotationState::Pending.into(), ..rotation.clone() };
         let problem = rows(&pending).pop().unwrap().1;
         assert_eq!(problem, "the disk is full; the start could not finish the rotation", "nothing is tried again");
+    }
+
+    #[test]
+    fn where_a_restart_is_needed_nothing_is_said_to_go_on_by_itself() {
+        for (state, name) in [(RotationState::Finishing, "finishing"), (RotationState::Aborting, "aborting")] {
+            let problem = "a change broke off half way; a restart of the daemon is needed".to_owned();
+            let suspended = Rotation { state: state.into(), problem, ..Rotation::default() };
+            let rows = rows(&suspended);
+            assert_eq!(rows[0].1, format!("{name}: what is left goes on once the daemon is restarted"));
+            assert!(rows.last().unwrap().1.ends_with("is needed; restart the daemon"), "{rows:?}");
+            assert!(!rows.iter().any(|row| row.1.contains("every minute") || row.1.contains("by itself")), "{rows:?}");
+        }
     }
 
     #[test]

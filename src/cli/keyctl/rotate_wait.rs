@@ -30,12 +30,12 @@ const BAR_WIDTH: u32 = 30;
 /// # Errors
 /// 75 if something keeps it from going on, or nobody answers; the decision itself stands.
 pub(super) async fn wait(console: &mut Console, admin: &AdminClient, new: &str, expected: &str) -> Result<(), Failure> {
-    let (mut pause, mut trouble, mut heard) = (FIRST_PAUSE, 0, Instant::now());
+    let (mut pause, mut trouble, mut heard, mut is_silent) = (FIRST_PAUSE, 0, Instant::now(), false);
     let mut progress = Progress::default();
     loop {
         match admin.status().await {
             Ok(status) => {
-                heard = Instant::now();
+                (heard, is_silent) = (Instant::now(), false);
                 let Some(rotation) = status.rotation.filter(|rotation| is_left(rotation, new)) else {
                     progress.end(console);
                     return check_key(status.master_key.map(|master| master.fingerprint), expected);
@@ -47,7 +47,13 @@ pub(super) async fn wait(console: &mut Console, admin: &AdminClient, new: &str, 
                     return Err(stuck(&problem, expected));
                 }
             }
-            Err(error) if error.is_transient() && heard.elapsed() < LONGEST_SILENCE => {}
+            Err(error) if error.is_transient() && heard.elapsed() < LONGEST_SILENCE => {
+                if !is_silent {
+                    progress.end(console);
+                    console.hint(&format!("{error}; asked again for up to {} seconds", LONGEST_SILENCE.as_secs()));
+                }
+                is_silent = true;
+            }
             Err(error) => {
                 progress.end(console);
                 let failure = Failure::from(error);
@@ -89,8 +95,11 @@ fn trouble_of(rotation: &Rotation) -> Option<String> {
 }
 
 fn stuck(problem: &str, expected: &str) -> Failure {
-    Failure::say(exit::TRY_AGAIN, format!("what is left of the rotation does not go on: {problem}"))
-        .with_hint(format!("mend that; the daemon tries again every minute. {}", goes_on(expected)))
+    Failure::say(exit::TRY_AGAIN, format!("what is left of the rotation does not go on: {problem}")).with_hint(format!(
+        "{}. {}",
+        rotate_show::remedy(problem),
+        goes_on(expected)
+    ))
 }
 
 fn goes_on(expected: &str) -> String {
@@ -171,6 +180,15 @@ mod tests {
         assert!(bar(9, 4).ends_with(&format!("[{}] 4 of 4", "#".repeat(30))));
         assert!(bar(u32::MAX, u32::MAX).contains(&"#".repeat(30)));
         assert_eq!(bar(0, 0), "making seals anew ...");
+    }
+
+    #[test]
+    fn who_is_stuck_is_promised_a_retry_only_where_there_is_one() {
+        let hint = |problem: &str| stuck(problem, "00").hint.unwrap();
+        assert!(hint("the disk is full").starts_with("mend that; the daemon tries again every minute. "));
+        let suspended = hint("a change broke off half way: restart the daemon");
+        assert!(suspended.starts_with("restart the daemon: ") && !suspended.contains("every minute"), "{suspended}");
+        assert!(suspended.contains("the key 00 alone opens the store already"), "{suspended}");
     }
 
     #[test]
