@@ -69,6 +69,10 @@ pub(super) fn write_like(path: &Path, bytes: &[u8], model: &Metadata) -> Result<
 /// # Errors
 /// What is no regular file is not waited for; and what keeps one from being synced.
 pub(super) fn settle(path: &Path) -> io::Result<()> {
+    #[cfg(test)]
+    if tests::DISK_FAILS.get() {
+        return Err(io::Error::from_raw_os_error(libc::EIO));
+    }
     let target = fs::canonicalize(path)?;
     // To open a device may do something.
     check_regular(&fs::metadata(&target)?)?;
@@ -173,8 +177,13 @@ fn exists(path: &Path, replace: Replace) -> Failure {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
+
+    thread_local! {
+        /// Has every settling on this thread fail.
+        pub(in crate::cli::keyctl) static DISK_FAILS: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
+    }
 
     #[test]
     fn a_new_file_is_whole_and_its_owners_alone_with_nothing_left_beside_it() {
