@@ -27,10 +27,22 @@ pub fn refuse_shown(text: &str) -> Result<(), Failure> {
 }
 
 fn shows_key(text: &str) -> bool {
-    let words = text.split(|one: char| !(one.is_ascii_alphanumeric() || "+/=".contains(one)));
-    words
-        .into_iter()
-        .any(|word| looks_like_key(word) || word.split_once('=').is_some_and(|(_, value)| looks_like_key(value)))
+    holds_hex_key(text) || holds_base64_key(text)
+}
+
+/// Whether the 64 hex digits of a key stand somewhere in a text, whatever is around them.
+pub fn holds_hex_key(text: &str) -> bool {
+    text.split(|one: char| !one.is_ascii_hexdigit()).any(|run| run.len() >= 64)
+}
+
+/// Whether the 43 characters of a key in base64 stand somewhere in a text, before their padding.
+pub fn holds_base64_key(text: &str) -> bool {
+    let is_base64 = |one: char| one.is_ascii_alphanumeric() || one == '+' || one == '/';
+    // All that stands before a padding, and of that the run at its end.
+    text.match_indices('=').any(|(at, _)| {
+        let before = text.get(..at).unwrap_or_default();
+        before.chars().rev().take_while(|one| is_base64(*one)).take(43).count() == 43
+    })
 }
 
 #[cfg(test)]
@@ -44,6 +56,9 @@ mod tests {
             for text in
                 [format!("unexpected argument '{key}' found"), format!("'SERVOS_MASTER_KEY={key}'"), key.clone()]
             {
+                assert!(shows_key(&text), "{text}");
+            }
+            for text in [format!("'x{key}'"), format!("0x{key}"), format!("{key}.next"), format!("é{key}é")] {
                 assert!(shows_key(&text), "{text}");
             }
             assert!(!shows_key(&key[1..]));

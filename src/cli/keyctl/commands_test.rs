@@ -195,7 +195,11 @@ fn the_keyring_is_written_whole_or_not_at_all() {
     assert_eq!(stage.run(&["keyring", "export", &path], b"").code, 74);
     assert!(!Path::new(&path).exists());
     *lock(&stage.daemon.rules.export) = vec![piece(true)];
-    assert_eq!(stage.run(&["keyring", "export", &path], b"").code, 0);
+    let written = stage.run(&["keyring", "export", &path], b"");
+    assert_eq!(written.code, 0);
+    for part in ["the master key of this moment only", "while a rotation is pending with either of the two keys"] {
+        assert!(written.errors.contains(part), "{}", written.errors);
+    }
     assert_eq!(fs::read(&path).unwrap(), b"SKB1");
     assert_eq!(stage.run(&["keyring", "export", &path], b"").code, 73);
 }

@@ -6,10 +6,12 @@
 use crate::cli::exit;
 use crate::cli::failure::Failure;
 use crate::store::durable::directory_of;
-use nix::unistd::geteuid;
+use nix::fcntl::{AT_FDCWD, AtFlags};
+use nix::unistd::{geteuid, linkat};
 use std::ffi::OsString;
 use std::fs::{self, File, Metadata, OpenOptions, Permissions};
 use std::io::{self, ErrorKind, Write};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 use uuid::Uuid;
@@ -62,10 +64,28 @@ pub(super) fn write_like(path: &Path, bytes: &[u8], model: &Metadata) -> Result<
     })
 }
 
-/// Makes what is under a name survive a power cut, whoever wrote it.
+/// Makes the regular file that a name leads to survive a power cut, whoever wrote it.
+///
+/// # Errors
+/// What is no regular file is not waited for; and what keeps one from being synced.
 pub(super) fn settle(path: &Path) -> io::Result<()> {
-    File::open(path)?.sync_all()?;
+    #[cfg(test)]
+    if tests::DISK_FAILS.get() {
+        return Err(io::Error::from_raw_os_error(libc::EIO));
+    }
+    let target = fs::canonicalize(path)?;
+    // To open a device may do something.
+    check_regular(&fs::metadata(&target)?)?;
+    let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(&target)?;
+    check_regular(&file.metadata()?)?;
+    file.sync_all()?;
+    // A link and what it leads to are entries of a directory each.
+    File::open(directory_of(&target))?.sync_all()?;
     File::open(directory_of(path))?.sync_all()
+}
+
+fn check_regular(metadata: &Metadata) -> io::Result<()> {
+    if metadata.is_file() { Ok(()) } else { Err(io::Error::new(ErrorKind::InvalidInput, "it is no regular file")) }
 }
 
 /// Takes a file away durably.
@@ -82,11 +102,18 @@ fn write_with(path: &Path, bytes: &[u8], replace: Replace, prepare: Prepare<'_>)
     let Some(name) = path.file_name() else {
         return Err(Failure::say(exit::CANNOT_CREATE, format!("{} is no name for a file", path.display())));
     };
-    let temporary = temporary_beside(directory, name);
-    let written = write_synced(&temporary, bytes, prepare).and_then(|()| put_in_place(&temporary, path, replace));
-    if written.is_err() {
-        let _ = fs::remove_file(&temporary);
-    }
+    // A name can be given to a file without one, but not taken from another file for it.
+    let unnamed = match replace {
+        Replace::Asked => Err(ErrorKind::Unsupported.into()),
+        Replace::Never | Replace::Unasked => write_unnamed(path, bytes, prepare),
+    };
+    let written = match unnamed {
+        // Not every file system has files without a name, nor every process a /proc.
+        Err(error) if error.kind() != ErrorKind::AlreadyExists => {
+            write_named(&temporary_beside(directory, name), path, bytes, replace, prepare)
+        }
+        written => written,
+    };
     match written.and_then(|()| File::open(directory)?.sync_all()) {
         Ok(()) => Ok(()),
         Err(error) if error.kind() == ErrorKind::AlreadyExists => Err(exists(path, replace)),
@@ -101,9 +128,27 @@ fn temporary_beside(directory: &Path, name: &std::ffi::OsStr) -> PathBuf {
     directory.join(hidden)
 }
 
-fn write_synced(path: &Path, bytes: &[u8], prepare: Prepare<'_>) -> io::Result<()> {
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-    prepare(&file)?;
+/// Gives the file its name when it is whole: a process that ends before leaves nothing behind.
+fn write_unnamed(path: &Path, bytes: &[u8], prepare: Prepare<'_>) -> io::Result<()> {
+    let directory = directory_of(path);
+    let file = OpenOptions::new().write(true).custom_flags(libc::O_TMPFILE).mode(0o600).open(directory)?;
+    write_synced(&file, bytes, prepare)?;
+    let unnamed = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
+    Ok(linkat(AT_FDCWD, &unnamed, AT_FDCWD, path, AtFlags::AT_SYMLINK_FOLLOW)?)
+}
+
+/// Writes the file under another name first, which stays behind if the process is killed meanwhile.
+fn write_named(temporary: &Path, path: &Path, bytes: &[u8], replace: Replace, prepare: Prepare<'_>) -> io::Result<()> {
+    let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(temporary)?;
+    let written = write_synced(&file, bytes, prepare).and_then(|()| put_in_place(temporary, path, replace));
+    if written.is_err() {
+        let _ = fs::remove_file(temporary);
+    }
+    written
+}
+
+fn write_synced(mut file: &File, bytes: &[u8], prepare: Prepare<'_>) -> io::Result<()> {
+    prepare(file)?;
     file.write_all(bytes)?;
     file.sync_all()
 }
@@ -132,8 +177,13 @@ fn exists(path: &Path, replace: Replace) -> Failure {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
+
+    thread_local! {
+        /// Has every settling on this thread fail.
+        pub(in crate::cli::keyctl) static DISK_FAILS: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
+    }
 
     #[test]
     fn a_new_file_is_whole_and_its_owners_alone_with_nothing_left_beside_it() {
@@ -168,6 +218,48 @@ mod tests {
         }
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "a temporary file was left");
         assert!(settle(&model).is_ok() && settle(&path).is_err());
+    }
+
+    #[test]
+    fn while_a_new_file_is_written_nothing_can_be_left_of_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, seen) = (dir.path().join("key.next"), std::cell::RefCell::new(Vec::new()));
+        let look = |_: &File| {
+            seen.borrow_mut().push(fs::read_dir(dir.path())?.count());
+            Ok(())
+        };
+        let has_unnamed = OpenOptions::new().write(true).custom_flags(libc::O_TMPFILE).open(dir.path()).is_ok();
+        write_with(&path, b"key", Replace::Never, &look).unwrap();
+        assert_eq!((fs::read(&path).unwrap(), fs::read_dir(dir.path()).unwrap().count()), (b"key".to_vec(), 1));
+        assert_eq!(*seen.borrow(), [usize::from(!has_unnamed)], "a name before the file is whole");
+        assert_eq!(write_with(&path, b"other", Replace::Never, &look).unwrap_err().exit, exit::CANNOT_CREATE);
+        assert_eq!(fs::read(&path).unwrap(), b"key");
+    }
+
+    #[test]
+    fn where_every_file_has_a_name_a_new_one_is_whole_too() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, temporary) = (dir.path().join("key.next"), dir.path().join(".key.next.1"));
+        let write = |bytes| write_named(&temporary, &path, bytes, Replace::Never, &|_| Ok(()));
+        write(b"key").unwrap();
+        assert_eq!(write(b"other").unwrap_err().kind(), ErrorKind::AlreadyExists);
+        assert_eq!((fs::read(&path).unwrap(), fs::read_dir(dir.path()).unwrap().count()), (b"key".to_vec(), 1));
+    }
+
+    #[test]
+    fn only_a_regular_file_is_settled_and_a_link_leads_to_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let (fifo, other) = (dir.path().join("fifo"), dir.path().join("other"));
+        nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        fs::create_dir(&other).unwrap();
+        for path in [fifo.as_path(), dir.path(), Path::new("/dev/null")] {
+            assert_eq!(settle(path).unwrap_err().kind(), ErrorKind::InvalidInput, "{}", path.display());
+        }
+        let link = dir.path().join("link");
+        std::os::unix::fs::symlink(other.join("key"), &link).unwrap();
+        assert_eq!(settle(&link).unwrap_err().kind(), ErrorKind::NotFound);
+        fs::write(other.join("key"), b"key").unwrap();
+        settle(&link).unwrap();
     }
 
     #[test]

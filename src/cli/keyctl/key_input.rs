@@ -5,9 +5,9 @@
 
 use crate::cli::exit;
 use crate::cli::failure::Failure;
-use crate::cli::typed_key::{IN_HISTORY, looks_like_key};
+use crate::cli::typed_key::{IN_HISTORY, holds_base64_key, holds_hex_key, looks_like_key};
 use crate::config::key_source::{KeySource, Sources, Trust};
-use crate::config::key_source_error::KeySourceError;
+use crate::config::key_source_error::{KeySourceError, shell_quoted, user_name};
 use crate::sys::locked::LockedMemory;
 use nix::unistd::{getegid, geteuid};
 use std::os::unix::fs::MetadataExt;
@@ -19,16 +19,59 @@ use std::path::Path;
 /// [`KeySourceError`]; `allow_readable` lets a mode pass that lets others read it.
 pub(super) fn read(file: &Path, allow_readable: bool, memory: &LockedMemory) -> Result<Vec<KeySource>, KeySourceError> {
     // To read it is up to the caller, not to the daemon: for root, whoever has it may own it.
-    let own = (geteuid(), getegid().as_raw());
-    let owner = if own.0.is_root() { file.metadata().map_or(0, |file| file.uid()) } else { own.0.as_raw() };
-    let trust = Trust { credentials_directory: None, allow_readable, daemon_uid: owner, daemon_gid: own.1 };
+    let own = geteuid();
+    let owner = if own.is_root() { file.metadata().map_or(0, |file| file.uid()) } else { own.as_raw() };
+    read_of(owner, file, allow_readable, memory)
+}
+
+/// Reads a file whose key goes on to the daemon, which cannot judge the file then: it must belong to root, to the owner of
+/// the key file that it lies beside, or to who runs this.
+///
+/// # Errors
+/// Those of [`read`], and [`KeySourceError::Exposed`] for another owner, wherever the file lies and whatever its mode.
+pub(super) fn read_beside(
+    key_file: &Path,
+    file: &Path,
+    allow_readable: bool,
+    memory: &LockedMemory,
+) -> Result<Vec<KeySource>, KeySourceError> {
+    let own = geteuid();
+    let trusted = key_file.metadata().map_or(0, |file| file.uid());
+    let owner = file.metadata().map_or(trusted, |file| file.uid());
+    if ![0, trusted, own.as_raw()].contains(&owner) {
+        let (key_file, path) = (key_file.display(), shell_quoted(file));
+        let (owner, to) = (user_name(owner), user_name(trusted));
+        let to = to.strip_prefix("user ").unwrap_or(&to);
+        let faults =
+            format!("it belongs to {owner}, neither to root nor to the owner of {key_file}: chown {to} {path}");
+        return Err(KeySourceError::Exposed { place: file.display().to_string(), faults });
+    }
+    // Judged once more by what is opened.
+    read_of(if own.is_root() { trusted } else { own.as_raw() }, file, allow_readable, memory)
+}
+
+/// Reads a file that belongs to `owner` or to root.
+fn read_of(
+    owner: u32,
+    file: &Path,
+    allow_readable: bool,
+    memory: &LockedMemory,
+) -> Result<Vec<KeySource>, KeySourceError> {
+    let trust =
+        Trust { credentials_directory: None, allow_readable, daemon_uid: owner, daemon_gid: getegid().as_raw() };
     let sources = Sources { key_files: Vec::new(), environment_key: Vec::new(), trust };
     sources.read_file(file, memory)
 }
 
 /// Refuses a key that somebody typed in place of a file's name.
 pub(super) fn refuse_key(file: &Path) -> Result<(), Failure> {
-    if file.exists() || !file.to_str().is_some_and(looks_like_key) {
+    if file.exists() {
+        return Ok(());
+    }
+    // Directories may be named by what looks like a key; a name of base64 may look like directories.
+    let there = file.ancestors().skip(1).find(|ancestor| ancestor.exists());
+    let named = there.and_then(|there| file.strip_prefix(there).ok()).unwrap_or(file);
+    if !holds_hex_key(&named.to_string_lossy()) && !holds_base64_key(&file.to_string_lossy()) {
         return Ok(());
     }
     let failure = Failure::say(exit::USAGE, "FILE is a file that holds the key, not the key itself");
@@ -73,6 +116,18 @@ mod tests {
         }
         assert!(refuse_key(Path::new("/etc/servos/master.key")).is_ok());
         let dir = tempfile::tempdir().unwrap();
+        let base64 = format!("{}=", "aB3/".repeat(10) + "aB3");
+        for typed in [&key, &base64] {
+            for name in [format!("x{typed}"), format!("0x{typed}"), format!("{typed}.next"), format!("{typed}/key")] {
+                assert!(
+                    refuse_key(Path::new(&name)).is_err() && refuse_key(&dir.path().join(&name)).is_err(),
+                    "{name}"
+                );
+            }
+        }
+        let named_by_hash = dir.path().join(format!("x{key}"));
+        std::fs::create_dir(&named_by_hash).unwrap();
+        assert!(refuse_key(&named_by_hash.join("missing.key")).is_ok(), "a directory that is there is one");
         std::fs::write(dir.path().join(&key), b"").unwrap();
         assert!(refuse_key(&dir.path().join(&key)).is_ok(), "a file that is there is a file");
     }

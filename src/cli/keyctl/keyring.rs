@@ -54,6 +54,9 @@ pub(super) async fn run(
         ("bytes", export.bytes.len().to_string()),
     ]);
     console.result(&value, &text)?;
-    console.hint("It opens with the master key of this moment only: keep that key too, in another place.");
+    console.hint(
+        "It opens with the master key of this moment only, and while a rotation is pending with either of the two keys: keep \
+         the key too, in another place.",
+    );
     Ok(())
 }

@@ -139,6 +139,8 @@ fn new_key(
         let text = format!("{next} holds the key {fingerprint}, not {named}");
         return Err(Failure::say(exit::DATA, text).with_hint("nothing was begun; put the right key there first"));
     }
+    // Whoever put it there may not have waited for the disk.
+    place.settle_next()?;
     Ok(NewKey { fingerprint, text: (!place.read_by_daemon).then_some(found.text) })
 }
 
@@ -192,7 +194,7 @@ fn show(console: &mut Console, answer: &RotateResponse, place: &KeyPlace) -> Res
     let rotation = answer.rotation.clone().unwrap_or_default();
     let mut next = rotation.next.clone();
     push_end_commands(&mut next, &rotation);
-    let risks = risks(&rotation);
+    let risks = risks(&rotation, place);
     let next_file = place.next.display().to_string();
     let value = json!({
         "dry_run": answer.dry_run,
@@ -220,7 +222,7 @@ fn show(console: &mut Console, answer: &RotateResponse, place: &KeyPlace) -> Res
     console.result(&value, &text)
 }
 
-fn risks(rotation: &Rotation) -> Vec<String> {
+fn risks(rotation: &Rotation, place: &KeyPlace) -> Vec<String> {
     let (old, new) = (&rotation.old_fingerprint, &rotation.new_fingerprint);
     let mut risks = vec![
         format!("After the finish nothing but {new} opens the store: a copy of it must be on another machine by then."),
@@ -229,6 +231,12 @@ fn risks(rotation: &Rotation) -> Vec<String> {
         ),
         "A key source that holds neither of the two keys keeps the daemon from starting.".to_owned(),
     ];
+    if let Some(file) = place.in_memory() {
+        risks.push(format!(
+            "{} lies in memory: the new key is gone when the machine stops; have a copy on a disk before the finish.",
+            file.display()
+        ));
+    }
     if !rotation.new_data_keys {
         risks.push(format!(
             "The data keys keep their versions: someone with {old} and a copy of the store from before the finish goes on \

@@ -3,6 +3,7 @@
 //! Must never need a real daemon, a terminal, or the environment of whoever runs it.
 //! Called by `cargo test`.
 
+use super::durable_file::tests::DISK_FAILS;
 use super::rotate_stage::{NEW_KEY, OLD_KEY, RotationStage, THIRD_KEY, assert_shows_no_key, fingerprint_of};
 use crate::client::fake_daemon::lock;
 use crate::client::fake_rotation::rotation;
@@ -229,12 +230,81 @@ fn a_new_key_file_may_be_as_open_as_the_key_file_that_the_daemon_takes() {
 }
 
 #[test]
+fn a_key_that_is_sent_is_roots_or_the_key_files_owners() {
+    if !nix::unistd::geteuid().is_root() {
+        eprintln!("not run: only root gives files away");
+        return;
+    }
+    let own = |file: &std::path::Path, uid| std::os::unix::fs::chown(file, Some(uid), None).unwrap();
+    for (file_owner, next_owner, code) in
+        [(0, 0, 0), (12_345, 12_345, 0), (12_345, 0, 0), (12_345, 12_346, 77), (0, 12_346, 77)]
+    {
+        let staged = RotationStage::given_its_key(OLD_KEY);
+        staged.put("master.key.next", NEW_KEY);
+        own(&staged.file, file_owner);
+        own(&staged.next, next_owner);
+        // As open as it may be: that excuses no other owner.
+        fs::set_permissions(&staged.file, fs::Permissions::from_mode(0o644)).unwrap();
+        let outcome = staged.run(&["begin", "--yes", "--key-file", staged.file.to_str().unwrap()]);
+        assert_eq!((outcome.code, staged.stage.calls()), (code, u32::from(code == 0)), "{}", outcome.errors);
+        assert!(
+            code == 0 || outcome.errors.contains(&format!("chown {}", if file_owner == 0 { "root" } else { "12345" })),
+            "{}",
+            outcome.errors
+        );
+    }
+    // Where the daemon reads the file, it judges.
+    let staged = RotationStage::with_file(OLD_KEY);
+    staged.put("master.key.next", NEW_KEY);
+    own(&staged.next, 12_346);
+    assert_eq!(staged.run(&["begin", "--yes"]).code, 0);
+}
+
+#[test]
+fn a_new_key_that_cannot_be_made_durable_is_not_begun_with() {
+    for staged in [RotationStage::with_file(OLD_KEY), RotationStage::given_its_key(OLD_KEY)] {
+        staged.put("master.key.next", NEW_KEY);
+        let begin = || staged.run(&["begin", "--yes", "--key-file", staged.file.to_str().unwrap()]);
+        DISK_FAILS.set(true);
+        let outcome = begin();
+        DISK_FAILS.set(false);
+        assert_eq!((outcome.code, staged.stage.calls()), (74, 0), "{}", outcome.errors);
+        assert!(outcome.errors.contains("master.key.next survive a power cut"), "{}", outcome.errors);
+        assert_eq!(begin().code, 0);
+    }
+}
+
+#[test]
+fn a_key_file_in_memory_is_named_among_the_risks() {
+    let in_memory = tempfile::tempdir_in("/dev/shm").ok().filter(|dir| {
+        nix::sys::statfs::statfs(dir.path()).is_ok_and(|place| place.filesystem_type() == nix::sys::statfs::TMPFS_MAGIC)
+    });
+    let Some(dir) = in_memory else {
+        eprintln!("not run: no file system in memory");
+        return;
+    };
+    let staged = RotationStage::given_its_key(OLD_KEY);
+    let file = dir.path().join("master.key");
+    fs::copy(&staged.file, &file).unwrap();
+    let outcome = staged.run(&["begin", "--generate", "--yes", "--key-file", file.to_str().unwrap()]);
+    assert_eq!(outcome.code, 0, "{}", outcome.errors);
+    let risk = format!("{} lies in memory: the new key is gone when the machine stops", file.display());
+    assert!(outcome.text().contains(&risk), "{}", outcome.text());
+}
+
+#[test]
 fn what_is_no_key_file_is_refused_before_anybody_is_asked() {
     let staged = RotationStage::with_file(OLD_KEY);
     let next = staged.next.display().to_string();
     let directory = staged.file.parent().unwrap().display().to_string();
+    let fifo = staged.stage.file("fifo").display().to_string();
+    nix::unistd::mkfifo(fifo.as_str(), nix::sys::stat::Mode::S_IRWXU).unwrap();
     let table = [
         (["--key-file", NEW_KEY], 64, "not the key itself"),
+        (["--key-file", &format!("0x{NEW_KEY}")], 64, "not the key itself"),
+        (["--key-file", &format!("{NEW_KEY}.next")], 64, "not the key itself"),
+        (["--key-file", "/dev/null"], 78, "is a device"),
+        (["--key-file", &fifo], 78, "is a FIFO"),
         (["--key-file", "-"], 64, "not from standard input"),
         (["--key-file", &next], 64, "without .next"),
         (["--key-file", &directory], 78, "is a directory"),

@@ -14,13 +14,17 @@ use crate::custody::keys::{HEX_CHARACTERS, KeyError, MasterKey};
 use crate::operations::key_choice;
 use crate::proto::v1::GetStatusResponse;
 use crate::sys::locked::{LockedBuffer, LockedMemory};
+use nix::sys::statfs::{FsType, TMPFS_MAGIC, statfs};
 use std::ffi::OsString;
 use std::fs;
 use std::io::ErrorKind;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 const SUFFIX: &str = ".next";
+
+/// Source: linux/magic.h; nix does not name it.
+const RAMFS_MAGIC: i64 = 0x8584_58f6;
 
 /// Characters of a key in base64.
 const BASE64_CHARACTERS: usize = 44;
@@ -96,7 +100,12 @@ impl KeyPlace {
     /// Outer: the file as a whole; inner: what is in it.
     pub(super) fn read_next(&self, memory: &LockedMemory) -> Result<Result<FoundKey, Failure>, KeySourceError> {
         let is_readable = self.file.metadata().is_ok_and(|file| file.mode() & 0o044 != 0);
-        Ok(agreed(key_input::read(&self.next, is_readable, memory)?, memory))
+        let found = match self.read_by_daemon {
+            true => key_input::read(&self.next, is_readable, memory),
+            // Nobody else judges whose the key is that is sent.
+            false => key_input::read_beside(&self.file, &self.next, is_readable, memory),
+        };
+        Ok(agreed(found?, memory))
     }
 
     /// Makes a new key in `.next`, durably, in the form of the key file, for those who may read that.
@@ -118,6 +127,22 @@ impl KeyPlace {
         }?;
         push(&mut text, b"\n");
         durable_file::write_like(&self.next, text.expose_bytes(), &model)
+    }
+
+    /// Makes the new key survive a power cut, whoever put it there.
+    ///
+    /// # Errors
+    /// What keeps the file or its directory from being synced.
+    pub(super) fn settle_next(&self) -> Result<(), Failure> {
+        durable_file::settle(&self.next).map_err(|error| {
+            let text = format!("cannot make {} survive a power cut: {error}", self.next.display());
+            Failure { message: text, ..Failure::writing(&self.next, &error) }
+        })
+    }
+
+    /// The key file in use, or `.next`, if it is gone when the machine stops.
+    pub(super) fn in_memory(&self) -> Option<&Path> {
+        [&self.file, &self.next].into_iter().map(PathBuf::as_path).find(|file| lies_in_memory(file))
     }
 
     /// Makes what an operator put into the key file survive a power cut; what cannot be done is seen later.
@@ -177,10 +202,23 @@ pub(super) fn check_key_file(file: Option<&Path>) -> Result<(), Failure> {
         let failure = Failure::say(exit::USAGE, format!("{} is the file of the new key", file.display()));
         return Err(failure.with_hint("name the key file in use, without .next"));
     }
-    if file.is_dir() {
-        return Err(KeySourceError::NotAFile { place: file.display().to_string(), kind: "a directory" }.into());
+    match file.metadata().map(|metadata| metadata.file_type()) {
+        Ok(kind) if !kind.is_file() => {
+            let kind = match kind {
+                _ if kind.is_dir() => "a directory",
+                _ if kind.is_fifo() => "a FIFO",
+                _ if kind.is_socket() => "a socket",
+                _ => "a device",
+            };
+            Err(KeySourceError::NotAFile { place: file.display().to_string(), kind }.into())
+        }
+        // What cannot be looked at is told where it is needed.
+        _ => Ok(()),
     }
-    Ok(())
+}
+
+fn lies_in_memory(file: &Path) -> bool {
+    statfs(file).is_ok_and(|place| [TMPFS_MAGIC, FsType(RAMFS_MAGIC)].contains(&place.filesystem_type()))
 }
 
 /// Tells what should be mended about a file.
