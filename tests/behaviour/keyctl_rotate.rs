@@ -266,3 +266,23 @@ fn without_a_daemon_nothing_is_made() {
     }
     assert!(!is_there(&next));
 }
+
+#[test]
+fn a_key_file_that_was_changed_before_anything_was_begun_is_warned_of_and_can_be_rotated_to_or_put_back() {
+    let (installation, file, next) = with_key_file();
+    let daemon = installation.serve_for_admin();
+    let (old, other) = (fingerprint(installation.key), random_key());
+    let new = fingerprint(other);
+    installation.write_key(other);
+    let warned = rotate(&daemon, &["status"]).expect(0);
+    let opens_nothing = format!("{} holds {new}, which does not open the store", file.display());
+    warned.saying(&["WARNING", &opens_nothing, &format!("Put the key in use, {old}, back into"), "rotate begin"]);
+    // The way on that it names, where the old key is lost but for the daemon's memory.
+    std::fs::copy(&file, &next).unwrap();
+    rotate(&daemon, &["begin", "--yes"]).expect(0);
+    let pending = rotate(&daemon, &["status"]).expect(0);
+    pending.saying(&["pending", "rotate finish"]).not_saying(&["WARNING", &format!("Put the new key {new} into")]);
+    rotate(&daemon, &["finish", "--yes"]).expect(0);
+    rotate(&daemon, &["status"]).expect(0).saying(&["none", &new]).not_saying(&["WARNING"]);
+    daemon.stop().expect(0);
+}

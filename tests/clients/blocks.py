@@ -18,8 +18,8 @@ SHOWN = ("Encrypt", "Decrypt", "ReEncrypt", "VerifyCanary", "primary", "grpc.def
 # Sections whose programs must show all of that.
 LANGUAGES = ("Python", "Node")
 
-# Sections whose one block is what an operator types, and answers questions of.
-WALKS = ("With a key file or an env file",)
+# Sections whose blocks are what an operator types, one after the other, and answers questions of.
+WALKS = ("With a key file", "With an env file")
 
 
 def main():
@@ -40,9 +40,9 @@ def main():
             sys.exit(f"{page}, {section}: what is a block of {language or 'no language'} without a name, after {last}?")
         last = None if name else language
     if section in WALKS:
-        if len(commands) != 1 or wanted or files:
-            sys.exit(f"{page}, {section}: a walk is one block of commands")
-        (pathlib.Path(out) / "01.sh").write_text(commands[0])
+        if not commands or wanted or files:
+            sys.exit(f"{page}, {section}: a walk is blocks of commands and nothing else")
+        (pathlib.Path(out) / "walk.sh").write_text("".join(commands))
         return
     if missing := {*range(1, len(commands) + 1)} - {*wanted} - ({1} if len(commands) > 1 else set()):
         sys.exit(f"{page}, {section}: no output beside the commands number {missing}")

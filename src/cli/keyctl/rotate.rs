@@ -5,10 +5,12 @@
 
 use super::console::Console;
 use super::output::{fields, push_list, time, time_value};
+use super::rotate_key_file::KeyPlace;
 use super::socket::SocketArguments;
 use super::{rotate_abort, rotate_begin, rotate_finish, rotate_show};
 use crate::cli::exit;
 use crate::cli::failure::Failure;
+use crate::cli::key;
 use crate::client::key_admin::AdminClient;
 use crate::proto::v1::{GetStatusResponse, Rotation, RotationState};
 use clap::{Args, Subcommand};
@@ -78,7 +80,8 @@ async fn status(console: &mut Console, admin: &AdminClient) -> Result<(), Failur
     let status = admin.status().await?;
     let master = status.master_key.clone().unwrap_or_default();
     let next_file = Some(master.next_file.as_str()).filter(|next| !next.is_empty());
-    let next = next_steps(&status);
+    let held = held_in_file(&status);
+    let next = next_steps(&status, held.as_ref());
     let value = json!({
         "rotation": status.rotation.as_ref().map(rotate_show::value),
         "fingerprint": master.fingerprint,
@@ -95,26 +98,75 @@ async fn status(console: &mut Console, admin: &AdminClient) -> Result<(), Failur
         ],
     };
     rows.push(("read from", master.source.clone()));
-    rows.push(("new key in", next_file.map_or_else(|| "the request: --key-file FILE".to_owned(), str::to_owned)));
+    if let Some(Held { file, fingerprint, .. }) = held.as_ref().filter(|held| held.opens_nothing) {
+        let file = file.display();
+        rows.push(("WARNING", format!("{file} holds {fingerprint}, which does not open the store: no restart now")));
+    }
+    let new_key = next_file.map(|next| match Path::new(next).symlink_metadata() {
+        Ok(_) => next.to_owned(),
+        Err(_) => format!("{next}, which is not there yet"),
+    });
+    let sent = "the file beside the one that --key-file names: the daemon opens none itself";
+    rows.push(("new key in", new_key.unwrap_or_else(|| sent.to_owned())));
     let mut text = fields(&rows);
     push_list(&mut text, "Next:", &next);
     console.result(&value, &text)
 }
 
-fn next_steps(status: &GetStatusResponse) -> Vec<String> {
-    let Some(rotation) = &status.rotation else {
-        // Where the daemon opens no key file, begin says what it needs.
-        let next = status.master_key.as_ref().map(|master| Path::new(&master.next_file));
-        return vec![match next.filter(|next| next.symlink_metadata().is_ok()) {
-            Some(next) => format!(
-                "{} is there: `servos-keyctl rotate begin` begins a rotation to the key in it. If it is left over from one, \
-                 remove it once the key in it is needed for nothing.",
-                next.display()
-            ),
-            None => "To begin a rotation: `servos-keyctl rotate begin --generate`.".to_owned(),
-        }];
+/// What the key file holds by now.
+struct Held {
+    file: PathBuf,
+    fingerprint: String,
+    opens_nothing: bool,
+}
+
+/// What is in the key file that the daemon opens, where this tool may read it: a start would find that.
+fn held_in_file(status: &GetStatusResponse) -> Option<Held> {
+    let place = KeyPlace::find(status, None).ok()??;
+    let memory = key::memory().ok()?;
+    let fingerprint = place.read_file(&memory).ok()?.fingerprint();
+    let opens = match (&status.rotation, &status.master_key) {
+        (Some(rotation), _) => rotation.opens.contains(&fingerprint),
+        (None, Some(master)) => master.fingerprint == fingerprint,
+        (None, None) => return None,
     };
-    let mut next = rotation.next.clone();
+    Some(Held { file: place.file, fingerprint, opens_nothing: !opens })
+}
+
+fn next_steps(status: &GetStatusResponse, held: Option<&Held>) -> Vec<String> {
+    let mut next = Vec::new();
+    let master = status.master_key.clone().unwrap_or_default();
+    if let Some(Held { file, fingerprint, .. }) = held.filter(|held| held.opens_nothing) {
+        let (file, in_use) = (file.display(), &master.fingerprint);
+        next.push(format!(
+            "Put the key in use, {in_use}, back into {file} before anything else: a start would end with 78. If that key is \
+             lost and {fingerprint} is to be the new one: leave the daemon running, put {fingerprint} into {file}.next, and \
+             run `servos-keyctl rotate begin`, then `servos-keyctl rotate finish`."
+        ));
+    }
+    let Some(rotation) = &status.rotation else {
+        next.push(match master.next_file.as_str() {
+            "" => format!(
+                "To begin a rotation: `servos-keyctl rotate begin --generate --key-file FILE`, where FILE is what {} comes from.",
+                master.source
+            ),
+            path if Path::new(path).symlink_metadata().is_ok() => format!(
+                "{path} is there: `servos-keyctl rotate begin` begins a rotation to the key in it. If that may have leaked, or \
+                 is left over: `rm {path}` once it is needed for nothing, then `servos-keyctl rotate begin --generate`."
+            ),
+            _ => "To begin a rotation: `servos-keyctl rotate begin --generate`.".to_owned(),
+        });
+        return next;
+    };
+    // The daemon tells what its sources held when it started.
+    let is_done = |line: &str| {
+        held.is_some_and(|held| {
+            held.fingerprint == rotation.new_fingerprint
+                && line.starts_with("Put the new key")
+                && line.contains(&format!("into {},", held.file.display()))
+        })
+    };
+    next.extend(rotation.next.iter().filter(|line| !is_done(line)).cloned());
     if rotation.state() == RotationState::Pending {
         push_end_commands(&mut next, rotation);
     }

@@ -116,6 +116,6 @@ fn risks(rotation: &Rotation) -> Vec<String> {
     };
     vec![format!(
         "If the aborted key {new} leaked, aborting does not mend that: {exposed}. Begin a new rotation, to a third key, now: \
-         `servos-keyctl rotate begin --generate`."
+         remove the .next file that holds {new}, then `servos-keyctl rotate begin --generate`."
     )]
 }

@@ -8,6 +8,7 @@ use super::place;
 use crate::cli::failure::Failure;
 use crate::config::key_source::Sources;
 use crate::config::settings::Config;
+use crate::operations::Fingerprint;
 use crate::operations::create::{Creation, Vacancy, create, vacancy};
 use crate::operations::engine::{Engine, Facts};
 use crate::operations::key_choice;
@@ -139,6 +140,7 @@ pub fn open(
     let Seen { snapshot, chosen, mut facts } = seen;
     facts.restart_command = key_sources.restart_command();
     let ChosenKey { key, other, source, pending, .. } = chosen;
+    let given = key.fingerprint();
     let authentic = load::authenticate(snapshot, key, memory).inspect_err(report_wrong_key)?;
     let (state, previous) = authentic.state();
     let generation = state.generation;
@@ -148,7 +150,7 @@ pub fn open(
     })?;
     mark_check::check(&places.mark, mark.as_ref(), &state, previous)?;
     let loaded = load::open(authentic, memory)?;
-    report_opened(&loaded.keyring, &source, pending.as_deref());
+    report_opened(&loaded.keyring, given, &source, pending.as_deref());
     let engine = Arc::new(Engine::new(loaded.keyring, Box::new(key::random), Box::new(key::now), facts));
     // What an interrupted rewrite left goes only now: under another key, or beside a damaged store, it may be all there is.
     redb_adapter::discard_unfinished(&places.store).map_err(StartFailure::from)?;
@@ -166,7 +168,7 @@ pub fn open(
 /// 78 for another key; 74 if root or identity are lost.
 pub fn salvage(seen: Seen, places: &Places, memory: &LockedMemory) -> Result<Opened, Failure> {
     let Seen { snapshot, chosen, mut facts } = seen;
-    let records = snapshot.records.len();
+    let (records, given) = (snapshot.records.len(), chosen.key.fingerprint());
     let salvaged = salvaging::salvage(snapshot, chosen.key, memory)
         .inspect_err(report_wrong_key)
         .map_err(|failure| beyond_salvage(failure, places))?;
@@ -175,7 +177,7 @@ pub fn salvage(seen: Seen, places: &Places, memory: &LockedMemory) -> Result<Ope
     }
     facts.salvage = true;
     facts.unopened = salvaged.unopened.into_iter().map(|(record, _)| record).collect();
-    report_opened(&salvaged.keyring, &chosen.source, chosen.pending.as_deref());
+    report_opened(&salvaged.keyring, given, &chosen.source, chosen.pending.as_deref());
     let engine = Engine::new(salvaged.keyring, Box::new(key::random), Box::new(key::now), facts);
     engine.progress.counted(records);
     Ok(Opened { engine: Arc::new(engine), ledger: None })
@@ -215,10 +217,10 @@ fn report_wrong_key(failure: &StartFailure) {
     }
 }
 
-fn report_opened(keyring: &Keyring, source: &str, pending: Option<&str>) {
+fn report_opened(keyring: &Keyring, given: Fingerprint, source: &str, pending: Option<&str>) {
     tracing::info!(
         event = events::MASTER_KEY_VERIFIED,
-        fingerprint = %keyring.master.fingerprint,
+        fingerprint = %given,
         source,
         shared = keyring.master.shared,
         "the master key opens the store"

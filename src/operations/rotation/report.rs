@@ -192,7 +192,8 @@ fn pending(rotation: &Rotation, sources: &[SourceView], restart: &str) -> Vec<St
     next.push(match lagging.is_empty() {
         true => "Run: servos-keyctl rotate finish".to_owned(),
         false if sources.iter().all(|source| source.renewal == Renewal::Restart) => {
-            "The start finishes the rotation by itself.".to_owned()
+            "The start finishes the rotation by itself; servos-keyctl rotate finish --key-file FILE then removes FILE.next."
+                .to_owned()
         }
         false => "Then run: servos-keyctl rotate finish".to_owned(),
     });
