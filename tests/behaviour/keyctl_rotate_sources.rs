@@ -69,7 +69,7 @@ fn a_credential_is_rotated_with_a_key_that_is_sent_and_a_restart() {
     given(&std::fs::read(&next).unwrap());
     let daemon = installation.serve_with(&run);
     opens(&daemon, &sealed);
-    eventually("the rest is done", || rotate(&daemon, &["status"]).expect(0).said().contains("none"));
+    eventually("the rest is done", || rotate(&daemon, &["status"]).expect(0).said().contains("rotation    none"));
     // Only the file is left to be tidied away.
     let tidied = rotate(&daemon, &["finish", "--yes", "--key-file", text(&file)]).expect(0);
     tidied.saying(&["a start of the daemon finished it", text(&next)]);

@@ -106,7 +106,7 @@ async fn status(console: &mut Console, admin: &AdminClient) -> Result<(), Failur
         Ok(_) => next.to_owned(),
         Err(_) => format!("{next}, which is not there yet"),
     });
-    let sent = "the file beside the one that --key-file names: the daemon opens none itself";
+    let sent = "the file beside the one that --key-file names: the daemon opens no key file";
     rows.push(("new key in", new_key.unwrap_or_else(|| sent.to_owned())));
     let mut text = fields(&rows);
     push_list(&mut text, "Next:", &next);
