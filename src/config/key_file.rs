@@ -127,9 +127,15 @@ impl Facts {
             group: metadata.gid(),
             mode: metadata.mode() & 0o7777,
             is_credential: trust.credentials_directory.as_deref().is_some_and(|directory| lies_under(file, directory)),
-            is_in_memory: file_system == statfs::TMPFS_MAGIC || file_system == FsType(RAMFS_MAGIC),
+            is_in_memory: is_in_memory(file_system),
         })
     }
+}
+
+/// Whether what lies on this kind of file system is gone when the machine stops.
+#[must_use]
+pub fn is_in_memory(file_system: FsType) -> bool {
+    file_system == statfs::TMPFS_MAGIC || file_system == FsType(RAMFS_MAGIC)
 }
 
 /// By where the opened file is, not by how it was named: `..` and symbolic links lead elsewhere.

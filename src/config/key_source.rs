@@ -15,7 +15,7 @@ use super::settings;
 use crate::sys::environment;
 use crate::sys::locked::{LockedBuffer, LockedMemory, LockedMemoryError};
 
-pub use super::key_file::Trust;
+pub use super::key_file::{Trust, is_in_memory};
 
 /// The variables that hold the key, in a file or in the environment; the second is from when ServOS was called ACT.
 const VARIABLES: [&str; 2] = ["SERVOS_MASTER_KEY", "ACT_MASTER_KEY"];

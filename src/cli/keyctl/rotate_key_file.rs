@@ -8,13 +8,13 @@ use super::{durable_file, key_input};
 use crate::cli::exit;
 use crate::cli::failure::Failure;
 use crate::cli::key;
-use crate::config::key_source::KeySource;
+use crate::config::key_source::{KeySource, is_in_memory};
 use crate::config::key_source_error::KeySourceError;
-use crate::custody::keys::{HEX_CHARACTERS, KeyError, MasterKey};
+use crate::custody::keys::{BASE64_CHARACTERS, HEX_CHARACTERS, KeyError, MasterKey};
 use crate::operations::key_choice;
 use crate::proto::v1::GetStatusResponse;
 use crate::sys::locked::{LockedBuffer, LockedMemory};
-use nix::sys::statfs::{FsType, TMPFS_MAGIC, statfs};
+use nix::sys::statfs::statfs;
 use std::ffi::OsString;
 use std::fs;
 use std::io::ErrorKind;
@@ -22,12 +22,6 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 const SUFFIX: &str = ".next";
-
-/// Source: linux/magic.h; nix does not name it.
-const RAMFS_MAGIC: i64 = 0x8584_58f6;
-
-/// Characters of a key in base64.
-const BASE64_CHARACTERS: usize = 44;
 
 /// Where the key in use and the new one lie.
 pub(super) struct KeyPlace {
@@ -218,7 +212,7 @@ pub(super) fn check_key_file(file: Option<&Path>) -> Result<(), Failure> {
 }
 
 fn lies_in_memory(file: &Path) -> bool {
-    statfs(file).is_ok_and(|place| [TMPFS_MAGIC, FsType(RAMFS_MAGIC)].contains(&place.filesystem_type()))
+    statfs(file).is_ok_and(|place| is_in_memory(place.filesystem_type()))
 }
 
 /// Tells what should be mended about a file.
