@@ -97,6 +97,17 @@ pub fn remove_leftover(path: &Path) -> Result<bool, StoreError> {
     }
 }
 
+/// Removes what must not be there again after a power cut; nothing there, nor the directory, is no fault.
+///
+/// # Errors
+/// What kept it from being removed for good.
+pub fn remove_durably(path: &Path) -> Result<(), StoreError> {
+    remove_leftover(path)?;
+    let directory = directory_of(path);
+    // Also where nothing was there now: whoever removed it may have been cut off before this.
+    if directory.exists() { sync_directory(directory) } else { Ok(()) }
+}
+
 /// Puts `bytes` at `path` in place of what is there, whole or not at all, durably.
 pub(super) fn replace(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
     let temporary = beside(path, ".tmp");
