@@ -164,7 +164,7 @@ pub fn trial(room: &Room, operation: &Operation, run: &Run, cut: Cut, seed: u64)
     let mut values = promise.check_values(&live.engine)?;
     let mut starts = 1;
     // The store takes changes, and the mark the next start.
-    if seed % 4 == 0 {
+    if seed.is_multiple_of(4) {
         let made = create_key(&permit("after"), &mut live.ledger, None);
         made.map(drop)
             .map_err(|refusal| format!("no change is taken after the start: {refusal}"))
