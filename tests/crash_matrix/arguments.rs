@@ -3,18 +3,29 @@
 //! Must never take a word that it does not know for one that it does.
 //! Read by `main`.
 
+use super::faults::Fault;
 use super::operations::OPERATIONS;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-const USAGE: &str = "usage: crash_matrix [--full] [--seed N] [--only OPERATION[/CUT[/CUT]]]";
+const USAGE: &str = "usage: crash_matrix [--full] [--seed N] [--only OPERATION[/CUT[/CUT]|/FAULT]]";
 
 /// What is run.
 #[derive(Clone, Debug, Default)]
 pub struct Arguments {
     pub full: bool,
     pub seed: u64,
-    /// The operation's name, the number of a cut in it, and that of a cut in its repair.
-    pub only: Option<(String, Option<usize>, Option<usize>)>,
+    pub only: Option<Only>,
+}
+
+/// What is run alone.
+#[derive(Clone, Debug, Default)]
+pub struct Only {
+    /// The operation's name.
+    pub operation: String,
+    /// The number of a cut in it, and that of a cut in its repair.
+    pub cut: Option<usize>,
+    pub second: Option<usize>,
+    pub fault: Option<Fault>,
 }
 
 impl Arguments {
@@ -49,13 +60,19 @@ impl Arguments {
     }
 }
 
-fn case(text: &str) -> Result<(String, Option<usize>, Option<usize>), String> {
+fn case(text: &str) -> Result<Only, String> {
     let mut parts = text.split('/');
-    let name = parts.next().unwrap_or_default().to_owned();
-    if OPERATIONS.iter().all(|operation| operation.name != name) {
+    let operation = parts.next().unwrap_or_default().to_owned();
+    if OPERATIONS.iter().all(|known| known.name != operation) {
         let names: Vec<_> = OPERATIONS.iter().map(|operation| operation.name).collect();
-        return Err(format!("no operation {name}; there are {}", names.join(", ")));
+        return Err(format!("no operation {operation}; there are {}", names.join(", ")));
     }
-    let mut number = || parts.next().map(|text| text.parse().map_err(|_| format!("{text} is no number"))).transpose();
-    Ok((name, number()?, number()?))
+    let number = |text: &str| text.parse().map_err(|_| format!("{text} is no number"));
+    let mut only = Only { operation, ..Only::default() };
+    match parts.next() {
+        Some(fault) if fault.contains('.') => only.fault = Some(fault.parse()?),
+        cut => only.cut = cut.map(number).transpose()?,
+    }
+    only.second = parts.next().map(number).transpose()?;
+    Ok(only)
 }

@@ -94,6 +94,8 @@ pub struct Disk {
     live: Names,
     durable: Names,
     pending: Vec<Naming>,
+    /// What the disk got of a file whose sync failed. The kernel takes it all for written, and never tries again.
+    failing: Option<Survives>,
 }
 
 impl Disk {
@@ -111,6 +113,11 @@ impl Disk {
         disk
     }
 
+    /// The same, with what the disk gets where a sync fails.
+    pub fn failing(self, survives: Survives) -> Self {
+        Self { failing: Some(survives), ..self }
+    }
+
     /// The next operation.
     pub fn apply(&mut self, done: &Done) {
         let naming = match done {
@@ -126,6 +133,12 @@ impl Disk {
                 let node = &mut self.nodes[self.by_inode[inode]];
                 let durable = Arc::make_mut(&mut node.durable);
                 std::mem::take(&mut node.pending).iter().for_each(|change| make(durable, change));
+                return;
+            }
+            Done::Lost(inode) => {
+                let node = self.by_inode[inode];
+                let got = self.content(node, &mut Chance::of(self.failing.unwrap_or(Survives::Nothing)));
+                self.nodes[node] = Node { durable: got, pending: Vec::new() };
                 return;
             }
             Done::SyncDirectory(path) => {

@@ -16,6 +16,7 @@
 
 mod arguments;
 mod disk;
+mod faults;
 mod matrix;
 mod operations;
 mod promise;
@@ -24,6 +25,7 @@ mod record;
 mod room;
 mod table;
 mod trial;
+mod walk;
 
 use std::process::ExitCode;
 

@@ -3,12 +3,13 @@
 //! Must never count a disk twice that two cuts leave alike.
 //! Called by `main`.
 
-use super::arguments::Arguments;
+use super::arguments::{Arguments, Only};
 use super::disk::Survives;
 use super::operations::{OPERATIONS, Operation};
 use super::random::{Seeded, seed_of};
 use super::room::Room;
-use super::trial::{Cut, Run, record, trial};
+use super::trial::{Cut, Recorded, Run, prepare, record, trial};
+use super::walk::walk;
 use servos_keyd::custody::keys::LockedMemory;
 use std::collections::HashSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -19,7 +20,7 @@ use std::time::{Duration, Instant};
 const THREADS: usize = 2;
 
 /// More failures than these tell nothing more.
-const MOST_FAILURES: usize = 5;
+pub const MOST_FAILURES: usize = 5;
 
 /// How much is done.
 struct Depth {
@@ -29,7 +30,7 @@ struct Depth {
     between: u64,
     /// Repairs that are cut again, in 100.
     repairs: u64,
-    /// Cuts of one such repair, chosen among those at its syncs.
+    /// Syncs of one such repair that it is cut at.
     in_repair: usize,
 }
 
@@ -45,6 +46,17 @@ pub struct Counts {
     pub faults: usize,
     pub starts: usize,
     pub values: usize,
+}
+
+impl Counts {
+    pub fn add(&mut self, more: &Self) {
+        self.syncs += more.syncs;
+        self.cuts += more.cuts;
+        self.second_cuts += more.second_cuts;
+        self.faults += more.faults;
+        self.starts += more.starts;
+        self.values += more.values;
+    }
 }
 
 /// All of it.
@@ -90,14 +102,23 @@ pub fn run(arguments: &Arguments) -> Report {
     let memory = LockedMemory::new().unwrap();
     let rooms: Vec<Room> = (0..THREADS).map(|_| Room::new(&memory)).collect();
     let mut report = Report::default();
-    let is_asked = |operation: &&Operation| arguments.only.as_ref().is_none_or(|(name, ..)| name == operation.name);
+    let is_asked = |known: &&Operation| arguments.only.as_ref().is_none_or(|only| only.operation == known.name);
     for operation in OPERATIONS.iter().filter(is_asked) {
         let seed = seed_of(arguments.seed, operation.name);
         let began = Instant::now();
-        let recorded = guarded(|| record(&rooms[0], operation, seed));
+        let recorded = guarded(|| {
+            let scene = prepare(&rooms[0], operation, seed)?;
+            let recorded = record(&rooms[0], operation, &scene, seed, None)?;
+            recorded.answer.clone().map(|()| (scene, recorded))
+        });
         match recorded {
-            Ok(run) => {
-                let (counts, failures) = cut_all(operation, arguments, &run, &rooms);
+            Ok((mut scene, Recorded { run, live, kinds, .. })) => {
+                drop(live);
+                let (mut counts, mut failures) = cut_all(operation, arguments, &run, &rooms);
+                scene.foresee(&run);
+                let (faults, more) = walk(operation, arguments, &scene, &kinds, &rooms);
+                counts.add(&faults);
+                failures.extend(more);
                 report.rows.push((operation.name, counts));
                 report.failures.extend(failures);
             }
@@ -112,7 +133,8 @@ pub fn run(arguments: &Arguments) -> Report {
     report
 }
 
-fn guarded<T>(work: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
+/// A panic is a failure of the case.
+pub fn guarded<T>(work: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
     catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| Err("a panic".to_owned()))
 }
 
@@ -167,6 +189,18 @@ fn cuts_of(run: &Run, depth: &Depth, seed: u64) -> Vec<Cut> {
     cuts
 }
 
+/// At each sync one, before or behind it, of which what survives is chosen too.
+fn one_at_each_sync(run: &Run, numbers: &mut Seeded) -> Vec<Cut> {
+    let syncs = run.done.iter().enumerate().filter(|(_, done)| done.is_sync());
+    let survives = |numbers: &mut Seeded| match numbers.below(4) {
+        0 => Survives::Nothing,
+        1 => Survives::Everything,
+        _ => Survives::Some(numbers.number()),
+    };
+    // What is synced already is the same behind the sync whatever survives: most cuts are before it.
+    syncs.map(|(n, _)| Cut { at: n + usize::from(numbers.percent(20)), survives: survives(numbers) }).collect()
+}
+
 impl Work<'_> {
     fn go(&self, room: &Room) {
         loop {
@@ -182,7 +216,8 @@ impl Work<'_> {
     }
 
     fn asked(&self, n: usize) -> bool {
-        !matches!(self.arguments.only, Some((_, Some(only), _)) if only != n)
+        let only = |only: &Only| only.fault.is_none() && only.cut.is_none_or(|cut| cut == n);
+        self.arguments.only.as_ref().is_none_or(only)
     }
 
     fn is_new(&self, run: &Run, cut: Cut, after: &str) -> bool {
@@ -195,11 +230,11 @@ impl Work<'_> {
         let Some(repair) = self.one(room, &case, self.run, cut, false) else { return };
         let seed = seed_of(self.arguments.seed, &case);
         let mut numbers = Seeded::new(seed);
-        let only = self.arguments.only.as_ref().and_then(|(_, _, second)| *second);
+        let only = self.arguments.only.as_ref().and_then(|only| only.second);
         if only.is_none() && !numbers.percent(self.depth.repairs) {
             return;
         }
-        let cuts = cuts_of(&repair, &Depth { torn: 1, between: 0, ..*self.depth }, seed);
+        let cuts = one_at_each_sync(&repair, &mut numbers);
         let mut chosen: Vec<usize> = (0..cuts.len()).collect();
         while chosen.len() > self.depth.in_repair {
             chosen.swap_remove(numbers.below(chosen.len()));

@@ -67,7 +67,7 @@ pub const OPERATIONS: [Operation; 16] = [
         "create-key",
         OLD,
         nothing,
-        Act::Call(|_, live| said(create_key(&permit("made"), &mut live.ledger, None))),
+        Act::Call(|_, live| said(create_key(&permit("made"), &mut live.ledger, id(1)))),
     ),
     operation("rotate-key", OLD, nothing, Act::Call(rotate_changing)),
     operation("delete-key", OLD, rotate_changing, Act::Call(delete_changing)),
@@ -93,21 +93,27 @@ fn said<T, E: Display>(answer: Result<T, E>) -> Result<(), String> {
     answer.map(drop).map_err(|error| error.to_string())
 }
 
+/// The id of a request, so that the same call can be made again.
+#[expect(clippy::unnecessary_wraps, reason = "operations take it so")]
+fn id(n: u32) -> Option<String> {
+    Some(format!("00000000-0000-4000-8000-{n:012}"))
+}
+
 fn nothing(_: &Room, _: &mut Live) -> Result<(), String> {
     Ok(())
 }
 
 fn rotate_changing(_: &Room, live: &mut Live) -> Result<(), String> {
-    said(rotate_key(&permit("changing"), &mut live.ledger, None))
+    said(rotate_key(&permit("changing"), &mut live.ledger, id(2)))
 }
 
 fn delete_changing(_: &Room, live: &mut Live) -> Result<(), String> {
-    said(delete_key(&permit("changing"), &mut live.ledger, None))
+    said(delete_key(&permit("changing"), &mut live.ledger, id(3)))
 }
 
 fn begin(room: &Room, live: &mut Live) -> Result<(), String> {
     let fingerprint = room.key(NEW).fingerprint();
-    let request = Request { fingerprint, new_key: NEW.as_bytes(), keep_data_keys: false, dry_run: false, id: None };
+    let request = Request { fingerprint, new_key: NEW.as_bytes(), keep_data_keys: false, dry_run: false, id: id(4) };
     said(rotate(&whole(), &mut live.ledger, request))
 }
 
@@ -123,12 +129,12 @@ fn finish(room: &Room, live: &mut Live) -> Result<(), String> {
 }
 
 fn decide(room: &Room, live: &mut Live) -> Result<(), String> {
-    let request = EndRequest { fingerprint: room.key(NEW).fingerprint(), dry_run: false, id: None };
+    let request = EndRequest { fingerprint: room.key(NEW).fingerprint(), dry_run: false, id: id(5) };
     said(finish_rotation(&whole(), &mut live.ledger, request))
 }
 
 fn abort(room: &Room, live: &mut Live) -> Result<(), String> {
-    let request = EndRequest { fingerprint: room.key(NEW).fingerprint(), dry_run: false, id: None };
+    let request = EndRequest { fingerprint: room.key(NEW).fingerprint(), dry_run: false, id: id(6) };
     said(abort_rotation(&whole(), &mut live.ledger, request, true))?;
     live.advance()
 }
@@ -152,11 +158,11 @@ fn former(room: &Room) -> Vec<Value> {
 }
 
 fn adopt(_: &Room, live: &mut Live) -> Result<(), String> {
-    said(adopt_legacy_key(&whole(), &mut live.ledger, FORMER.as_bytes(), None))
+    said(adopt_legacy_key(&whole(), &mut live.ledger, FORMER.as_bytes(), id(7)))
 }
 
 fn retire(room: &Room, live: &mut Live) -> Result<(), String> {
-    said(retire_legacy_key(&whole(), &mut live.ledger, room.key(FORMER).fingerprint(), None))
+    said(retire_legacy_key(&whole(), &mut live.ledger, room.key(FORMER).fingerprint(), id(8)))
 }
 
 fn lose_the_store(_: &Room, live: &mut Live) -> Result<(), String> {
@@ -172,6 +178,11 @@ impl Operation {
             Act::Accept => fs::remove_file(places.mark).unwrap(),
             _ => {}
         }
+    }
+
+    /// Whether no daemon runs while it is done.
+    pub fn is_offline(&self) -> bool {
+        matches!(self.act, Act::Init | Act::Restore | Act::Accept)
     }
 
     /// Whether there may be no store before it is done.

@@ -139,13 +139,16 @@ impl Value {
 pub struct Promise {
     pub states: Vec<State>,
     pub values: Vec<Value>,
+    /// What may open a state that is reached and was not published: where a fault kept it from being.
+    pub foreseen: Vec<BTreeSet<String>>,
 }
 
 impl Promise {
     /// What was promised when the power was cut, `at` operations done.
     pub fn until(&self, at: usize) -> Self {
         let states = self.states.iter().filter(|state| state.at <= at).cloned().collect();
-        Self { states, values: self.values.iter().filter(|value| value.at <= at).cloned().collect() }
+        let values = self.values.iter().filter(|value| value.at <= at).cloned().collect();
+        Self { states, values, foreseen: self.foreseen.clone() }
     }
 
     /// The same as what was promised before anything else is done.
@@ -175,6 +178,8 @@ impl Promise {
             let key = MasterKey::parse(text.as_bytes(), &room.memory).unwrap();
             let fingerprint = key.fingerprint().to_string();
             match load::authenticate(snapshot.clone(), key, &room.memory) {
+                // The second key opens the same.
+                Ok(_) if !opened.is_empty() => drop(opened.insert(fingerprint)),
                 Ok(authentic) => {
                     let loaded = load::open(authentic, &room.memory).map_err(|e| format!("{fingerprint}: {e}"))?;
                     if let Some(state) = state
@@ -193,8 +198,9 @@ impl Promise {
                 Err(format!("{opened:?} open generation {found}, and {:?} should", state.opens))
             }
             Some(state) => Ok(Some(state.clone())),
-            None if opened.len() == 1 => Ok(None),
-            None => Err(format!("{opened:?} open a store that was just made")),
+            None if self.foreseen.contains(&opened) => Ok(None),
+            None if self.states.is_empty() && opened.len() == 1 => Ok(None),
+            None => Err(format!("{opened:?} open generation {found}, which was never published")),
         }
     }
 

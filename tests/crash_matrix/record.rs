@@ -3,11 +3,13 @@
 //! Must never take for acknowledged what was not yet published when an operation began.
 //! Registered by the matrix as the watcher of a room.
 
+use super::faults::{Fault, Kind};
 use super::promise::{Promise, State, Value};
 use super::room::Room;
 use servos_keyd::operations::engine::Engine;
 use servos_keyd::store::disk::Operation;
 use servos_keyd::store::disk::watch::{Watch, Watcher, watch};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::{fmt, io};
@@ -19,6 +21,8 @@ pub enum Done {
     Write(u64, u64, Vec<u8>),
     SetLength(u64, u64),
     Sync(u64),
+    /// A sync that failed.
+    Lost(u64),
     Rename(PathBuf, PathBuf),
     Link(PathBuf, PathBuf),
     Remove(PathBuf),
@@ -34,6 +38,7 @@ impl fmt::Debug for Done {
             Self::Write(inode, offset, bytes) => write!(f, "write {} bytes at {offset} of {inode}", bytes.len()),
             Self::SetLength(inode, length) => write!(f, "make {inode} {length} bytes long"),
             Self::Sync(inode) => write!(f, "sync {inode}"),
+            Self::Lost(inode) => write!(f, "sync {inode} fails"),
             Self::Rename(from, to) => write!(f, "rename {} to {}", from.display(), to.display()),
             Self::Link(from, to) => write!(f, "link {} as {}", from.display(), to.display()),
             Self::Remove(path) => write!(f, "remove {}", path.display()),
@@ -54,9 +59,30 @@ struct Notes {
     done: Vec<Done>,
     engine: Option<Arc<Engine>>,
     promise: Promise,
+    fault: Option<Fault>,
+    /// How often the fault was met.
+    met: usize,
+    /// How many operations of each kind there were.
+    kinds: BTreeMap<Kind, usize>,
 }
 
 impl Notes {
+    /// What the operation is answered with, where it is the fault's turn.
+    fn meet(&mut self, operation: Operation<'_>, inode: Option<u64>) -> io::Result<()> {
+        let kind = Kind::of(operation);
+        let count = self.kinds.entry(kind).or_default();
+        *count += 1;
+        let Some(fault) = self.fault.filter(|fault| fault.kind == kind) else { return Ok(()) };
+        if *count != fault.turn && !(fault.lasting && *count > fault.turn) {
+            return Ok(());
+        }
+        self.met += 1;
+        if let (Kind::Sync, Some(inode)) = (kind, inode) {
+            self.done.push(Done::Lost(inode));
+        }
+        Err(io::Error::from_raw_os_error(fault.error))
+    }
+
     /// Takes down what is published now and was not before. It was before the operation that comes next.
     fn look(&mut self) {
         let Some(engine) = &self.engine else { return };
@@ -72,17 +98,25 @@ impl Notes {
 
 /// Writes down what is done below a room's state directory.
 pub struct Recorder {
-    root: PathBuf,
     notes: Arc<Mutex<Notes>>,
-    _watch: Option<Watch>,
+    watch: Option<Watch>,
+}
+
+/// What was recorded.
+pub struct Record {
+    pub done: Vec<Done>,
+    pub promise: Promise,
+    pub met: usize,
+    pub kinds: BTreeMap<Kind, usize>,
 }
 
 struct Pen(PathBuf, Arc<Mutex<Notes>>);
 
 impl Watcher for Pen {
-    fn before(&self, _: Operation<'_>, _: Option<u64>) -> io::Result<()> {
-        self.1.lock().unwrap().look();
-        Ok(())
+    fn before(&self, operation: Operation<'_>, inode: Option<u64>) -> io::Result<()> {
+        let mut notes = self.1.lock().unwrap();
+        notes.look();
+        notes.meet(operation, inode)
     }
 
     fn done(&self, operation: Operation<'_>, inode: Option<u64>) {
@@ -109,8 +143,14 @@ impl Recorder {
     pub fn begin(room: &Room, promise: Promise) -> Self {
         let notes = Arc::new(Mutex::new(Notes { promise, ..Notes::default() }));
         let root = room.state();
-        let watch = watch(&root, Arc::new(Pen(root.clone(), Arc::clone(&notes))));
-        Self { root, notes, _watch: Some(watch) }
+        let watch = watch(&root.clone(), Arc::new(Pen(root, Arc::clone(&notes))));
+        Self { notes, watch: Some(watch) }
+    }
+
+    /// The same, with a fault on the way.
+    pub fn with(self, fault: Option<Fault>) -> Self {
+        self.notes.lock().unwrap().fault = fault;
+        self
     }
 
     /// Whose publications count.
@@ -120,19 +160,12 @@ impl Recorder {
         notes.look();
     }
 
-    /// How many operations were done so far.
-    pub fn count(&self) -> usize {
-        self.notes.lock().unwrap().done.len()
-    }
-
-    /// Ends it: what was done, and what was promised meanwhile.
-    pub fn end(mut self) -> (Vec<Done>, Promise) {
-        self._watch = None;
+    /// Ends it, and the fault with it.
+    pub fn end(mut self) -> Record {
+        self.watch = None;
         let mut notes = self.notes.lock().unwrap();
         notes.look();
-        notes.engine = None;
-        let notes = std::mem::take(&mut *notes);
-        debug_assert!(self.root.is_absolute());
-        (notes.done, notes.promise)
+        let Notes { done, promise, met, kinds, .. } = std::mem::take(&mut *notes);
+        Record { done, promise, met, kinds }
     }
 }

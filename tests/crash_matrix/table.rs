@@ -23,12 +23,7 @@ pub fn of(report: &Report, arguments: &Arguments) -> String {
     line(HEAD[0], std::array::from_fn(|n| HEAD[n + 1].to_owned()));
     for (name, counts) in &report.rows {
         line(name, cells(counts));
-        total.syncs += counts.syncs;
-        total.cuts += counts.cuts;
-        total.second_cuts += counts.second_cuts;
-        total.faults += counts.faults;
-        total.starts += counts.starts;
-        total.values += counts.values;
+        total.add(counts);
     }
     line("total", cells(&total));
     let (cuts, promised) = (report.cuts(), Report::promised(arguments));

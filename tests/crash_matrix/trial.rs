@@ -4,10 +4,11 @@
 //! Used by the matrix, on each of its threads.
 
 use super::disk::{Disk, Image, Survives};
+use super::faults::{Fault, Kind};
 use super::operations::{Act, Operation, init};
 use super::promise::{Promise, State};
 use super::random::seed_of;
-use super::record::{Done, Recorder};
+use super::record::{Done, Record, Recorder};
 use super::room::{Live, NEW, OLD, Room, permit};
 use servos_keyd::operations::create_key::create_key;
 use servos_keyd::operations::engine::{Engine, Facts};
@@ -23,9 +24,13 @@ pub struct Run {
     base: Image,
     inodes: BTreeMap<PathBuf, u64>,
     pub done: Vec<Done>,
-    promise: Promise,
+    pub promise: Promise,
     /// What the operation is for was acknowledged before this run began.
     settled: bool,
+    /// It was acknowledged at the end of this run.
+    acknowledged: bool,
+    /// What the disk gets where a sync fails.
+    pub failing: Survives,
 }
 
 /// A moment at which the power is cut.
@@ -51,7 +56,7 @@ impl Run {
 
     /// The disk under way.
     pub fn disk(&self, at: usize) -> Disk {
-        let mut disk = Disk::of(&self.base, &self.inodes);
+        let mut disk = Disk::of(&self.base, &self.inodes).failing(self.failing);
         self.done[..at].iter().for_each(|done| disk.apply(done));
         disk
     }
@@ -72,57 +77,86 @@ impl Run {
     }
 }
 
-/// Prepares an operation in a room, and does it with the recorder on.
+/// Where an operation begins.
+pub struct Scene {
+    image: Image,
+    promise: Promise,
+}
+
+impl Scene {
+    /// What may open a store that the operation leaves half done.
+    pub fn foresee(&mut self, run: &Run) {
+        self.promise.foreseen = run.promise.states.iter().map(|state| state.opens.clone()).collect();
+    }
+}
+
+/// An operation that was done, or not.
+pub struct Recorded {
+    pub run: Run,
+    /// What the caller got.
+    pub answer: Result<(), String>,
+    /// The daemon that goes on; none where none ran, or it did not start.
+    pub live: Option<Live>,
+    /// How often the fault was met.
+    pub met: usize,
+    /// How many operations of each kind the disk was asked for.
+    pub kinds: BTreeMap<Kind, usize>,
+}
+
+/// Does an operation with the recorder on, and a fault on the way.
 ///
 /// # Errors
-/// What kept it from being done.
-pub fn record(room: &Room, operation: &Operation, seed: u64) -> Result<Run, String> {
-    let promise = prepare(room, operation, seed)?;
-    let (base, inodes) = room.capture();
-    let live = match operation.act {
-        Act::Call(_) | Act::Stop => {
-            room.hold(operation.before);
-            Some(room.start(seed_of(seed, "start"))?)
-        }
+/// What kept it from being begun.
+pub fn record(
+    room: &Room,
+    operation: &Operation,
+    scene: &Scene,
+    seed: u64,
+    fault: Option<Fault>,
+) -> Result<Recorded, String> {
+    room.lay(&scene.image);
+    room.hold(operation.before);
+    let mut live = match operation.act {
+        Act::Call(_) | Act::Stop => Some(room.start(seed_of(seed, "start"))?),
         _ => None,
     };
     // What the start itself did is not what is looked at.
-    let (base, inodes) = if live.is_some() { room.capture() } else { (base, inodes) };
-    let recorder = Recorder::begin(room, promise);
-    let (done, promise) = match (operation.act, live) {
-        (Act::Call(act), Some(mut live)) => {
+    let (base, inodes) = room.capture();
+    let recorder = Recorder::begin(room, scene.promise.clone()).with(fault);
+    let answer = match (operation.act, &mut live) {
+        (Act::Call(act), Some(live)) => {
             recorder.follow(&live.engine);
-            act(room, &mut live)?;
-            recorder.end()
+            act(room, live)
         }
-        (Act::Stop, Some(live)) => {
-            drop(live);
-            recorder.end()
+        (Act::Stop, _) => {
+            drop(live.take());
+            Ok(())
         }
-        (Act::Start, _) => {
-            let mut live = room.start(seed_of(seed, "act"))?;
-            recorder.follow(&live.engine);
-            live.settle()?;
-            recorder.end()
-        }
-        _ => {
-            operation.act_offline(room, seed_of(seed, "act"))?;
-            let at = recorder.count();
-            let (done, mut promise) = recorder.end();
-            let snapshot = look(room)?;
-            promise.states.push(State::of(&loaded(room, snapshot, operation.key)?.keyring, at));
-            (done, promise)
-        }
+        (Act::Start, _) => room.start(seed_of(seed, "act")).and_then(|started| {
+            recorder.follow(&started.engine);
+            live.insert(started).settle()
+        }),
+        _ => operation.act_offline(room, seed_of(seed, "act")),
     };
-    Ok(Run { base, inodes, done, promise, settled: false })
+    let Record { done, mut promise, met, kinds } = recorder.end();
+    if operation.is_offline() && answer.is_ok() {
+        let keyring = loaded(room, look(room)?, operation.key)?.keyring;
+        promise.states.push(State::of(&keyring, done.len()));
+    }
+    let acknowledged = answer.is_ok();
+    let run = Run { base, inodes, done, promise, settled: false, acknowledged, failing: Survives::Nothing };
+    Ok(Recorded { run, answer, live, met, kinds })
 }
 
-/// A store with some keys, brought to where the operation begins. Answers what is promised of it.
-fn prepare(room: &Room, operation: &Operation, seed: u64) -> Result<Promise, String> {
+/// A store with some keys, brought to where the operation begins.
+///
+/// # Errors
+/// What kept it from being brought there.
+pub fn prepare(room: &Room, operation: &Operation, seed: u64) -> Result<Scene, String> {
     room.lay(&Image::default());
     room.hold(OLD);
     if matches!(operation.act, Act::Init) {
-        return Ok(Promise::default());
+        return Ok(Scene { image: Image::default(), promise: Promise::default() });
     }
     init(room, seed_of(seed, "init"))?;
     let mut live = room.start(seed_of(seed, "prepare"))?;
@@ -130,12 +164,12 @@ fn prepare(room: &Room, operation: &Operation, seed: u64) -> Result<Promise, Str
     recorder.follow(&live.engine);
     create_key(&permit("changing"), &mut live.ledger, None).map_err(|refusal| refusal.to_string())?;
     (operation.prepare)(room, &mut live)?;
-    let (_, mut promise) = recorder.end();
+    let mut promise = recorder.end().promise;
     drop(live);
     room.hold(operation.key);
     operation.arrange(room);
     promise.values.extend((operation.legacy)(room));
-    Ok(promise.before())
+    Ok(Scene { image: room.capture().0, promise: promise.before() })
 }
 
 /// Holds what a cut left to what was promised then, starts on it, and holds that to the same.
@@ -146,7 +180,7 @@ pub fn trial(room: &Room, operation: &Operation, run: &Run, cut: Cut, seed: u64)
     room.lay(&run.image(cut));
     room.hold(operation.key);
     let (base, inodes) = room.capture();
-    let is_done = run.settled || cut.at == run.done.len();
+    let is_done = run.settled || run.acknowledged && cut.at == run.done.len();
     let mut promised = run.promise.until(cut.at);
     let is_there = room.places().store.exists();
     if is_there {
@@ -160,7 +194,7 @@ pub fn trial(room: &Room, operation: &Operation, run: &Run, cut: Cut, seed: u64)
     let mut live = repair(room, operation, is_done, seed)?;
     recorder.follow(&live.engine);
     live.settle()?;
-    let (done, promise) = recorder.end();
+    let Record { done, promise, .. } = recorder.end();
     let mut values = promise.check_values(&live.engine)?;
     let mut starts = 1;
     // The store takes changes, and the mark the next start.
@@ -174,7 +208,8 @@ pub fn trial(room: &Room, operation: &Operation, run: &Run, cut: Cut, seed: u64)
         values += promise.check_values(&again.engine)?;
         starts += 1;
     }
-    Ok(Outcome { repair: Run { base, inodes, done, promise, settled: is_done }, values, starts })
+    let repair = Run { base, inodes, done, promise, settled: is_done, acknowledged: true, failing: Survives::Nothing };
+    Ok(Outcome { repair, values, starts })
 }
 
 /// While a rotation is pending, no key is made.
@@ -184,7 +219,7 @@ fn promise_waits(live: &Live) -> bool {
 
 /// What an operator does after a power cut: starts the daemon; where the operation was one without a daemon and is not
 /// done, does it again first.
-fn repair(room: &Room, operation: &Operation, is_done: bool, seed: u64) -> Result<Live, String> {
+pub fn repair(room: &Room, operation: &Operation, is_done: bool, seed: u64) -> Result<Live, String> {
     if operation.makes_a_store() && !room.places().store.exists() {
         operation.act_offline(room, seed_of(seed, "again"))?;
     }
