@@ -123,8 +123,9 @@ fn own_backup(places: &Places, state: &State) -> PathBuf {
 pub fn create(creation: &Creation<'_>) -> Result<StoreId, StartFailure> {
     let places = creation.places;
     if let Vacancy::Interrupted(Mark { to_come: Some(state), .. }) = vacancy(places)? {
-        // The backup of a store that was never in place opens nothing that anyone sealed.
-        durable::remove_leftover(&own_backup(places, &state))?;
+        // The backup of a store that was never in place opens nothing that anyone sealed. Were it there again after a power
+        // cut, beside a mark that announces the next store, it would pass for that of a store that was lost.
+        durable::remove_durably(&own_backup(places, &state))?;
     }
     let (store_id, root, snapshot) = first_snapshot(creation)?;
     let state = State { store_id: *store_id.as_bytes(), generation: FIRST_GENERATION, root_id: *root.id().as_bytes() };

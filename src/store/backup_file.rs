@@ -3,8 +3,8 @@
 //! Must never believe a length or count that the file promises, nor replace a good backup by another.
 //! Called by `operations` before a version becomes primary and for `ExportKeyring`, and by `cli` for restore.
 
-use super::durable;
 use super::port::{Snapshot, StoreError};
+use super::{disk, durable};
 use base16ct::lower as hex;
 use ring::digest::{SHA256, digest};
 use std::collections::BTreeMap;
@@ -239,12 +239,14 @@ pub fn write_durably(directory: &Path, backup: &Backup) -> Result<PathBuf, Backu
 
 /// The one who wrote it may have been cut off between the rename and the directory's sync.
 fn sync_again(path: &Path) -> Result<(), StoreError> {
-    durable::open_regular(path, false)?.sync_all().map_err(|e| StoreError::from_io(path, e))?;
+    let file = durable::open_regular(path, false)?;
+    disk::sync(path, &file).map_err(|e| StoreError::from_io(path, e))?;
     durable::sync_directory(durable::directory_of(path))
 }
 
 fn make_directory(directory: &Path) -> Result<(), StoreError> {
-    match DirBuilder::new().mode(0o700).create(directory) {
+    let make = || DirBuilder::new().mode(0o700).create(directory);
+    match disk::perform(disk::Operation::MakeDirectory(directory), None, make) {
         Ok(()) => durable::sync_directory(durable::directory_of(directory)),
         Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
             // It may have been made just before a sync that failed. Where it lies need not be readable to us.
@@ -262,7 +264,7 @@ fn make_directory(directory: &Path) -> Result<(), StoreError> {
 /// What kept the directory from being read.
 pub fn list(directory: &Path) -> Result<Vec<PathBuf>, StoreError> {
     let unreadable = |e| StoreError::from_io(directory, e);
-    let entries = match fs::read_dir(directory) {
+    let entries = match disk::perform(disk::Operation::Read(directory), None, || fs::read_dir(directory)) {
         Ok(entries) => entries,
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(e) => return Err(unreadable(e)),

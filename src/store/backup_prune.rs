@@ -3,8 +3,8 @@
 //! Must never remove the backup of another store, nor a file that is no good backup.
 //! Called by `operations::backup`, after a newer one is durable.
 
-use super::backup_file;
 use super::port::StoreError;
+use super::{backup_file, disk};
 use std::path::Path;
 use std::time::UNIX_EPOCH;
 
@@ -31,7 +31,7 @@ pub fn prune(directory: &Path, store_id: &[u8; 16], keep: usize, keep_for: u64, 
         }
         let Ok(backup) = backup_file::read(&path) else { continue };
         if backup.store_id == *store_id && !is_young(now.saturating_sub(backup.unix_seconds)) {
-            std::fs::remove_file(&path).map_err(|error| StoreError::from_io(&path, error))?;
+            disk::remove(&path).map_err(|error| StoreError::from_io(&path, error))?;
             removed += 1;
         }
     }

@@ -4,10 +4,10 @@
 //! Called by the store's own files: the database, the mark and the backups; by `operations` and
 //! `cli` for what they do beside them.
 
-use super::fault;
 use super::port::StoreError;
+use super::{disk, fault};
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read as _, Write as _};
+use std::io;
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, fchown};
 use std::path::{Path, PathBuf};
 
@@ -30,7 +30,7 @@ pub fn directory_of(path: &Path) -> &Path {
 /// Makes an entry of the directory survive a power cut.
 pub(super) fn sync_directory(directory: &Path) -> Result<(), StoreError> {
     let opened = OpenOptions::new().read(true).custom_flags(libc::O_DIRECTORY | libc::O_CLOEXEC).open(directory);
-    opened.and_then(|opened| opened.sync_all()).map_err(|e| StoreError::from_io(directory, e))
+    opened.and_then(|opened| disk::sync_directory(directory, &opened)).map_err(|e| StoreError::from_io(directory, e))
 }
 
 /// Opens what is at `path` if it is a regular file: a FIFO does not block, a link is not followed.
@@ -55,25 +55,22 @@ pub(super) fn open_regular(path: &Path, writable: bool) -> Result<File, StoreErr
 /// The whole content of a regular file of at most `limit` bytes; `None` if it holds more.
 pub(super) fn read_regular(path: &Path, limit: u64) -> Result<Option<Vec<u8>>, StoreError> {
     let mut bytes = Vec::new();
-    let read = open_regular(path, false)?.take(limit.saturating_add(1)).read_to_end(&mut bytes);
+    let file = open_regular(path, false)?;
+    let read = disk::read_to(path, &file, limit.saturating_add(1), &mut bytes);
     let length = read.map_err(|e| StoreError::from_io(path, e))?;
     Ok(u64::try_from(length).is_ok_and(|length| length <= limit).then_some(bytes))
 }
 
 /// Makes a file that was not there, with mode 0600. A process of root gives it to the owner of the directory.
 pub(super) fn create_new(path: &Path) -> Result<File, StoreError> {
-    let opened = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .custom_flags(libc::O_NOFOLLOW | libc::O_CLOEXEC)
-        .open(path);
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create_new(true).mode(0o600).custom_flags(libc::O_NOFOLLOW | libc::O_CLOEXEC);
+    let opened = disk::create(path, || options.open(path));
     let file = opened.map_err(|e| StoreError::from_io(path, e))?;
     match give_to_owner_of_directory(&file, directory_of(path)) {
         Ok(()) => Ok(file),
         Err(e) => {
-            let _ = fs::remove_file(path);
+            let _ = disk::remove(path);
             Err(StoreError::from_io(path, e))
         }
     }
@@ -93,11 +90,22 @@ fn give_to_owner_of_directory(file: &File, directory: &Path) -> io::Result<()> {
 /// # Errors
 /// What kept it from being removed. Answers whether something was there.
 pub fn remove_leftover(path: &Path) -> Result<bool, StoreError> {
-    match fs::remove_file(path) {
+    match disk::remove(path) {
         Ok(()) => Ok(true),
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
         Err(e) => Err(StoreError::from_io(path, e)),
     }
+}
+
+/// Removes what must not be there again after a power cut; nothing there, nor the directory, is no fault.
+///
+/// # Errors
+/// What kept it from being removed for good.
+pub fn remove_durably(path: &Path) -> Result<(), StoreError> {
+    remove_leftover(path)?;
+    let directory = directory_of(path);
+    // Also where nothing was there now: whoever removed it may have been cut off before this.
+    if directory.exists() { sync_directory(directory) } else { Ok(()) }
 }
 
 /// Puts `bytes` at `path` in place of what is there, whole or not at all, durably.
@@ -106,20 +114,20 @@ pub(super) fn replace(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
     remove_leftover(&temporary)?;
     let written = write_synced(&temporary, bytes).and_then(|()| rename(&temporary, path));
     if written.is_err() {
-        let _ = fs::remove_file(&temporary);
+        let _ = disk::remove(&temporary);
     }
     written
 }
 
 fn write_synced(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
-    let mut file = create_new(path)?;
-    file.write_all(bytes).and_then(|()| file.sync_all()).map_err(|e| StoreError::from_io(path, e))
+    let file = create_new(path)?;
+    disk::write_all(path, &file, bytes).and_then(|()| disk::sync(path, &file)).map_err(|e| StoreError::from_io(path, e))
 }
 
 /// Renames over what is there, and syncs the directory.
 pub(super) fn rename(from: &Path, to: &Path) -> Result<(), StoreError> {
     fault::point("written");
-    fs::rename(from, to).map_err(|e| StoreError::from_io(to, e))?;
+    disk::rename(from, to).map_err(|e| StoreError::from_io(to, e))?;
     fault::point("renamed");
     sync_directory(directory_of(to))
 }
@@ -130,13 +138,15 @@ pub(super) fn rename(from: &Path, to: &Path) -> Result<(), StoreError> {
 /// [`StoreError::AlreadyExists`] if something is there, which is then untouched.
 pub(super) fn rename_to_new(from: &Path, to: &Path) -> Result<(), StoreError> {
     use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
-    match renameat2(AT_FDCWD, from, AT_FDCWD, to, RenameFlags::RENAME_NOREPLACE) {
-        Ok(()) => Ok(()),
+    let renamed = disk::perform(disk::Operation::Rename(from, to), None, || {
+        Ok(renameat2(AT_FDCWD, from, AT_FDCWD, to, RenameFlags::RENAME_NOREPLACE)?)
+    });
+    match renamed {
         // Some file systems cannot rename so; a hard link does not replace either.
-        Err(nix::errno::Errno::EINVAL | nix::errno::Errno::ENOSYS) => {
-            fs::hard_link(from, to).and_then(|()| fs::remove_file(from))
+        Err(e) if matches!(e.raw_os_error(), Some(libc::EINVAL | libc::ENOSYS)) => {
+            disk::link(from, to).and_then(|()| disk::remove(from))
         }
-        Err(e) => Err(e.into()),
+        renamed => renamed,
     }
     .map_err(|e| StoreError::from_io(to, e))?;
     sync_directory(directory_of(to))

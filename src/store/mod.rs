@@ -7,6 +7,7 @@ pub mod backup_file;
 pub mod backup_peek;
 pub mod backup_prune;
 pub mod directory_lock;
+pub mod disk;
 pub mod durable;
 pub mod fault;
 mod fixed_hex;
@@ -16,3 +17,5 @@ pub mod port;
 pub mod record;
 pub mod redb_adapter;
 mod redb_file;
+#[cfg(any(test, feature = "fault-injection"))]
+mod redb_watched;

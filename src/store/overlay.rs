@@ -3,11 +3,13 @@
 //! Must never write to the file, nor show bytes of it that were cut off or written over.
 //! Called by the redb adapter, whose database changes a file by merely opening it.
 
+use super::disk::{self, Operation};
 use redb::StorageBackend;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 const PAGE: usize = 4096;
@@ -15,6 +17,7 @@ const PAGE_U64: u64 = 4096;
 
 /// The file, and the pages that differ from it.
 pub(super) struct Overlay {
+    path: PathBuf,
     file: File,
     changed: Mutex<Changed>,
 }
@@ -27,10 +30,14 @@ struct Changed {
 }
 
 impl Overlay {
-    /// Shows `file`, which need only be readable.
-    pub(super) fn over(file: File) -> io::Result<Self> {
+    /// Shows `file`, which was opened at `path` and need only be readable.
+    pub(super) fn over(path: &Path, file: File) -> io::Result<Self> {
         let length = file.metadata()?.len();
-        Ok(Self { file, changed: Mutex::new(Changed { length, shown: length, pages: BTreeMap::new() }) })
+        Ok(Self {
+            path: path.to_owned(),
+            file,
+            changed: Mutex::new(Changed { length, shown: length, pages: BTreeMap::new() }),
+        })
     }
 
     fn lock(&self) -> MutexGuard<'_, Changed> {
@@ -43,7 +50,8 @@ impl Overlay {
         let start = page.saturating_mul(PAGE_U64);
         let there = usize::try_from(shown.saturating_sub(start).min(PAGE_U64)).unwrap_or(PAGE);
         if let Some(there) = bytes.get_mut(..there) {
-            self.file.read_exact_at(there, start)?;
+            let read = || self.file.read_exact_at(there, start);
+            disk::perform(Operation::Read(&self.path), Some(&self.file), read)?;
         }
         Ok(bytes)
     }
@@ -150,7 +158,7 @@ mod tests {
     fn over(content: &[u8]) -> (Overlay, tempfile::NamedTempFile) {
         let mut file = tempfile::NamedTempFile::new().unwrap();
         file.write_all(content).unwrap();
-        (Overlay::over(File::open(file.path()).unwrap()).unwrap(), file)
+        (Overlay::over(file.path(), File::open(file.path()).unwrap()).unwrap(), file)
     }
 
     fn all(overlay: &Overlay) -> Vec<u8> {

@@ -3,12 +3,11 @@
 //! Must never replace or begin anew what exists, nor go on with another file than the one it opened.
 //! Called by `cli`, which opens it, and through the port by `operations`.
 
-use super::durable;
 use super::overlay::Overlay;
 use super::port::{Batch, Snapshot, Store, StoreError};
 use super::redb_file::{self as file, Direct, FileId, Medium};
+use super::{disk, durable};
 use redb::Database;
-use std::fs;
 use std::path::{Path, PathBuf};
 
 /// What the store at `path` holds, its integrity checked, and repaired in memory where it was not closed cleanly.
@@ -43,7 +42,7 @@ pub fn danger_view_unchecked(path: &Path) -> Result<Snapshot, StoreError> {
 }
 
 fn over<T>(path: &Path, checked: bool, read: impl FnOnce(&Database) -> Result<T, StoreError>) -> Result<T, StoreError> {
-    let overlay = Overlay::over(file::open_existing(path, false)?).map_err(|e| StoreError::from_io(path, e))?;
+    let overlay = Overlay::over(path, file::open_existing(path, false)?).map_err(|e| StoreError::from_io(path, e))?;
     file::guarded(path, || {
         let database = file::builder(checked).create_with_backend(overlay).map_err(|e| file::fault(path, e))?;
         read(&database)
@@ -78,7 +77,7 @@ pub fn install(path: &Path) -> Result<(), StoreError> {
 /// As both.
 pub fn create(path: &Path, snapshot: &Snapshot) -> Result<(), StoreError> {
     write_new(path, snapshot)?;
-    install(path).inspect_err(|_| drop(fs::remove_file(unfinished(path))))
+    install(path).inspect_err(|_| drop(disk::remove(&unfinished(path))))
 }
 
 /// Removes what an interrupted [`write_new`] or rewrite left beside `path`. Answers whether there was something.
@@ -98,7 +97,7 @@ fn write_beside(path: &Path, snapshot: &Snapshot, medium: &impl Medium) -> Resul
     durable::remove_leftover(&new)?;
     let written = fill(&new, snapshot, medium);
     if written.is_err() {
-        let _ = fs::remove_file(&new);
+        let _ = disk::remove(&new);
     }
     written
 }
@@ -108,7 +107,7 @@ fn fill(new: &Path, snapshot: &Snapshot, medium: &impl Medium) -> Result<FileId,
     let id = FileId::of(&created).map_err(|e| StoreError::from_io(new, e))?;
     file::begin(new, created, medium, snapshot)?;
     let synced = file::open_existing(new, false)?;
-    synced.sync_all().map_err(|e| StoreError::from_io(new, e))?;
+    disk::sync(new, &synced).map_err(|e| StoreError::from_io(new, e))?;
     durable::sync_directory(durable::directory_of(new))?;
     if view(new)? != *snapshot {
         return Err(file::damaged(new, "it does not read back as it was written"));
@@ -203,7 +202,7 @@ impl<M: Medium> RedbStore<M> {
             self.id = id;
             self.close();
         } else {
-            let _ = fs::remove_file(unfinished(&self.path));
+            let _ = disk::remove(&unfinished(&self.path));
         }
         renamed
     }

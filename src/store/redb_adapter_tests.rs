@@ -5,6 +5,7 @@
 
 use super::*;
 use redb::{ReadableDatabase as _, TableDefinition};
+use std::fs;
 use std::os::unix::fs::{MetadataExt as _, symlink};
 use tempfile::TempDir;
 

@@ -6,7 +6,7 @@
 use super::*;
 use redb::StorageBackend;
 use redb::backends::FileBackend;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -56,7 +56,7 @@ impl Faulty {
 impl Medium for Faulty {
     type Backend = FaultyBackend;
 
-    fn backend(&self, file: File) -> Result<FaultyBackend, redb::DatabaseError> {
+    fn backend(&self, _: &Path, file: File) -> Result<FaultyBackend, redb::DatabaseError> {
         Ok(FaultyBackend { inner: FileBackend::new(file)?, medium: self.clone() })
     }
 }

@@ -3,9 +3,12 @@
 //! Must never begin a database in a file that exists, nor let a type or a panic of redb out of the adapter.
 //! Called by the redb adapter alone.
 
-use super::durable;
 use super::port::{Batch, Snapshot, StoreError};
-use redb::backends::FileBackend;
+#[cfg(any(test, feature = "fault-injection"))]
+use super::redb_watched::Watched as Backend;
+use super::{disk, durable};
+#[cfg(not(any(test, feature = "fault-injection")))]
+use redb::backends::FileBackend as Backend;
 use redb::{Builder, Database, ReadableDatabase as _, ReadableTable, StorageBackend, TableDefinition};
 use std::fs::File;
 use std::io;
@@ -30,11 +33,11 @@ pub trait Medium: Send {
     /// What redb reads and writes.
     type Backend: StorageBackend;
 
-    /// Stores in `file`.
+    /// Stores in `file`, which was opened at `path`.
     ///
     /// # Errors
     /// As redb's own backend.
-    fn backend(&self, file: File) -> Result<Self::Backend, redb::DatabaseError>;
+    fn backend(&self, path: &Path, file: File) -> Result<Self::Backend, redb::DatabaseError>;
 }
 
 /// The file itself.
@@ -42,10 +45,16 @@ pub trait Medium: Send {
 pub struct Direct;
 
 impl Medium for Direct {
-    type Backend = FileBackend;
+    type Backend = Backend;
 
-    fn backend(&self, file: File) -> Result<FileBackend, redb::DatabaseError> {
-        FileBackend::new(file)
+    fn backend(&self, path: &Path, file: File) -> Result<Backend, redb::DatabaseError> {
+        #[cfg(any(test, feature = "fault-injection"))]
+        return Backend::new(path, file);
+        #[cfg(not(any(test, feature = "fault-injection")))]
+        {
+            let _ = path;
+            Backend::new(file)
+        }
     }
 }
 
@@ -89,7 +98,7 @@ pub(super) fn open_existing(path: &Path, writable: bool) -> Result<File, StoreEr
     let mut start = [0; MAGIC.len()];
     let there = usize::try_from(length).map_or(MAGIC.len(), |length| length.min(MAGIC.len()));
     let (start, magic) = (start.get_mut(..there).unwrap_or_default(), MAGIC.get(..there).unwrap_or_default());
-    file.read_exact_at(start, 0).map_err(unreadable)?;
+    disk::perform(disk::Operation::Read(path), Some(&file), || file.read_exact_at(start, 0)).map_err(unreadable)?;
     if start != magic {
         return Err(StoreError::Foreign { path: path.to_owned() });
     }
@@ -112,7 +121,7 @@ pub(super) fn open_writable(
         return Err(StoreError::unavailable(path, REPLACED));
     }
     let database = guarded(path, || {
-        let backend = medium.backend(file).map_err(|e| fault(path, e))?;
+        let backend = medium.backend(path, file).map_err(|e| fault(path, e))?;
         builder(true).create_with_backend(backend).map_err(|e| fault(path, e))
     })?;
     Ok((database, id))
@@ -122,7 +131,7 @@ pub(super) fn open_writable(
 pub(super) fn begin(path: &Path, file: File, medium: &impl Medium, snapshot: &Snapshot) -> Result<(), StoreError> {
     let puts = snapshot.records.clone();
     guarded(path, || {
-        let backend = medium.backend(file).map_err(|e| fault(path, e))?;
+        let backend = medium.backend(path, file).map_err(|e| fault(path, e))?;
         let database = builder(false).create_with_backend(backend).map_err(|e| fault(path, e))?;
         write(&database, path, None, snapshot.generation, &Batch { puts, ..Batch::default() })?;
         database.close().map_err(|e| fault(path, e))

@@ -7,13 +7,13 @@ mod accept;
 mod dev;
 mod init;
 mod output;
-mod place;
+pub mod place;
 mod remedy;
 mod restore;
 mod runtime;
 mod serve;
 mod sockets;
-mod store;
+pub mod store;
 
 use super::exit;
 use super::failure::Failure;

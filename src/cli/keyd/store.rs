@@ -8,9 +8,10 @@ use super::place;
 use crate::cli::failure::Failure;
 use crate::config::key_source::Sources;
 use crate::config::settings::Config;
+use crate::custody::random::Random;
 use crate::operations::Fingerprint;
 use crate::operations::create::{Creation, Vacancy, create, vacancy};
-use crate::operations::engine::{Engine, Facts};
+use crate::operations::engine::{Clock, Engine, Facts};
 use crate::operations::key_choice;
 use crate::operations::keyring::Keyring;
 use crate::operations::ledger::{Ledger, Places};
@@ -137,6 +138,21 @@ pub fn open(
     key_sources: Box<dyn KeySources>,
     memory: &LockedMemory,
 ) -> Result<Opened, Failure> {
+    open_with(seen, places, key_sources, memory, Box::new(key::random), Box::new(key::now))
+}
+
+/// The same with another source of randomness and another clock than the daemon's: for tests that are replayed.
+///
+/// # Errors
+/// As [`open`].
+pub fn open_with(
+    seen: Seen,
+    places: &Places,
+    key_sources: Box<dyn KeySources>,
+    memory: &LockedMemory,
+    random: Box<Random>,
+    clock: Box<Clock>,
+) -> Result<Opened, Failure> {
     let Seen { snapshot, chosen, mut facts } = seen;
     facts.restart_command = key_sources.restart_command();
     let ChosenKey { key, other, source, pending, .. } = chosen;
@@ -151,7 +167,7 @@ pub fn open(
     mark_check::check(&places.mark, mark.as_ref(), &state, previous)?;
     let loaded = load::open(authentic, memory)?;
     report_opened(&loaded.keyring, given, &source, pending.as_deref());
-    let engine = Arc::new(Engine::new(loaded.keyring, Box::new(key::random), Box::new(key::now), facts));
+    let engine = Arc::new(Engine::new(loaded.keyring, random, clock, facts));
     // What an interrupted rewrite left goes only now: under another key, or beside a damaged store, it may be all there is.
     redb_adapter::discard_unfinished(&places.store).map_err(StartFailure::from)?;
     let store = RedbStore::open(&places.store).map_err(StartFailure::from)?;

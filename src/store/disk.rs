@@ -1,0 +1,99 @@
+//! What the store does to the disk, one operation each: so that a test can look on, and let any of them fail.
+//!
+//! Must never do anything of its own in a release: there, each is the bare call of the system.
+//! Called by the store's own files, for all that they create, read, write, sync, rename and remove.
+
+use std::fs::{self, File};
+use std::io::{self, Read as _, Write as _};
+#[cfg(any(test, feature = "fault-injection"))]
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+
+/// One operation on a path. A file is told by its inode too, for it can be written under a name that is another's by then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Operation<'o> {
+    /// A new, empty file.
+    Create(&'o Path),
+    /// Bytes of a file, or the names in a directory, are read.
+    Read(&'o Path),
+    /// Bytes of a file are written, from an offset on.
+    Write(&'o Path, u64, &'o [u8]),
+    /// A file is cut off, or grows by zeros.
+    SetLength(&'o Path, u64),
+    /// What was written to a file reaches the disk.
+    Sync(&'o Path),
+    /// An entry gets another name; what had that name has none.
+    Rename(&'o Path, &'o Path),
+    /// A file has a second name.
+    Link(&'o Path, &'o Path),
+    /// A name goes.
+    Remove(&'o Path),
+    /// A new, empty directory.
+    MakeDirectory(&'o Path),
+    /// What became of the names in a directory reaches the disk.
+    SyncDirectory(&'o Path),
+}
+
+/// Does an operation; `file` is the open file that it is done to.
+#[inline]
+pub(super) fn perform<T>(
+    operation: Operation<'_>,
+    file: Option<&File>,
+    act: impl FnOnce() -> io::Result<T>,
+) -> io::Result<T> {
+    #[cfg(any(test, feature = "fault-injection"))]
+    return watch::perform(operation, file.and_then(|file| file.metadata().ok()).map(|file| file.ino()), act);
+    #[cfg(not(any(test, feature = "fault-injection")))]
+    {
+        let _ = (operation, file);
+        act()
+    }
+}
+
+/// Makes a new file by what `open` says.
+pub(super) fn create(path: &Path, open: impl FnOnce() -> io::Result<File>) -> io::Result<File> {
+    let operation = Operation::Create(path);
+    #[cfg(any(test, feature = "fault-injection"))]
+    return watch::create(operation, open);
+    #[cfg(not(any(test, feature = "fault-injection")))]
+    perform(operation, None, open)
+}
+
+/// The rest of a file of which at most `limit` bytes are read.
+pub(super) fn read_to(path: &Path, file: &File, limit: u64, out: &mut Vec<u8>) -> io::Result<usize> {
+    perform(Operation::Read(path), Some(file), || file.take(limit).read_to_end(out))
+}
+
+/// Writes a new file's bytes.
+pub(super) fn write_all(path: &Path, mut file: &File, bytes: &[u8]) -> io::Result<()> {
+    perform(Operation::Write(path, 0, bytes), Some(file), || file.write_all(bytes))
+}
+
+/// Sees a file's bytes to the disk.
+pub(super) fn sync(path: &Path, file: &File) -> io::Result<()> {
+    perform(Operation::Sync(path), Some(file), || file.sync_all())
+}
+
+/// Sees a directory's names to the disk.
+pub(super) fn sync_directory(path: &Path, opened: &File) -> io::Result<()> {
+    perform(Operation::SyncDirectory(path), None, || opened.sync_all())
+}
+
+/// Gives an entry another name.
+pub(super) fn rename(from: &Path, to: &Path) -> io::Result<()> {
+    perform(Operation::Rename(from, to), None, || fs::rename(from, to))
+}
+
+/// Gives a file a second name.
+pub(super) fn link(from: &Path, to: &Path) -> io::Result<()> {
+    perform(Operation::Link(from, to), None, || fs::hard_link(from, to))
+}
+
+/// Takes a name away.
+pub(super) fn remove(path: &Path) -> io::Result<()> {
+    perform(Operation::Remove(path), None, || fs::remove_file(path))
+}
+
+#[cfg(any(test, feature = "fault-injection"))]
+#[path = "disk_watch.rs"]
+pub mod watch;
