@@ -44,7 +44,7 @@ pub fn of(refusal: &Refusal) -> (Code, String) {
         Refusal::Store(_) => store(refusal.trouble()),
         Refusal::Backup(_) => (
             Code::Unavailable,
-            "the backup that must come first could not be written: mend its directory and repeat the call".to_owned(),
+            "the backup could not be written: mend its directory and repeat the call".to_owned(),
         ),
         Refusal::Damaged(_) => (Code::DataLoss, "the store is damaged: see the daemon's log".to_owned()),
         Refusal::Rotation(why) => {
