@@ -100,4 +100,6 @@ operations! {
     FinishRotation: Administration, Whole;
     /// Ending it with the old key.
     AbortRotation: Administration, Whole;
+    /// Making a backup.
+    Backup: Administration, Whole;
 }

@@ -132,6 +132,15 @@ pub fn of_backup(error: &BackupError) -> Exit {
     }
 }
 
+/// The code of a file that was asked about, where one that is no good backup is the answer.
+#[must_use]
+pub fn of_inspected(error: &BackupError) -> Exit {
+    match error {
+        BackupError::Foreign | BackupError::Damaged { .. } => DATA,
+        error => of_backup(error),
+    }
+}
+
 fn of_refusal(refusal: &Refusal) -> Exit {
     match refusal.trouble() {
         StoreTrouble::Damaged => DAMAGED,
@@ -195,7 +204,8 @@ pub fn of_client(error: &ClientError) -> Exit {
         ClientError::Unavailable { .. } | ClientError::NotServed { .. } => NO_DAEMON,
         ClientError::Bug { .. } | ClientError::Unexpected { .. } => BUG,
         ClientError::AlreadyExists { .. } => CANNOT_CREATE,
-        ClientError::DataLoss { .. } | ClientError::IncompleteExport { .. } | ClientError::NotKept(_) => DAMAGED,
+        ClientError::DataLoss { .. } | ClientError::IncompleteExport { .. } => DAMAGED,
+        ClientError::IncompleteBackup { .. } | ClientError::NotKept(_) => DAMAGED,
         ClientError::Conflict { .. } | ClientError::Busy { .. } | ClientError::StoreUnavailable { .. } => TRY_AGAIN,
         ClientError::DeadlineExceeded { .. } => TRY_AGAIN,
         ClientError::NotPermitted { .. } | ClientError::Unauthenticated { .. } => NOT_PERMITTED,

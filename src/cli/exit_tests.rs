@@ -113,6 +113,20 @@ fn every_start_that_fails_has_the_code_of_the_table() {
 }
 
 #[test]
+fn a_file_that_is_asked_about_and_is_no_good_backup_is_rejected_data() {
+    let rows = [
+        (BackupError::Foreign, 65),
+        (BackupError::Damaged { detail: "x" }, 65),
+        (BackupError::NewerSchema { found: 2 }, 78),
+        (BackupError::File(StoreError::Missing { path: path() }), 66),
+        (BackupError::File(StoreError::NotPermitted { path: path(), detail: "mode".into() }), 77),
+    ];
+    for (error, code) in rows {
+        assert_eq!(of_inspected(&error).code, code, "{error}");
+    }
+}
+
+#[test]
 fn every_key_source_fault_has_the_code_of_its_class() {
     let place = || "/k".to_owned();
     let rows = [
@@ -172,6 +186,7 @@ fn every_answer_of_the_daemon_has_the_code_of_the_table() {
         (ClientError::AlreadyExists { reason: reason() }, 73),
         (ClientError::DataLoss { reason: reason() }, 74),
         (ClientError::IncompleteExport { reason: reason() }, 74),
+        (ClientError::IncompleteBackup { reason: reason() }, 74),
         (ClientError::not_kept("x"), 74),
         (ClientError::Conflict { reason: reason() }, 75),
         (ClientError::Busy { reason: reason() }, 75),

@@ -10,7 +10,7 @@ use super::key_admin::{AdminClient, KeyFilter};
 use super::key_name::KeyName;
 use super::key_service::Client;
 use super::value::Format;
-use crate::proto::v1::ExportKeyringResponse;
+use crate::proto::v1::{BackupInfo, BackupResponse, ExportKeyringResponse};
 use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -249,6 +249,35 @@ async fn an_export_that_ends_early_is_an_error() {
     *lock(&daemon.rules.export) = vec![piece(b"SK", 7, false), piece(b"B1", 7, true)];
     let export = client.export_keyring().await.unwrap();
     assert_eq!((export.bytes.as_slice(), export.generation), (b"SKB1".as_slice(), 7));
+}
+
+#[tokio::test]
+async fn a_backup_that_ends_early_is_an_error() {
+    let (_dir, daemon, client) = start();
+    let admin = AdminClient::new(&client);
+    let first = |bytes, path: &str| {
+        let info = BackupInfo { bytes, path: path.to_owned(), ..BackupInfo::default() };
+        BackupResponse { info: Some(info), chunk: Vec::new() }
+    };
+    let piece = |chunk: &[u8]| BackupResponse { info: None, chunk: chunk.to_vec() };
+    let bad: [Vec<BackupResponse>; 7] = [
+        vec![],
+        vec![first(4, "")],
+        vec![first(0, "")],
+        vec![piece(b"SKB1")],
+        vec![first(4, ""), piece(b"SKB")],
+        vec![first(4, ""), piece(b"SKB1"), piece(b"more")],
+        vec![first(4, ""), piece(b"SK"), first(4, ""), piece(b"B1")],
+    ];
+    for (case, messages) in bad.into_iter().enumerate() {
+        *lock(&daemon.rules.backup) = messages;
+        assert!(matches!(admin.fetch_backup().await, Err(Error::IncompleteBackup { .. })), "{case}");
+        assert!(matches!(admin.back_up().await, Err(Error::Unexpected { .. })), "{case}");
+    }
+    *lock(&daemon.rules.backup) = vec![first(4, ""), piece(b"SK"), piece(b"B1")];
+    assert_eq!(admin.fetch_backup().await.unwrap().bytes, b"SKB1");
+    *lock(&daemon.rules.backup) = vec![first(4, "/b")];
+    assert_eq!(admin.back_up().await.unwrap().path, "/b");
 }
 
 #[tokio::test]

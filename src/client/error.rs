@@ -118,6 +118,12 @@ pub enum Error {
         /// What is missing.
         reason: String,
     },
+    /// A backup ended early.
+    #[error("the backup is incomplete: {reason}")]
+    IncompleteBackup {
+        /// What is missing.
+        reason: String,
+    },
     /// The application could not store what it was given to keep.
     #[error("the keyring could not be kept beside the value")]
     NotKept(#[source] BoxedSource),
@@ -157,7 +163,7 @@ impl Error {
             Self::Conflict { .. } => Code::Aborted,
             Self::Busy { .. } => Code::ResourceExhausted,
             Self::StoreUnavailable { .. } | Self::Unavailable { .. } => Code::Unavailable,
-            Self::DataLoss { .. } | Self::IncompleteExport { .. } => Code::DataLoss,
+            Self::DataLoss { .. } | Self::IncompleteExport { .. } | Self::IncompleteBackup { .. } => Code::DataLoss,
             Self::DeadlineExceeded { .. } => Code::DeadlineExceeded,
             Self::NotKept(_) => Code::Aborted,
             Self::NotServed { .. } => Code::Unimplemented,

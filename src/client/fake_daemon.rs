@@ -30,6 +30,8 @@ pub(crate) struct Rules {
     pub(crate) conflicts: AtomicU32,
     /// The pieces of an export; after the last one the stream ends.
     pub(crate) export: Mutex<Vec<ExportKeyringResponse>>,
+    /// What a backup is answered with; after the last message the stream ends.
+    pub(crate) backup: Mutex<Vec<BackupResponse>>,
     /// The `keyring` of answers.
     pub(crate) keyring: AtomicU32,
     /// The name of the key in answers, if it is not the one that was asked for.
@@ -225,6 +227,14 @@ impl KeyService for Fake {
 
 #[async_trait]
 impl KeyAdmin for Fake {
+    type BackupStream = tokio_stream::Iter<std::vec::IntoIter<Result<BackupResponse, Status>>>;
+
+    async fn backup(&self, _: Request<BackupRequest>) -> Answer<Self::BackupStream> {
+        self.arrive(&HashMap::new()).await?;
+        let messages: Vec<_> = lock(&self.0.backup).iter().cloned().map(Ok).collect();
+        Ok(Response::new(tokio_stream::iter(messages)))
+    }
+
     async fn get_status(&self, _: Request<GetStatusRequest>) -> Answer<GetStatusResponse> {
         if let Some(status) = self.0.rotation.next_status() {
             return status.map(Response::new);

@@ -61,6 +61,7 @@
 //! # }
 //! ```
 
+pub mod backup;
 pub mod canary;
 pub mod connection;
 pub mod context;

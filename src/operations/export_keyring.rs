@@ -3,17 +3,16 @@
 //! Must never hold a secret that is not sealed.
 //! Called by `rpc::key_service`, on the writer's thread.
 
-use super::backup;
+use super::backup::{self, Pieces};
 use super::ledger::Ledger;
 use super::refusal::Refusal;
 use crate::auth::operation::ExportKeyring;
 use crate::auth::permit::Permit;
-use crate::store::backup_file;
 
 /// The bytes of a backup, and the generation it holds.
 pub struct Export {
-    /// Exactly the bytes of a backup file.
-    pub bytes: Vec<u8>,
+    /// Exactly the bytes of a backup file, made while they are taken.
+    pub pieces: Pieces,
     /// The store's generation.
     pub generation: u64,
 }
@@ -21,11 +20,9 @@ pub struct Export {
 /// Exports the keyring.
 ///
 /// # Errors
-/// [`Refusal::Store`].
+/// [`Refusal::Store`], [`Refusal::Damaged`].
 pub fn export_keyring(_permit: &Permit<ExportKeyring>, ledger: &mut Ledger) -> Result<Export, Refusal> {
-    let snapshot = ledger.snapshot()?;
-    let generation = snapshot.generation;
-    let now = (ledger.engine.clock)();
-    let bytes = backup_file::encode(&backup::of_snapshot(ledger.store_id, snapshot, now)).map_err(Refusal::Backup)?;
-    Ok(Export { bytes, generation })
+    let backup = backup::taken(ledger)?;
+    let generation = backup.generation;
+    Ok(Export { pieces: Pieces::of(backup).map_err(Refusal::Backup)?, generation })
 }

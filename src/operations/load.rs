@@ -91,6 +91,13 @@ pub(super) struct Claimed {
     sealed: record::Master,
 }
 
+impl Claimed {
+    /// The rotation that is under way.
+    pub(super) fn rotation(&self) -> Result<Option<Rotation>, StartFailure> {
+        Rotation::of(&self.sealed)
+    }
+}
+
 /// Reads `master` and `canary` as hostile input, and holds them to naming the same keys.
 pub(super) fn claim(snapshot: &Snapshot) -> Result<Claimed, StartFailure> {
     let sealed: record::Master = required(snapshot, record::MASTER)?;

@@ -18,6 +18,7 @@ pub mod export_keyring;
 mod fake_store;
 mod gap;
 pub mod history;
+pub mod inspect;
 pub mod install;
 pub mod issue_canary;
 pub mod key_choice;

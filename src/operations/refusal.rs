@@ -75,8 +75,8 @@ pub enum Refusal {
     /// The store could not be used; nothing was changed.
     #[error("store")]
     Store(#[source] StoreError),
-    /// The backup that must come first could not be written. What the call made so far is kept for its repetition.
-    #[error("backup before use")]
+    /// The backup could not be written. Where it had to come first, what the call made so far is kept for its repetition.
+    #[error("backup")]
     Backup(#[source] BackupError),
     /// The store's content is not what this daemon wrote.
     #[error("store damaged: {0}")]

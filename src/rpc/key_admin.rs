@@ -3,7 +3,8 @@
 //! Must never change anything off the writer's thread.
 //! Called by `connection`, on the sockets that administer.
 
-use super::answer::{answer, answer_from_writer, peer, refused};
+use super::answer::{answer, answer_from_look, answer_from_writer, peer, refused};
+use super::backup::{self, BackupStream};
 use super::{convert, request, rotation};
 use crate::auth::operation::{Keyed, Whole};
 use crate::auth::peer::Peer;
@@ -11,6 +12,7 @@ use crate::auth::permit::Permit;
 use crate::auth::policy::Policy;
 use crate::operations::Fingerprint;
 use crate::operations::adopt_legacy_key::adopt_legacy_key;
+use crate::operations::backup::{back_up, contents};
 use crate::operations::create_key::create_key;
 use crate::operations::delete_key::delete_key;
 use crate::operations::engine::Engine;
@@ -25,10 +27,11 @@ use crate::operations::status::status;
 use crate::operations::writer::Writer;
 use crate::proto::v1::key_admin_server::KeyAdmin;
 use crate::proto::v1::{
-    AbortRotationRequest, AbortRotationResponse, AdoptLegacyKeyRequest, AdoptLegacyKeyResponse, CreateKeyRequest,
-    CreateKeyResponse, DeleteKeyRequest, DeleteKeyResponse, FinishRotationRequest, FinishRotationResponse,
-    GetStatusRequest, GetStatusResponse, KeyPurpose, ListKeysRequest, ListKeysResponse, RetireLegacyKeyRequest,
-    RetireLegacyKeyResponse, RotateKeyRequest, RotateKeyResponse, RotateRequest, RotateResponse,
+    AbortRotationRequest, AbortRotationResponse, AdoptLegacyKeyRequest, AdoptLegacyKeyResponse, BackupRequest,
+    CreateKeyRequest, CreateKeyResponse, DeleteKeyRequest, DeleteKeyResponse, FinishRotationRequest,
+    FinishRotationResponse, GetStatusRequest, GetStatusResponse, KeyPurpose, ListKeysRequest, ListKeysResponse,
+    RetireLegacyKeyRequest, RetireLegacyKeyResponse, RotateKeyRequest, RotateKeyResponse, RotateRequest,
+    RotateResponse,
 };
 use std::sync::Arc;
 use tonic::{Request, Response, Status};
@@ -211,6 +214,22 @@ impl KeyAdmin for KeyAdminHandler {
         let work = move |ledger: &mut _| abort_rotation(&permit, ledger, asked, message.new_data_keys);
         let aborted = answer_from_writer(RPC, peer, self.writer.as_ref(), work).await?;
         Ok(Response::new(rotation::aborted(aborted)))
+    }
+
+    type BackupStream = BackupStream;
+
+    async fn backup(&self, request: Request<BackupRequest>) -> Result<Response<BackupStream>, Status> {
+        const RPC: &str = "Backup";
+        let peer = peer(&request)?;
+        let admitted = self.policy.admit(peer).map_err(|denied| refused(RPC, peer, &denied.into()))?;
+        let (permit, writer) = (admitted.permit(), self.writer.as_ref());
+        if request.get_ref().contents {
+            let work = move |ledger: &mut _| contents(&permit, ledger);
+            let (made, pieces) = answer_from_look(RPC, peer, writer, work).await?;
+            return Ok(Response::new(backup::with_contents(&made, pieces)));
+        }
+        let made = answer_from_writer(RPC, peer, writer, move |ledger: &mut _| back_up(&permit, ledger)).await?;
+        Ok(Response::new(backup::alone(&made)))
     }
 }
 

@@ -26,9 +26,6 @@ use std::sync::Arc;
 use tonic::codegen::tokio_stream::{self, Stream};
 use tonic::{Request, Response, Status};
 
-/// The largest piece of an export, in bytes.
-const EXPORT_PIECE_BYTES: usize = 64 * 1024;
-
 /// Serves `KeyService`. Cheap to clone.
 #[derive(Clone)]
 pub struct KeyServiceHandler {
@@ -149,7 +146,7 @@ impl KeyService for KeyServiceHandler {
         let permit = admitted.permit();
         let export =
             answer_from_look(RPC, peer, self.writer.as_ref(), move |ledger| export_keyring(&permit, ledger)).await?;
-        Ok(Response::new(Box::pin(tokio_stream::iter(pieces(export)))))
+        Ok(Response::new(Box::pin(tokio_stream::iter(messages(export)))))
     }
 
     async fn who_am_i(&self, request: Request<WhoAmIRequest>) -> Result<Response<WhoAmIResponse>, Status> {
@@ -161,14 +158,12 @@ impl KeyService for KeyServiceHandler {
     }
 }
 
-/// The export in pieces of at most [`EXPORT_PIECE_BYTES`], the last one marked.
-fn pieces(export: Export) -> impl Iterator<Item = Result<ExportKeyringResponse, Status>> + Send {
-    let Export { bytes, generation } = export;
-    let mut from = 0;
+/// The messages of an export, the last one marked.
+fn messages(export: Export) -> impl Iterator<Item = Result<ExportKeyringResponse, Status>> + Send {
+    let Export { pieces, generation } = export;
+    let mut pieces = pieces.peekable();
     std::iter::from_fn(move || {
-        let rest = bytes.get(from..).filter(|rest| !rest.is_empty())?;
-        let data = rest.get(..EXPORT_PIECE_BYTES).unwrap_or(rest).to_vec();
-        from += data.len();
-        Some(Ok(ExportKeyringResponse { data, generation, complete: from == bytes.len() }))
+        let data = pieces.next()?;
+        Some(Ok(ExportKeyringResponse { data, generation, complete: pieces.peek().is_none() }))
     })
 }

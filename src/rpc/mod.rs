@@ -4,6 +4,7 @@
 //! Called by `server`, which hands in requests with their connection's peer.
 
 mod answer;
+mod backup;
 pub mod connection;
 mod convert;
 pub mod key_admin;

@@ -42,10 +42,9 @@ pub fn of(refusal: &Refusal) -> (Code, String) {
         Refusal::KeyExists => (Code::AlreadyExists, refusal.to_string()),
         Refusal::Busy => (Code::ResourceExhausted, "too many changes are waiting: try again".to_owned()),
         Refusal::Store(_) => store(refusal.trouble()),
-        Refusal::Backup(_) => (
-            Code::Unavailable,
-            "the backup that must come first could not be written: mend its directory and repeat the call".to_owned(),
-        ),
+        Refusal::Backup(_) => {
+            (Code::Unavailable, "the backup could not be written: mend its directory and repeat the call".to_owned())
+        }
         Refusal::Damaged(_) => (Code::DataLoss, "the store is damaged: see the daemon's log".to_owned()),
         Refusal::Rotation(why) => {
             let code = if why.is_about_the_request() { Code::InvalidArgument } else { Code::FailedPrecondition };

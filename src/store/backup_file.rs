@@ -1,7 +1,7 @@
 //! SKB1, a backup of every record at one generation. Not a database file: it outlives the adapter.
 //!
 //! Must never believe a length or count that the file promises, nor replace a good backup by another.
-//! Called by `operations` before a version becomes primary and for `ExportKeyring`, and by `cli` for restore.
+//! Called by `operations` before a version becomes primary and for `Backup`, and by `cli` for restore and inspect.
 
 use super::port::{Snapshot, StoreError};
 use super::{disk, durable};
@@ -109,24 +109,52 @@ pub enum BackupError {
 /// # Errors
 /// [`BackupError::TooLarge`] for a name above [`MAX_NAME_BYTES`] or 4 GiB of anything.
 pub fn encode(backup: &Backup) -> Result<Vec<u8>, BackupError> {
+    let mut out = Vec::with_capacity(usize::try_from(encoded_bytes(backup)?).unwrap_or(0));
+    out.extend(header(backup)?);
+    for (name, value) in &backup.records {
+        push_record(&mut out, name, value)?;
+    }
+    let sum = digest(&SHA256, &out);
+    out.extend(sum.as_ref());
+    Ok(out)
+}
+
+/// What stands before the records.
+pub(super) fn header(backup: &Backup) -> Result<Vec<u8>, BackupError> {
     let mut out = MAGIC.to_vec();
     out.extend(backup.schema.to_be_bytes());
     out.extend(backup.store_id);
     out.extend(backup.generation.to_be_bytes());
     out.extend(backup.unix_seconds.to_be_bytes());
     out.extend(length(backup.records.len())?);
+    Ok(out)
+}
+
+pub(super) fn push_record(out: &mut Vec<u8>, name: &str, value: &[u8]) -> Result<(), BackupError> {
+    if name.len() > MAX_NAME_BYTES {
+        return Err(BackupError::TooLarge);
+    }
+    out.extend(length(name.len())?);
+    out.extend(name.as_bytes());
+    out.extend(length(value.len())?);
+    out.extend(value);
+    Ok(())
+}
+
+/// The length of the file.
+///
+/// # Errors
+/// As [`encode`].
+pub fn encoded_bytes(backup: &Backup) -> Result<u64, BackupError> {
+    let mut bytes = header(backup)?.len() + DIGEST_BYTES;
     for (name, value) in &backup.records {
+        length(value.len())?;
         if name.len() > MAX_NAME_BYTES {
             return Err(BackupError::TooLarge);
         }
-        out.extend(length(name.len())?);
-        out.extend(name.as_bytes());
-        out.extend(length(value.len())?);
-        out.extend(value);
+        bytes = bytes.saturating_add(8 + name.len() + value.len());
     }
-    let sum = digest(&SHA256, &out);
-    out.extend(sum.as_ref());
-    Ok(out)
+    u64::try_from(bytes).map_err(|_| BackupError::TooLarge)
 }
 
 fn length(length: usize) -> Result<[u8; 4], BackupError> {
@@ -217,6 +245,17 @@ pub fn read(path: &Path) -> Result<Backup, BackupError> {
     decode(&bytes.ok_or(BackupError::Damaged { detail: "it is longer than 1 GiB" })?)
 }
 
+/// A backup that is durable.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Kept {
+    /// Its file.
+    pub path: PathBuf,
+    /// When it was made, as the file says: Unix seconds.
+    pub unix_seconds: u64,
+    /// Length of the file.
+    pub bytes: u64,
+}
+
 /// Writes `backup` into `directory`, which is made with mode 0700 if only it is missing, under its own file name with
 /// mode 0600. When this returns, a power cut cannot undo it. A backup of the same records that is there already, made
 /// at whatever time, is kept as it is; a damaged one under that name is replaced.
@@ -224,17 +263,29 @@ pub fn read(path: &Path) -> Result<Backup, BackupError> {
 /// # Errors
 /// [`BackupError::Differs`] if a good file of that name holds something else, [`BackupError::File`].
 pub fn write_durably(directory: &Path, backup: &Backup) -> Result<PathBuf, BackupError> {
+    keep(directory, backup).map(|kept| kept.path)
+}
+
+/// Does what [`write_durably`] does, and tells more of what is there then.
+///
+/// # Errors
+/// Those of [`write_durably`].
+pub fn keep(directory: &Path, backup: &Backup) -> Result<Kept, BackupError> {
     make_directory(directory)?;
     let path = directory.join(backup.file_name());
+    let bytes = encoded_bytes(backup)?;
     match read(&path) {
-        Ok(there) if there.holds_the_same(backup) => sync_again(&path)?,
-        Ok(_) | Err(BackupError::NewerSchema { .. }) => return Err(BackupError::Differs { path }),
+        Ok(there) if there.holds_the_same(backup) => {
+            sync_again(&path)?;
+            Ok(Kept { path, unix_seconds: there.unix_seconds, bytes })
+        }
+        Ok(_) | Err(BackupError::NewerSchema { .. }) => Err(BackupError::Differs { path }),
         Err(BackupError::File(StoreError::Missing { .. }) | BackupError::Damaged { .. } | BackupError::Foreign) => {
             durable::replace(&path, &encode(backup)?)?;
+            Ok(Kept { path, unix_seconds: backup.unix_seconds, bytes })
         }
-        Err(e) => return Err(e),
+        Err(e) => Err(e),
     }
-    Ok(path)
 }
 
 /// The one who wrote it may have been cut off between the rename and the directory's sync.

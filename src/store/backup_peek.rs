@@ -1,7 +1,7 @@
-//! The first record of a backup, without reading the rest: which master key opens it can be told from that.
+//! The beginning of a backup, without reading the rest: when it was made, and which master key opens it.
 //!
 //! Must never be believed: the digest at the file's end is not looked at.
-//! Called by `operations::rotation`, for the list of backups that a key opens.
+//! Called by `operations::rotation`, for the list of backups that a key opens, and by `backup_prune`.
 
 use super::backup_file::{BackupError, MAX_NAME_BYTES, SCHEMA};
 use super::durable;
@@ -38,6 +38,21 @@ pub fn first_record(path: &Path, store_id: &[u8; 16], name: &str) -> Result<Opti
     let first = input.counted(u32::try_from(MAX_NAME_BYTES).unwrap_or(u32::MAX))?;
     let value = input.counted(MAX_VALUE_BYTES)?;
     Ok((first == name.as_bytes()).then_some(value))
+}
+
+/// When the backup at `path` was made, as its header says: Unix seconds.
+///
+/// # Errors
+/// [`BackupError::Foreign`], [`BackupError::Damaged`] for a file that ends early, [`BackupError::File`].
+pub fn made(path: &Path) -> Result<u64, BackupError> {
+    let mut file = durable::open_regular(path, false)?;
+    let mut input = Input { path, file: &mut file };
+    if input.array()? != *b"SKB1" {
+        return Err(BackupError::Foreign);
+    }
+    // Schema, store id and generation.
+    let _: [u8; 28] = input.array()?;
+    input.array().map(u64::from_be_bytes)
 }
 
 struct Input<'i, R> {
@@ -96,6 +111,17 @@ mod tests {
         assert_eq!(first_record(whole.path(), &STORE, "canary").unwrap().as_deref(), Some(&b"seals"[..]));
         assert_eq!(first_record(whole.path(), &STORE, "master").unwrap(), None, "it is not the first");
         assert_eq!(first_record(whole.path(), &[8; 16], "canary").unwrap(), None);
+    }
+
+    #[test]
+    fn the_time_stands_in_the_header() {
+        let bytes = backup(b"seals");
+        assert_eq!(made(file(&bytes).path()).unwrap(), 5);
+        assert_eq!(made(file(&bytes[..40]).path()).unwrap(), 5);
+        for length in 0..40 {
+            assert!(made(file(&bytes[..length]).path()).is_err(), "{length} bytes");
+        }
+        assert!(matches!(made(file(&[b"redb".as_slice(), &[0; 60]].concat()).path()), Err(BackupError::Foreign)));
     }
 
     #[test]

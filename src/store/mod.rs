@@ -5,6 +5,7 @@
 
 pub mod backup_file;
 pub mod backup_peek;
+pub mod backup_pieces;
 pub mod backup_prune;
 pub mod directory_lock;
 pub mod disk;

@@ -14,6 +14,7 @@
     reason = "a test that meets what it does not expect ends there"
 )]
 
+mod backup;
 mod calls;
 mod canary;
 mod crash;

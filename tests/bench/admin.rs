@@ -1,13 +1,15 @@
-//! The administrator of a running daemon, who rotates its master key.
+//! The administrator of a running daemon, who rotates its keys and makes backups.
 //!
 //! Must never wait for ever: a rotation that stops is an error.
-//! Called by the measurements of rotations.
+//! Called by the measurements of rotations, backups and recovery.
 
 use super::Outcome;
 use super::load;
 use servos_keyd::custody::id::Fingerprint;
 use servos_keyd::proto::v1::key_admin_client::KeyAdminClient;
-use servos_keyd::proto::v1::{AbortRotationRequest, FinishRotationRequest, GetStatusRequest, RotateRequest};
+use servos_keyd::proto::v1::{
+    AbortRotationRequest, BackupRequest, FinishRotationRequest, GetStatusRequest, RotateKeyRequest, RotateRequest,
+};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 use tonic::transport::Channel;
@@ -54,6 +56,29 @@ impl Admin {
             AbortRotationRequest { new_key_fingerprint, new_data_keys: true, ..AbortRotationRequest::default() };
         self.connect().await?.abort_rotation(request).await?;
         Ok(())
+    }
+
+    /// Has a backup made, and takes it whole where it comes with its contents.
+    pub async fn back_up(&self, contents: bool) -> Outcome<()> {
+        let mut messages = self.connect().await?.backup(BackupRequest { contents }).await?.into_inner();
+        let (mut promised, mut arrived) = (0, 0);
+        while let Some(message) = messages.message().await? {
+            promised = message.info.map_or(promised, |info| info.bytes);
+            arrived += u64::try_from(message.chunk.len())?;
+        }
+        if contents && arrived != promised {
+            return Err("a backup did not arrive whole".into());
+        }
+        Ok(())
+    }
+
+    /// Adds versions to a key, one after the other, for as long as it is let.
+    pub async fn change_without_end(&self) -> Outcome<()> {
+        let mut client = self.connect().await?;
+        loop {
+            let (key, request_id) = ("default".to_owned(), String::new());
+            client.rotate_key(RotateKeyRequest { key, request_id }).await?;
+        }
     }
 
     /// Returns when nothing is left to do of any rotation.

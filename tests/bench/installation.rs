@@ -76,8 +76,8 @@ impl Installation {
     fn configuration_text(&self) -> String {
         let at = |name: &str| self.path(name).display().to_string();
         format!(
-            "[socket]\npath = {:?}\nadmin_path = {:?}\ngroup = {:?}\n[store]\npath = {:?}\n[backup]\ndir = {:?}\n\
-             [master_key]\nfile = {:?}\n[log]\nlevel = \"info\"\n",
+            "[socket]\npath = {:?}\nadmin_path = {:?}\ngroup = {:?}\n[store]\npath = {:?}\n[backup]\ndir = {:?}\nkeep = 2\n\
+             keep_for = \"1m\"\n[master_key]\nfile = {:?}\n[log]\nlevel = \"info\"\n",
             at("keyd.sock"),
             at("admin.sock"),
             own_group(),
@@ -95,6 +95,11 @@ impl Installation {
     /// Its store.
     pub fn store(&self) -> PathBuf {
         self.path("store/keyd.redb")
+    }
+
+    /// The directory of its backups.
+    pub fn backups(&self) -> PathBuf {
+        self.path("backup")
     }
 
     /// Its key file, with keys in `memory`.

@@ -6,7 +6,7 @@ use super::installation::{Contents, Installation};
 use super::load::{self, Load};
 use super::process::{cpu_nanoseconds, resident_by_mapping, resident_kib};
 use super::server::Server;
-use super::{Outcome, Settings, rotation, rotations, table, traffic};
+use super::{Outcome, Settings, backups, recovery, rotation, rotations, table, traffic};
 use std::time::{Duration, Instant};
 use tokio::runtime::Runtime;
 
@@ -54,6 +54,12 @@ pub fn all(settings: &Settings) -> Outcome<()> {
     }
     if asked("rotation") {
         rotation::measure(settings)?;
+    }
+    if asked("recovery") {
+        recovery::measure(settings)?;
+    }
+    if asked("backup") {
+        backups::measure(settings)?;
     }
     if asked("traffic") {
         traffic::measure(settings)?;

@@ -184,6 +184,7 @@ fn client_errors() -> Vec<(&'static str, Error)> {
         ("ALREADY_EXISTS", Error::AlreadyExists { reason: reason() }),
         ("DATA_LOSS", Error::DataLoss { reason: reason() }),
         ("an export that ended early", Error::IncompleteExport { reason: reason() }),
+        ("a backup that ended early", Error::IncompleteBackup { reason: reason() }),
         ("ABORTED", Error::Conflict { reason: reason() }),
         ("RESOURCE_EXHAUSTED", Error::Busy { reason: reason() }),
         ("UNAVAILABLE from the daemon", Error::StoreUnavailable { reason: reason() }),

@@ -3,6 +3,7 @@
 //! Must never take a secret as an argument, and never print one that was not asked for.
 //! Called by the binary `servos-keyctl`.
 
+mod backup;
 mod canary;
 mod check_key;
 mod check_key_sources;
@@ -12,6 +13,8 @@ mod context_arguments;
 mod daemon_failure;
 mod durable_file;
 mod generate_key;
+mod inspect;
+mod inspect_show;
 mod key_input;
 mod keyring;
 mod keys;
@@ -83,6 +86,11 @@ enum Command {
     /// Asks the running daemon, else looks at the store's file without changing it. Exits with 0 if the key opens the
     /// store, with 1 if another one does, and with 66 if no key was given: then it only says which one would.
     CheckKey(check_key_sources::CheckKeyArguments),
+    /// What does this backup hold, and which master key opens it?
+    ///
+    /// Needs no daemon. With --key-file, opens everything in it to prove it. Exits with 65 if it is no good backup, or
+    /// does not open whole, and with 1 if it is under another key.
+    Inspect(inspect::InspectArguments),
     /// The daemon's configuration
     #[command(subcommand)]
     Config(config_check::ConfigCommand),
@@ -115,6 +123,10 @@ enum Asked {
     /// Former master keys, kept to open values from before servos-keyd
     #[command(subcommand)]
     Legacy(legacy::LegacyCommand),
+    /// Make a backup of the store: a file here, or one in the daemon's directory
+    ///
+    /// It holds every key and version, sealed: it opens with the master key of this moment only, which is not in it.
+    Backup(backup::BackupArguments),
     /// The sealed keyring, worthless without the master key of its time
     #[command(subcommand)]
     Keyring(keyring::KeyringCommand),
@@ -180,6 +192,7 @@ fn execute(console: &mut Console, arguments: &Arguments) -> Result<(), Failure> 
     match &arguments.command {
         Command::GenerateKey(arguments) => generate_key::run(console, arguments),
         Command::CheckKey(check) => check_key::run(console, &arguments.socket, check),
+        Command::Inspect(arguments) => inspect::run(console, arguments),
         Command::Config(command) => config_check::run(console, command),
         Command::Asked(asked) => runtime()?.block_on(dispatch(console, &arguments.socket, asked)),
     }
@@ -203,6 +216,7 @@ async fn dispatch(console: &mut Console, socket: &SocketArguments, asked: &Asked
         Asked::Keys(command) => keys::run(console, socket, command).await,
         Asked::Rotate(command) => rotate::run(console, socket, command).await,
         Asked::Legacy(command) => legacy::run(console, socket, command).await,
+        Asked::Backup(arguments) => backup::run(console, socket, arguments).await,
         Asked::Keyring(command) => keyring::run(console, socket, command).await,
     }
 }

@@ -44,6 +44,14 @@ fn rfc3339(unix_seconds: i64) -> Option<String> {
     OffsetDateTime::from_unix_timestamp(unix_seconds).ok()?.format(&Rfc3339).ok()
 }
 
+/// Text that came from somewhere else, so that a terminal shows it and obeys nothing in it.
+pub(super) fn plain(text: &str) -> String {
+    let obeyed = |c: char| {
+        c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    text.chars().flat_map(|c| if obeyed(c) { c.escape_unicode().collect() } else { vec![c] }).collect()
+}
+
 /// `1 version`, `2 versions`.
 pub(super) fn count(number: impl Into<u64>, one: &str) -> String {
     let number = number.into();
@@ -71,6 +79,12 @@ mod tests {
         assert_eq!(time(0), "-");
         assert_eq!(time(i64::MAX), "-");
         assert_eq!(time_value(0), Value::Null);
+    }
+
+    #[test]
+    fn nothing_in_a_foreign_text_is_obeyed_by_a_terminal() {
+        assert_eq!(plain("record key/0a, größer"), "record key/0a, größer");
+        assert_eq!(plain("a\u{1b}[2Jb\n\u{202e}c\u{9b}"), "a\\u{1b}[2Jb\\u{a}\\u{202e}c\\u{9b}");
     }
 
     #[test]

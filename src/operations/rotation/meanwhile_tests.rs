@@ -11,6 +11,7 @@ use crate::operations::adopt_legacy_key::adopt_legacy_key;
 use crate::operations::backup;
 use crate::operations::decrypt;
 use crate::operations::export_keyring::export_keyring;
+use crate::operations::inspect::{Proof, inspect, prove};
 use crate::operations::issue_canary::issue_canary;
 use crate::operations::reencrypt::{Rights, reencrypt};
 use crate::operations::refusal::Refusal;
@@ -84,9 +85,16 @@ fn an_export_and_a_backup_of_every_moment_open_whole_with_the_keys_of_that_momen
             let permit = rig.whole();
             let export = export_keyring(&permit, &mut rig.ledger).unwrap();
             assert_eq!(export.generation, rig.keyring().generation);
-            opens_with(rig, &backup_file::decode(&export.bytes).unwrap(), promised);
-            let written = backup::write(&mut rig.ledger).unwrap();
-            opens_with(rig, &backup_file::read(&written).unwrap(), promised);
+            opens_with(rig, &backup_file::decode(&export.pieces.collect::<Vec<_>>().concat()).unwrap(), promised);
+            let made = backup::back_up(&rig.whole(), &mut rig.ledger).unwrap();
+            let written = backup_file::read(&made.path.unwrap()).unwrap();
+            opens_with(rig, &written, promised);
+            let prints: Vec<Fingerprint> = promised.iter().map(|key| rig.fingerprint(key)).collect();
+            assert_eq!((&made.opened_by, &inspect(&written).opened_by), (&prints, &prints));
+            for key in promised {
+                let proof = prove(written.clone(), rig.key(key), &rig.memory).unwrap();
+                assert_eq!(proof, Proof::Opens { versions: made.versions, unopened: Vec::new() });
+            }
         };
         exported(&mut rig, &[OLD]);
         rig.through(ending, |rig, promised| {

@@ -1,0 +1,109 @@
+//! The bytes of a backup piece by piece, made while they are taken: nothing holds a second copy of the whole.
+//!
+//! Must never differ by a byte from what `backup_file::encode` gives.
+//! Called by `operations` for Backup and ExportKeyring, whose answers are streams.
+
+use super::backup_file::{self, Backup, BackupError};
+use ring::digest::{Context, SHA256};
+use std::collections::btree_map::IntoIter;
+
+/// The largest piece, in bytes.
+pub const MAX_PIECE_BYTES: usize = 64 * 1024;
+
+/// The pieces of one backup, each of [`MAX_PIECE_BYTES`] but for the last.
+pub struct Pieces {
+    records: IntoIter<String, Vec<u8>>,
+    made: Vec<u8>,
+    sum: Option<Context>,
+    bytes: u64,
+}
+
+impl Pieces {
+    /// Begins with a backup, and uses it up.
+    ///
+    /// # Errors
+    /// As [`backup_file::encode`]; what is taken later does not fail.
+    pub fn of(backup: Backup) -> Result<Self, BackupError> {
+        let bytes = backup_file::encoded_bytes(&backup)?;
+        let header = backup_file::header(&backup)?;
+        let mut sum = Context::new(&SHA256);
+        sum.update(&header);
+        Ok(Self { records: backup.records.into_iter(), made: header, sum: Some(sum), bytes })
+    }
+
+    /// The length of all pieces together.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Makes enough for a piece, or all that is left.
+    fn make(&mut self) {
+        while self.made.len() < MAX_PIECE_BYTES {
+            let Some(sum) = &mut self.sum else { return };
+            let from = self.made.len();
+            match self.records.next() {
+                // Its lengths were judged before.
+                Some((name, value)) => {
+                    let _ = backup_file::push_record(&mut self.made, &name, &value);
+                    sum.update(self.made.get(from..).unwrap_or_default());
+                }
+                None => {
+                    if let Some(sum) = self.sum.take() {
+                        self.made.extend(sum.finish().as_ref());
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl Iterator for Pieces {
+    type Item = Vec<u8>;
+
+    fn next(&mut self) -> Option<Vec<u8>> {
+        self.make();
+        if self.made.is_empty() {
+            return None;
+        }
+        let rest = self.made.split_off(self.made.len().min(MAX_PIECE_BYTES));
+        Some(std::mem::replace(&mut self.made, rest))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::port::Snapshot;
+
+    fn backup(values: &[usize]) -> Backup {
+        let value = |(number, length): (usize, &usize)| (format!("{number:04}"), vec![7; *length]);
+        let records = values.iter().enumerate().map(value).collect();
+        Backup::of([1; 16], 5, Snapshot { generation: 3, records })
+    }
+
+    #[test]
+    fn the_pieces_are_the_bytes_of_the_file_and_none_is_too_long_or_empty() {
+        // Header 40, digest 32, and 12 beside each value: about the borders of a piece.
+        let whole = MAX_PIECE_BYTES;
+        let one = whole - 40 - 32 - 12;
+        let many = [300; 2000];
+        for values in [&[][..], &[0], &[5, 0, 9], &[one - 1], &[one], &[one + 1], &[one + 32], &[3 * whole], &many] {
+            let backup = backup(values);
+            let expected = backup_file::encode(&backup).unwrap();
+            let pieces = Pieces::of(backup).unwrap();
+            assert_eq!(pieces.bytes(), u64::try_from(expected.len()).unwrap(), "{} values", values.len());
+            let pieces: Vec<Vec<u8>> = pieces.collect();
+            let (last, full) = pieces.split_last().unwrap();
+            assert!(full.iter().all(|piece| piece.len() == whole) && (1..=whole).contains(&last.len()));
+            assert!(pieces.concat() == expected, "{} values", values.len());
+        }
+    }
+
+    #[test]
+    fn a_name_that_could_not_be_read_again_is_refused_before_the_first_piece() {
+        let mut bad = backup(&[1]);
+        bad.records.insert("n".repeat(513), Vec::new());
+        assert!(matches!(Pieces::of(bad), Err(BackupError::TooLarge)));
+    }
+}
