@@ -4,6 +4,7 @@
 //! Called by `operations::backup`, after a newer one is durable.
 
 use super::backup_file;
+use super::fault;
 use super::port::StoreError;
 use std::path::Path;
 use std::time::UNIX_EPOCH;
@@ -32,6 +33,7 @@ pub fn prune(directory: &Path, store_id: &[u8; 16], keep: usize, keep_for: u64, 
         let Ok(backup) = backup_file::read(&path) else { continue };
         if backup.store_id == *store_id && !is_young(now.saturating_sub(backup.unix_seconds)) {
             std::fs::remove_file(&path).map_err(|error| StoreError::from_io(&path, error))?;
+            fault::point("pruned");
             removed += 1;
         }
     }
