@@ -18,7 +18,7 @@ use crate::custody::{record_seal, snapshot};
 use crate::store::mark::{Mark, MarkError, State};
 use crate::store::port::{Batch, Snapshot};
 use crate::store::record;
-use crate::store::{backup_file, durable};
+use crate::store::{backup_file, backup_prune, durable};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -125,6 +125,7 @@ pub fn create(creation: &Creation<'_>) -> Result<StoreId, StartFailure> {
     if let Vacancy::Interrupted(Mark { to_come: Some(state), .. }) = vacancy(places)? {
         // The backup of a store that was never in place opens nothing that anyone sealed.
         durable::remove_leftover(&own_backup(places, &state))?;
+        backup_prune::discard_unfinished(&places.backups, &state.store_id)?;
     }
     let (store_id, root, snapshot) = first_snapshot(creation)?;
     let state = State { store_id: *store_id.as_bytes(), generation: FIRST_GENERATION, root_id: *root.id().as_bytes() };

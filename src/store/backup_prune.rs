@@ -1,9 +1,10 @@
-//! The backups that are no longer kept: beyond the number to keep and older than the age to keep.
+//! The backups that are no longer kept: beyond the number to keep and older than the age to keep; and those never finished.
 //!
-//! Must never remove the backup of another store, nor a file that is no good backup.
-//! Called by `operations::backup`, after a newer one is durable.
+//! Must never remove the backup of another store, nor, for its age, a file that is no good backup.
+//! Called by `operations::backup`, after a newer one is durable, and by `cli` at a start.
 
 use super::backup_file;
+use super::durable;
 use super::fault;
 use super::port::StoreError;
 use std::path::Path;
@@ -40,6 +41,29 @@ pub fn prune(directory: &Path, store_id: &[u8; 16], keep: usize, keep_for: u64, 
     Ok(removed)
 }
 
+/// Removes what writers of backups of `store_id` left in `directory` that were cut off. The caller is the one writer of
+/// that store. Answers how many went.
+///
+/// # Errors
+/// [`StoreError`] with what the system says; what was removed so far is gone.
+pub fn discard_unfinished(directory: &Path, store_id: &[u8; 16]) -> Result<usize, StoreError> {
+    let entries = match std::fs::read_dir(directory) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(0),
+        entries => entries.map_err(|error| StoreError::from_io(directory, error))?,
+    };
+    let mut removed = 0;
+    for entry in entries {
+        let name = entry.map_err(|error| StoreError::from_io(directory, error))?.file_name();
+        let unfinished = name.to_str().is_some_and(|name| {
+            backup_file::is_of(name, store_id) && name.strip_suffix(".tmp").is_some_and(|name| name.ends_with(".skb1"))
+        });
+        if unfinished {
+            removed += usize::from(durable::remove_leftover(&directory.join(name))?);
+        }
+    }
+    Ok(removed)
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::backup_file::{Backup, write_durably};
@@ -63,5 +87,21 @@ mod tests {
         let left = backup_file::list(directory.path()).unwrap();
         assert_eq!(left.len(), 5, "generation 1 of store 1 went: {left:?}");
         assert_eq!(prune(directory.path(), &[1; 16], 0, 0, 5000).unwrap(), 2, "the newest always stays");
+    }
+
+    #[test]
+    fn of_what_was_never_finished_only_this_stores_goes() {
+        let directory = tempfile::tempdir().unwrap();
+        let good = write_durably(directory.path(), &backup(1, 1, 100)).unwrap();
+        let other = write_durably(directory.path(), &backup(2, 1, 100)).unwrap();
+        let left = |path: &Path| durable::beside(path, ".tmp");
+        for path in [&good, &other] {
+            std::fs::write(left(path), "half").unwrap();
+        }
+        std::fs::write(directory.path().join("notes.tmp"), "mine").unwrap();
+        assert_eq!(discard_unfinished(directory.path(), &[1; 16]).unwrap(), 1);
+        assert!(good.exists() && other.exists() && left(&other).exists() && !left(&good).exists());
+        assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 4);
+        assert_eq!(discard_unfinished(&directory.path().join("none"), &[1; 16]).unwrap(), 0);
     }
 }

@@ -79,7 +79,7 @@ pub struct Asked {
 #[derive(Debug)]
 pub enum Lost {
     /// The daemon said no: nothing was changed.
-    Refused(String),
+    Refused,
     /// Nobody knows what became of it.
     Unanswered(Status),
 }
@@ -91,7 +91,7 @@ impl Asked {
     pub async fn send(&self, socket: &Path) -> Result<Answer, Lost> {
         let sent = tokio::time::timeout(DEADLINE, self.sent(socket)).await.expect("an answer, or a broken connection");
         sent.map_err(|status| match status.code() {
-            Code::FailedPrecondition | Code::ResourceExhausted => Lost::Refused(status.message().to_owned()),
+            Code::FailedPrecondition | Code::ResourceExhausted => Lost::Refused,
             Code::Unavailable | Code::Unknown | Code::Cancelled | Code::Internal => Lost::Unanswered(status),
             _ => panic!("{} {} is answered {status:?}", self.change.row(), self.id),
         })

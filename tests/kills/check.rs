@@ -170,7 +170,7 @@ fn ask_again(daemon: &Daemon, model: &mut Model, draw: &mut Draw) {
         match block_on(doubt.send(&daemon.admin_socket)) {
             Ok(answer) => model.settle(&doubt, answer),
             // It was not done: had it been, its id would stand for it.
-            Err(Lost::Refused(_)) => model.doubts.retain(|one| one.id != doubt.id),
+            Err(Lost::Refused) => model.doubts.retain(|one| one.id != doubt.id),
             Err(Lost::Unanswered(status)) => panic!("{} asked again is lost: {status:?}", doubt.change.row()),
         }
     }

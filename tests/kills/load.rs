@@ -61,7 +61,7 @@ impl Hand {
         self.model.lock().unwrap().doubts.push(asked.clone());
         match asked.send(&self.admin_socket).await {
             Ok(answer) => self.model.lock().unwrap().settle(&asked, answer),
-            Err(Lost::Refused(_)) => {
+            Err(Lost::Refused) => {
                 self.model.lock().unwrap().doubts.retain(|doubt| doubt.id != asked.id);
                 tokio::time::sleep(Duration::from_millis(2)).await;
             }

@@ -100,11 +100,6 @@ impl Model {
         self.doubts.iter().any(|asked| is_so(&asked.change))
     }
 
-    /// What is in the key file.
-    pub fn key_in_file(&self) -> [u8; 32] {
-        self.pending.as_ref().filter(|pending| pending.in_file).map_or(self.master, |pending| pending.new)
-    }
-
     /// A change was answered. Of one that is asked again, nothing is taken twice.
     pub fn settle(&mut self, asked: &Asked, answer: Answer) {
         self.doubts.retain(|doubt| doubt.id != asked.id);

@@ -70,7 +70,7 @@ impl Offline {
                     done.starts += 1;
                 }
                 Err(refused) => {
-                    refused.expect(74).saying(&["servos-keyd accept --generation"]);
+                    refused.expect(74).saying(&["servos-keyd accept ", "--generation "]);
                     self.run_again(installation);
                 }
             },

@@ -7,7 +7,7 @@ use crate::calls::{Asked, Change, Lost};
 use crate::check::{Done, pass};
 use crate::draw::Draw;
 use crate::harness::{
-    Daemon, Installation, Invocation, KEYD, Outcome, block_on, cell, eventually, hex, name, random_key,
+    Daemon, Installation, Invocation, KEYD, Outcome, beside, block_on, cell, eventually, hex, name, random_key,
 };
 use crate::model::{Model, Value};
 use crate::offline::Offline;
@@ -97,7 +97,10 @@ fn points(file: &std::path::Path, own: &'static str) -> Vec<(String, &'static st
         points.push((line.to_owned(), own));
         // What a step ends with tells what it was.
         let row = match point {
-            "backup" => "backup",
+            "backup" => {
+                from = points.iter().rposition(|(at, _)| at.starts_with("written#")).unwrap_or(from).max(from);
+                "backup"
+            }
             "commit" | "installed" if points[from..].iter().any(|(at, _)| at.starts_with("filled#")) => {
                 if own == "retire" { "rewrite" } else { own }
             }
@@ -193,16 +196,13 @@ fn die_in_start(stage: &Stage, draw: &mut Draw) -> u64 {
     model.doubts.push(rotate.clone());
     assert!(block_on(rotate.send(&daemon.admin_socket)).is_err());
     dies(daemon, "commit#1");
-    let newest = installation.backups().pop().unwrap();
-    let left = [("keyd.redb", ".new"), ("keyd.redb.mark", ".tmp"), (newest.to_str().unwrap(), ".tmp")];
-    for (file, end) in left {
-        std::fs::copy(installation.path(file), crate::harness::beside(&installation.path(file), end)).unwrap();
-    }
     let left = Stage { installation, model };
     let take = || {
         let (copy, model) = left.copy();
-        let place = copy.path("backup").join(newest.file_name().unwrap());
-        std::fs::copy(&place, crate::harness::beside(&place, ".tmp")).unwrap();
+        for file in [copy.store(), copy.mark(), copy.backups().pop().unwrap()] {
+            let end = if file == copy.store() { ".new" } else { ".tmp" };
+            std::fs::copy(&file, beside(&file, end)).unwrap();
+        }
         (copy, model)
     };
     let (installation, mut model) = take();
