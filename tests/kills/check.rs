@@ -259,7 +259,8 @@ pub fn pass_backup(installation: &Installation, model: &Model, done: &mut Done) 
         let place = Installation::with_key(key);
         (place.restore(&newest).code == Some(0)).then_some(place)
     });
-    let daemon = serve(&place.expect("a key of its time opens the newest backup"));
+    let place = place.expect("a key of its time opens the newest backup");
+    let daemon = serve(&place);
     done.starts += 1;
     block_on(async {
         let client = daemon.component();
