@@ -251,7 +251,7 @@ fn rows_open(daemon: &Daemon, model: &Model, done: &mut Done) {
 /// The newest backup alone, on another machine, opens everything that is in use: whatever seals was in one before.
 pub fn pass_backup(installation: &Installation, model: &Model, done: &mut Done) {
     let newest = installation.backups().into_iter().filter(|path| path.extension().is_some_and(|end| end == "skb1"));
-    let newest = newest.last().expect("there is a backup");
+    let newest = newest.max().expect("there is a backup");
     let mut keys = vec![model.master];
     keys.extend(model.pending.iter().map(|pending| pending.new));
     keys.extend(model.former.iter().rev());

@@ -15,8 +15,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// What a death that hits no change counts for.
 pub const SEALING: &str = "Encrypt, Decrypt";
 
-/// Lives until it was killed so often. `round` tells how far it is, whoever asks.
-pub fn live(seed: u64, number: u64, kills: u64, round: &AtomicU64) {
+/// Lives until it was killed so often, and answers how often that was. `round` tells how far it is, whoever asks.
+pub fn live(seed: u64, number: u64, kills: u64, round: &AtomicU64) -> u64 {
     let mut draw = Draw::of(&[seed, number]);
     let installation = Installation::new();
     let init = Offline::Init { adopt: draw.one_in(2) };
@@ -47,7 +47,7 @@ pub fn live(seed: u64, number: u64, kills: u64, round: &AtomicU64) {
     }
     pass(&installation, &mut model, &mut draw, &mut done).stop().expect(0);
     pass_backup(&installation, &model, &mut done);
-    count(START, done);
+    killed + count(START, done)
 }
 
 /// Kills a command; answers 1, or 0 if it was through before.

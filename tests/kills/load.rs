@@ -203,6 +203,12 @@ fn next_of_master(model: &mut Model, draw: &mut Draw) -> Change {
     }
 }
 
+fn hear(hand: &Hand, generation: u64) {
+    let mut model = hand.model.lock().unwrap();
+    assert!(generation >= model.generation, "{generation} after {}", model.generation);
+    model.generation = generation;
+}
+
 /// Hears of generations.
 fn watch(hand: Hand) {
     block_on(async {
@@ -212,10 +218,7 @@ fn watch(hand: Hand) {
                 return;
             };
             let generation = now.store.unwrap().generation;
-            let mut model = hand.model.lock().unwrap();
-            assert!(generation >= model.generation, "{generation} after {}", model.generation);
-            model.generation = generation;
-            drop(model);
+            hear(&hand, generation);
             tokio::time::sleep(Duration::from_millis(3)).await;
         }
     });
