@@ -3,11 +3,11 @@
 //! Must never keep a key in the clear, nor let one seal anything.
 //! Called by `rpc::key_admin`, on the writer's thread.
 
-use super::{backup, fault};
 use super::keyring::Legacy;
 use super::ledger::{Change, Ledger};
 use super::refusal::Refusal;
 use super::requests::RequestId;
+use super::{backup, fault};
 use crate::auth::operation::AdoptLegacyKey;
 use crate::auth::permit::Permit;
 use crate::custody::id::Fingerprint;
