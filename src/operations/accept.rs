@@ -6,7 +6,7 @@
 use super::ledger::Places;
 use super::load::Authentic;
 use super::start_failure::StartFailure;
-use super::{gap, mark_check};
+use super::{fault, gap, mark_check};
 use crate::store::backup_file;
 use crate::store::mark::{self, Mark};
 use crate::store::port::Store;
@@ -36,6 +36,7 @@ pub fn accept(
     // were seen. Without a mark to keep, one that is far ahead does that.
     mark::write(&places.mark, &Mark { now: seen.or(Some(to_come)), to_come: Some(to_come) })?;
     store.commit(generation, next, &batch)?;
+    fault::point("commit");
     mark::write(&places.mark, &Mark { now: Some(to_come), to_come: None })?;
     Ok(next)
 }

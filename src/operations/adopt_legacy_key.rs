@@ -3,11 +3,11 @@
 //! Must never keep a key in the clear, nor let one seal anything.
 //! Called by `rpc::key_admin`, on the writer's thread.
 
-use super::backup;
 use super::keyring::Legacy;
 use super::ledger::{Change, Ledger};
 use super::refusal::Refusal;
 use super::requests::RequestId;
+use super::{backup, fault};
 use crate::auth::operation::AdoptLegacyKey;
 use crate::auth::permit::Permit;
 use crate::custody::id::Fingerprint;
@@ -52,6 +52,7 @@ pub fn adopt_legacy_key(
     let held = Legacy { fingerprint, adopted, secret: Arc::new(legacy) };
     ledger.commit(change, |keyring| keyring.legacy.insert(0, held))?;
     back_up(ledger);
+    fault::point("backup");
     Ok(fingerprint)
 }
 

@@ -18,7 +18,7 @@ use crate::custody::{record_seal, snapshot};
 use crate::store::mark::{Mark, MarkError, State};
 use crate::store::port::{Batch, Snapshot};
 use crate::store::record;
-use crate::store::{backup_file, durable};
+use crate::store::{backup_file, backup_prune, durable};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -123,6 +123,7 @@ fn own_backup(places: &Places, state: &State) -> PathBuf {
 pub fn create(creation: &Creation<'_>) -> Result<StoreId, StartFailure> {
     let places = creation.places;
     if let Vacancy::Interrupted(Mark { to_come: Some(state), .. }) = vacancy(places)? {
+        backup_prune::discard_unfinished(&places.backups, &state.store_id)?;
         // The backup of a store that was never in place opens nothing that anyone sealed. Were it there again after a power
         // cut, beside a mark that announces the next store, it would pass for that of a store that was lost.
         durable::remove_durably(&own_backup(places, &state))?;

@@ -3,6 +3,7 @@
 //! Must never replace a file that is there.
 //! Called by `create` and `restore`, with the directory locked.
 
+use super::fault;
 use super::ledger::Places;
 use super::start_failure::StartFailure;
 use crate::store::backup_file::{self, Backup};
@@ -25,6 +26,7 @@ pub fn install(
     redb_adapter::write_new(&places.store, snapshot)?;
     if let Some(backup) = backup {
         backup_file::write_durably(&places.backups, backup)?;
+        fault::point("backup");
     }
     redb_adapter::install(&places.store)?;
     mark::write(&places.mark, &Mark { now: announced.to_come, to_come: None })?;

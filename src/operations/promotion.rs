@@ -5,7 +5,7 @@
 
 use super::ledger::{Change, Ledger};
 use super::refusal::Refusal;
-use super::{backup, key_records};
+use super::{backup, fault, key_records};
 use crate::custody::id::KeyId;
 
 /// Makes the version that a key is waiting for its primary, if it waits for one.
@@ -27,6 +27,7 @@ pub(super) fn promote_with(ledger: &mut Ledger, id: KeyId, mut change: Change) -
     };
     ledger.no_rotation()?;
     backup::write(ledger)?;
+    fault::point("backup");
     let mut key = (**key).clone();
     key.primary = key.promoting;
     key.promoting = 0;

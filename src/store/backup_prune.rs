@@ -1,9 +1,11 @@
-//! The backups that are no longer kept: beyond the number to keep and older than the age to keep.
+//! The backups that are no longer kept: beyond the number to keep and older than the age to keep; and those never finished.
 //!
-//! Must never remove the backup of another store, the newest good one, nor a file that the daemon did not name.
-//! Called by `operations::backup`, after a newer one is durable.
+//! Must never remove the backup of another store, the newest good one, nor, for its age, a file that the daemon did not name.
+//! Called by `operations::backup`, after a newer one is durable, and by `cli` at a start.
 
 use super::backup_file::{self, Backup};
+use super::durable;
+use super::fault;
 use super::port::StoreError;
 use super::{backup_peek, disk};
 use std::path::{Path, PathBuf};
@@ -47,6 +49,7 @@ pub fn prune(directory: &Path, store_id: &[u8; 16], written: u64, keep: Keep, no
         let Ok(backup) = backup_file::read(&path) else { continue };
         if is_named_by_it(&backup, &path) && backup.store_id == *store_id && !is_young(backup.unix_seconds) {
             disk::remove(&path).map_err(|error| StoreError::from_io(&path, error))?;
+            fault::point("pruned");
             removed += 1;
         }
     }
@@ -64,6 +67,29 @@ fn generation(name: &str, store_id: &[u8; 16]) -> Option<u64> {
 /// A copy that somebody named like it is theirs.
 fn is_named_by_it(backup: &Backup, path: &Path) -> bool {
     path.file_name().is_some_and(|name| name == backup.file_name().as_str())
+}
+
+/// Removes what writers of backups of `store_id` left in `directory` that were cut off. The caller is the one writer of
+/// that store. Answers how many went.
+///
+/// # Errors
+/// [`StoreError`] with what the system says; what was removed so far is gone.
+pub fn discard_unfinished(directory: &Path, store_id: &[u8; 16]) -> Result<usize, StoreError> {
+    let entries = match std::fs::read_dir(directory) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(0),
+        entries => entries.map_err(|error| StoreError::from_io(directory, error))?,
+    };
+    let mut removed = 0;
+    for entry in entries {
+        let name = entry.map_err(|error| StoreError::from_io(directory, error))?.file_name();
+        let unfinished = name.to_str().is_some_and(|name| {
+            backup_file::is_of(name, store_id) && name.strip_suffix(".tmp").is_some_and(|name| name.ends_with(".skb1"))
+        });
+        if unfinished {
+            removed += usize::from(durable::remove_leftover(&directory.join(name))?);
+        }
+    }
+    Ok(removed)
 }
 
 #[cfg(test)]
@@ -185,5 +211,21 @@ mod tests {
         }
         assert_eq!(directory.pruned(9, 1, 500), set(&[2, 8, 9]), "the copies hold generation 2");
         assert!(!own.exists() && copies.iter().all(|copy| directory.0.path().join(copy).exists()));
+    }
+
+    #[test]
+    fn of_what_was_never_finished_only_this_stores_goes() {
+        let directory = tempfile::tempdir().unwrap();
+        let good = write_durably(directory.path(), &backup(1, 1, 100)).unwrap();
+        let other = write_durably(directory.path(), &backup(2, 1, 100)).unwrap();
+        let left = |path: &Path| durable::beside(path, ".tmp");
+        for path in [&good, &other] {
+            std::fs::write(left(path), "half").unwrap();
+        }
+        std::fs::write(directory.path().join("notes.tmp"), "mine").unwrap();
+        assert_eq!(discard_unfinished(directory.path(), &[1; 16]).unwrap(), 1);
+        assert!(good.exists() && other.exists() && left(&other).exists() && !left(&good).exists());
+        assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 4);
+        assert_eq!(discard_unfinished(&directory.path().join("none"), &[1; 16]).unwrap(), 0);
     }
 }

@@ -91,7 +91,10 @@ fn give_to_owner_of_directory(file: &File, directory: &Path) -> io::Result<()> {
 /// What kept it from being removed. Answers whether something was there.
 pub fn remove_leftover(path: &Path) -> Result<bool, StoreError> {
     match disk::remove(path) {
-        Ok(()) => Ok(true),
+        Ok(()) => {
+            fault::point("removed");
+            Ok(true)
+        }
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
         Err(e) => Err(StoreError::from_io(path, e)),
     }
@@ -149,6 +152,7 @@ pub(super) fn rename_to_new(from: &Path, to: &Path) -> Result<(), StoreError> {
         renamed => renamed,
     }
     .map_err(|e| StoreError::from_io(to, e))?;
+    fault::point("installed");
     sync_directory(directory_of(to))
 }
 

@@ -31,17 +31,23 @@ mod planted {
     /// goes on.
     const WAIT_AT: &str = "SERVOS_KEYD_WAIT_AT";
 
+    /// The variable that names a file which gets a line for each point that is reached, `NAME#N`: those to die at.
+    const POINTS_TO: &str = "SERVOS_KEYD_POINTS_TO";
+
     /// How often each point was reached.
     static REACHED: Mutex<BTreeMap<String, u32>> = Mutex::new(BTreeMap::new());
 
     pub(super) fn point(name: &str) {
         // The gate looks for the names in the binaries: so they stand there in one piece, whatever is optimised.
         let read = |variable| std::env::var(black_box(variable)).unwrap_or_default();
-        let (die_at, wait_at) = (read(DIE_AT), read(WAIT_AT));
-        if die_at.is_empty() && wait_at.is_empty() {
+        let (die_at, wait_at, points_to) = (read(DIE_AT), read(WAIT_AT), read(POINTS_TO));
+        if die_at.is_empty() && wait_at.is_empty() && points_to.is_empty() {
             return;
         }
         let here = format!("{name}#{}", count(name));
+        if !points_to.is_empty() {
+            note(Path::new(&points_to), &here);
+        }
         if die_at == here {
             // As by a crash: nothing is closed, wiped or told.
             std::process::abort();
@@ -56,6 +62,13 @@ mod planted {
         let times = reached.entry(name.to_owned()).or_default();
         *times = times.saturating_add(1);
         *times
+    }
+
+    /// Where it cannot be written, the test finds no points, and says so.
+    fn note(file: &Path, here: &str) {
+        use std::io::Write as _;
+        let file = std::fs::OpenOptions::new().create(true).append(true).open(file);
+        let _ = file.and_then(|mut file| writeln!(file, "{here}"));
     }
 
     /// Until somebody removes the file.

@@ -3,6 +3,7 @@
 //! Must never replace or begin anew what exists, nor go on with another file than the one it opened.
 //! Called by `cli`, which opens it, and through the port by `operations`.
 
+use super::fault;
 use super::overlay::Overlay;
 use super::port::{Batch, Snapshot, Store, StoreError};
 use super::redb_file::{self as file, Direct, FileId, Medium};
@@ -105,7 +106,9 @@ fn write_beside(path: &Path, snapshot: &Snapshot, medium: &impl Medium) -> Resul
 fn fill(new: &Path, snapshot: &Snapshot, medium: &impl Medium) -> Result<FileId, StoreError> {
     let created = durable::create_new(new)?;
     let id = FileId::of(&created).map_err(|e| StoreError::from_io(new, e))?;
+    fault::point("created");
     file::begin(new, created, medium, snapshot)?;
+    fault::point("filled");
     let synced = file::open_existing(new, false)?;
     disk::sync(new, &synced).map_err(|e| StoreError::from_io(new, e))?;
     durable::sync_directory(durable::directory_of(new))?;
@@ -141,6 +144,7 @@ impl RedbStore {
 impl<M: Medium> RedbStore<M> {
     fn open_on(path: &Path, medium: M) -> Result<Self, StoreError> {
         let (database, id) = file::open_writable(path, None, &medium)?;
+        fault::point("opened");
         let mut store = Self { path: path.to_owned(), medium, id, database: Some(database) };
         store.check_path()?;
         store.using(|database, path| file::read_all(database, path).map(drop))?;

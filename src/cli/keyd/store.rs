@@ -19,6 +19,7 @@ use crate::operations::rotation::at_start::take_up;
 use crate::operations::rotation::key_sources::KeySources;
 use crate::operations::start_failure::StartFailure;
 use crate::operations::{load, mark_check, salvage as salvaging};
+use crate::store::backup_prune;
 use crate::store::mark;
 use crate::store::port::{Snapshot, StoreError};
 use crate::store::redb_adapter::{self, RedbStore};
@@ -170,6 +171,10 @@ pub fn open_with(
     let engine = Arc::new(Engine::new(loaded.keyring, random, clock, facts));
     // What an interrupted rewrite left goes only now: under another key, or beside a damaged store, it may be all there is.
     redb_adapter::discard_unfinished(&places.store).map_err(StartFailure::from)?;
+    if let Err(error) = backup_prune::discard_unfinished(&places.backups, &state.store_id) {
+        let problem = "what a backup left that was cut off could not be removed";
+        tracing::warn!(event = events::BACKUP_PRUNE_FAILED, error = %chain(&error), "{problem}");
+    }
     let store = RedbStore::open(&places.store).map_err(StartFailure::from)?;
     let mut ledger =
         Ledger::new(Box::new(store), places.clone(), loaded.secrets, Arc::clone(&engine), memory.clone(), key_sources)?;

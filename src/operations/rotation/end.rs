@@ -14,6 +14,7 @@ use super::report::{Report, views};
 use super::{Rotation, State, Step};
 use crate::custody::id::Fingerprint;
 use crate::custody::keys::MasterKey;
+use crate::store::record;
 
 /// What is asked.
 pub struct Request {
@@ -45,6 +46,7 @@ pub(super) fn end(ledger: &mut Ledger, end: End, request: Request) -> Result<Rep
     }
     let Some(rotation) = ledger.engine.keyring().rotation.clone() else {
         let ended = ended(ledger, end, fingerprint)?.ok_or(RotationRefusal::NotPending(fingerprint))?;
+        remember(ledger, id, &ended, dry_run);
         return Ok(as_it_stands(ledger, ended, dry_run));
     };
     if rotation.new != fingerprint {
@@ -53,6 +55,7 @@ pub(super) fn end(ledger: &mut Ledger, end: End, request: Request) -> Result<Rep
     let aborting = end != End::Finish;
     if rotation.state() != State::Pending {
         if rotation.aborting == aborting {
+            remember(ledger, id, &rotation, dry_run);
             ledger.go_on_asked = !dry_run;
             return Ok(as_it_stands(ledger, rotation, dry_run));
         }
@@ -69,6 +72,26 @@ pub(super) fn end(ledger: &mut Ledger, end: End, request: Request) -> Result<Rep
     }
     let decided = change_root(ledger, end, key, Some(id))?;
     Ok(ledger.report(decided, sources, false))
+}
+
+/// An answer to what was done already, by a start or under another id: once the next rotation begins, nothing but the id
+/// tells that it was given. What was decided stands though it cannot be remembered: that is logged, and no error.
+fn remember(ledger: &mut Ledger, id: RequestId, rotation: &Rotation, dry_run: bool) {
+    if dry_run {
+        return;
+    }
+    let answer = record::Rotation {
+        step: record::RotationStep::Resealing.into(),
+        old_fingerprint: rotation.old.as_bytes().to_vec(),
+        new_fingerprint: rotation.new.as_bytes().to_vec(),
+        begun: rotation.begun,
+        new_data_keys: rotation.new_data_keys,
+        aborting: rotation.aborting,
+        versions_made_to: Vec::new(),
+        backup: String::new(),
+        old_shared: rotation.old_shared,
+    };
+    let _ = ledger.remember_alone(id, record::encode_rotation(&answer));
 }
 
 /// The answer to a repetition: how far that rotation is now.

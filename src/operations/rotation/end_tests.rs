@@ -197,6 +197,27 @@ fn after_two_rotations_the_first_key_opens_nothing_and_is_refused_and_the_histor
 }
 
 #[test]
+fn an_answer_to_what_was_done_already_is_remembered_beyond_the_next_begin() {
+    for ending in [FINISH, ABORT] {
+        let mut rig = pending();
+        rig.hold_key(ending.keys().0);
+        // As by a start, or by a call with another id.
+        rig.end(ending, NEW, false, None).unwrap();
+        rig.end(ending, NEW, false, id(2)).unwrap();
+        rig.advance_to_the_end();
+        rig.end(ending, NEW, false, id(3)).unwrap();
+        rig.end(ending, NEW, true, id(4)).unwrap();
+        rig.begin(NEXT, None).unwrap();
+        for request in [id(2), id(3)] {
+            let again = rig.end(ending, NEW, false, request).unwrap().rotation;
+            assert!(again.old == rig.fingerprint(OLD) && again.new == rig.fingerprint(NEW), "{ending:?}");
+        }
+        assert!(matches!(refusal(rig.end(ending, NEW, false, id(4))), RotationRefusal::Other { .. }), "a dry run");
+        rig.check();
+    }
+}
+
+#[test]
 fn facts_of_the_master_key_follow_the_key_that_goes_on() {
     let mut rig = pending();
     let of_old = rig.keyring().master;
