@@ -7,6 +7,7 @@ pub mod accept;
 pub mod adopt_legacy_key;
 pub mod backup;
 pub mod check_key;
+mod claim;
 pub mod create;
 pub mod create_key;
 pub mod decrypt;

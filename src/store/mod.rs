@@ -16,3 +16,4 @@ pub mod port;
 pub mod record;
 pub mod redb_adapter;
 mod redb_file;
+mod redb_salvage;

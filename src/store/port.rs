@@ -140,6 +140,15 @@ pub enum StoreError {
         /// What was found.
         detail: String,
     },
+    /// The file's format is newer than what this program reads.
+    #[error("the store at {path} has file format {found}, and was written by a newer servos-keyd: install that version",
+            path = path.display())]
+    NewerFormat {
+        /// The file.
+        path: PathBuf,
+        /// The format it names.
+        found: u8,
+    },
     /// Another process has it.
     #[error("{path} is in use by another process", path = path.display())]
     InUse {

@@ -7,6 +7,7 @@ use super::durable;
 use super::overlay::Overlay;
 use super::port::{Batch, Snapshot, Store, StoreError};
 use super::redb_file::{self as file, Direct, FileId, Medium};
+use super::redb_salvage;
 use redb::Database;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -25,7 +26,7 @@ pub fn view(path: &Path) -> Result<Snapshot, StoreError> {
     over(path, true, |database| file::read_all(database, path))
 }
 
-/// What can still be read of a damaged store: every record up to the first fault and after the last one, unchecked.
+/// What can still be read of a damaged store: every record that a way leads to which no fault lies on, unchecked.
 /// The generation is 0 where it cannot be read. Changes not a byte of the file.
 ///
 /// # Security
@@ -35,7 +36,7 @@ pub fn view(path: &Path) -> Result<Snapshot, StoreError> {
 /// As [`view`], if nothing at all can be read.
 pub fn danger_view_unchecked(path: &Path) -> Result<Snapshot, StoreError> {
     let mut found = Snapshot::default();
-    let answer = over(path, false, |database| file::salvage(database, path, &mut found));
+    let answer = over(path, false, |database| redb_salvage::salvage(database, path, &mut found));
     match answer {
         Err(e) if found.records.is_empty() => Err(e),
         _ => Ok(found),
