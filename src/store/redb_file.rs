@@ -34,6 +34,12 @@ const FORMATS_AT: [usize; 2] = [64, 192];
 /// The newest format that this program reads. Source: redb's `FILE_FORMAT_VERSION3`.
 const FORMAT: u8 = 3;
 
+/// What is no number of a format in any time that comes: text begins here.
+const NO_FORMAT: u8 = 32;
+
+/// No store is longer: a hundred thousand versions take less than 64 MiB. redb lays a map of the whole file out in memory.
+const MAX_FILE_BYTES: u64 = 16 << 30;
+
 /// How a file becomes what redb stores in: directly, or with faults between.
 pub trait Medium: Send {
     /// What redb reads and writes.
@@ -106,9 +112,12 @@ pub(super) fn open_existing(path: &Path, writable: bool) -> Result<File, StoreEr
     if there < MAGIC.len() {
         return Err(damaged(path, "the file ends in its first bytes"));
     }
+    if length > MAX_FILE_BYTES {
+        return Err(damaged(path, "it is longer than 16 GiB, which no store is"));
+    }
     match FORMATS_AT.map(|at| header.get(at).copied()) {
         // One slot alone that names another format is damage, which redb finds.
-        [Some(one), Some(other)] if one == other && one > FORMAT => {
+        [Some(one), Some(other)] if one == other && one > FORMAT && one < NO_FORMAT => {
             Err(StoreError::NewerFormat { path: path.to_owned(), found: one })
         }
         _ => Ok(file),

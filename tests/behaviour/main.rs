@@ -18,6 +18,7 @@ mod calls;
 mod canary;
 mod crash;
 mod creation;
+mod damage;
 mod dev;
 mod exit_codes;
 mod faults;
