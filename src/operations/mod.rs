@@ -10,6 +10,8 @@ pub mod check_key;
 mod claim;
 pub mod create;
 pub mod create_key;
+#[cfg(test)]
+mod damage_tests;
 pub mod decrypt;
 pub mod delete_key;
 pub mod encrypt;
