@@ -179,9 +179,10 @@ impl Numbers {
 }
 
 fn walk(places_of: impl Fn(&[u8]) -> Vec<usize> + Sync, deep_every: usize) {
+    let places_of = &places_of;
     std::thread::scope(|scope| {
         for state in [closed as fn(&Whole) -> Vec<u8>, crashed] {
-            scope.spawn(|| walk_over(state, &places_of, deep_every));
+            scope.spawn(move || walk_over(state, places_of, deep_every));
         }
     });
 }

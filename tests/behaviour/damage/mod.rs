@@ -3,6 +3,7 @@
 //! Must never take a fault for mended before every value that was sealed has opened. Run by `cargo test`.
 
 mod files;
+mod kinds;
 mod mend;
 mod places;
 mod records;
