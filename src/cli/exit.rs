@@ -102,6 +102,7 @@ pub fn of_store(error: &StoreError) -> Exit {
         StoreError::AlreadyExists { .. } => CANNOT_CREATE,
         StoreError::InUse { .. } | StoreError::Conflict { .. } => TRY_AGAIN,
         StoreError::NotPermitted { .. } => NOT_PERMITTED,
+        StoreError::NewerFormat { .. } => CONFIG,
         StoreError::BatchTooLarge | StoreError::GenerationNotRising { .. } => BUG,
         StoreError::Empty { .. }
         | StoreError::Foreign { .. }

@@ -33,6 +33,7 @@ fn every_store_fault_has_the_code_of_the_table() {
         (StoreError::AlreadyExists { path: path() }, 73),
         (StoreError::Empty { path: path() }, 74),
         (StoreError::Foreign { path: path() }, 74),
+        (StoreError::NewerFormat { path: path(), found: 4 }, 78),
         (StoreError::Damaged { path: path(), detail: "torn".into() }, 74),
         (StoreError::Full { path: path() }, 74),
         (StoreError::Unavailable { path: path(), source: source() }, 74),

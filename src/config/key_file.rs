@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use nix::sys::statfs::{self, FsType};
 
-use super::key_source_error::{KeySourceError, shell_quoted, user_name};
+use super::key_source_error::{KeySourceError, chown_name, shell_quoted, user_name};
 use crate::sys::locked::{LockedBuffer, LockedMemory};
 
 /// The largest key file or env file, in bytes.
@@ -220,12 +220,6 @@ impl Fault {
             Self::Readable { owner, mode } => format!("others can read it (mode {mode:04o}): {}", chmod(owner)),
         }
     }
-}
-
-/// A user as chown(1) takes them.
-fn chown_name(uid: u32) -> String {
-    let name = user_name(uid);
-    name.strip_prefix("user ").map(str::to_owned).unwrap_or(name)
 }
 
 impl fmt::Display for Excuse {

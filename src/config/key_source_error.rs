@@ -184,6 +184,13 @@ pub fn user_name(uid: u32) -> String {
     }
 }
 
+/// A user as chown(1) takes them.
+#[must_use]
+pub fn chown_name(uid: u32) -> String {
+    let name = user_name(uid);
+    name.strip_prefix("user ").map(str::to_owned).unwrap_or(name)
+}
+
 /// A path as a shell takes it, for the commands that errors and examples suggest.
 #[must_use]
 pub fn shell_quoted(path: &std::path::Path) -> String {

@@ -8,6 +8,7 @@ mod env_file;
 pub mod error;
 mod field;
 pub mod file;
+pub mod file_system;
 mod key_file;
 pub mod key_source;
 pub mod key_source_error;

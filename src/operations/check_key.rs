@@ -3,8 +3,8 @@
 //! Must never pass the store's own word for more than that: only a key that opens it makes it believed.
 //! Called by `cli` for `servos-keyctl check-key`.
 
-use super::load;
 use super::start_failure::StartFailure;
+use super::{claim, load};
 use crate::custody::id::{Fingerprint, StoreId};
 use crate::custody::keys::{LockedMemory, MasterKey};
 use crate::store::port::Snapshot;
@@ -41,7 +41,7 @@ pub enum Verdict {
 /// # Errors
 /// [`StartFailure::Damaged`], [`StartFailure::NewerSchema`].
 pub fn claim(snapshot: &Snapshot) -> Result<Claim, StartFailure> {
-    let claimed = load::claim(snapshot)?;
+    let claimed = claim::claim(snapshot)?;
     let since = claimed.seals.first().map_or(0, |seal| seal.since);
     Ok(Claim { store_id: claimed.store_id, fingerprints: claimed.owners, since })
 }

@@ -60,6 +60,7 @@ pub(super) fn every_failure() -> Vec<StoreError> {
         StoreError::AlreadyExists { path: path() },
         StoreError::Empty { path: path() },
         StoreError::Foreign { path: path() },
+        StoreError::NewerFormat { path: path(), found: 4 },
         StoreError::Damaged { path: path(), detail: detail() },
         StoreError::InUse { path: path() },
         StoreError::GenerationNotRising { expected: 1, next: 1 },

@@ -16,5 +16,6 @@ use crate::custody::client_canary;
 pub fn issue_canary(_permit: &Permit<IssueCanary>, engine: &Engine) -> Result<[u8; 64], Refusal> {
     engine.changes_allowed()?;
     let keyring = engine.keyring();
-    Ok(client_canary::issue(&keyring.identity, &keyring.store_id, keyring.generation, keyring.rotations))
+    let identity = keyring.identity()?;
+    Ok(client_canary::issue(identity, &keyring.store_id, keyring.generation, keyring.rotations))
 }

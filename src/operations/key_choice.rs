@@ -3,7 +3,7 @@
 //! Must never choose between two keys of which the store does not name both, nor show a byte of one.
 //! Called by `cli`, with what `config` read and what the store says of its keys.
 
-use super::load;
+use super::claim;
 use super::rotation::key_sources::{HeldKey, Renewal};
 use super::start_failure::StartFailure;
 use crate::custody::id::Fingerprint;
@@ -47,7 +47,15 @@ pub fn held(source: &str, renewal: Renewal, text: &[u8], memory: &LockedMemory) 
 /// # Errors
 /// [`StartFailure::Damaged`], [`StartFailure::NewerSchema`].
 pub fn claimed(snapshot: &Snapshot) -> ClaimedKeys {
-    load::claim(snapshot).map(|claim| claim.owners)
+    claim::claim(snapshot).map(|claim| claim.owners)
+}
+
+/// The same of a damaged store: `master` alone is asked.
+///
+/// # Errors
+/// As [`claimed`].
+pub fn claimed_in_salvage(snapshot: &Snapshot) -> ClaimedKeys {
+    claim::claim_of_master(snapshot).map(|claim| claim.owners)
 }
 
 /// Chooses among what the sources hold, in the order in which they count. Only if the store names two keys, and the

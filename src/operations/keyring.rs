@@ -199,7 +199,8 @@ pub struct Keyring {
     pub pending_legacy: Option<Legacy>,
     /// The rotation of the master key that is under way.
     pub rotation: Option<Rotation>,
-    pub(super) identity: Arc<IdentityKey>,
+    /// None only where salvage found none that opens.
+    pub(super) identity: Option<Arc<IdentityKey>>,
 }
 
 impl Keyring {
@@ -209,6 +210,14 @@ impl Keyring {
     /// [`Refusal::NoSuchKey`].
     pub fn key(&self, name: &KeyName) -> Result<&Arc<DataKey>, Refusal> {
         self.names.get(name).and_then(|id| self.keys.get(id)).ok_or(Refusal::NoSuchKey)
+    }
+
+    /// What clients' canaries are made with.
+    ///
+    /// # Errors
+    /// [`Refusal::Damaged`] where salvage goes on without it.
+    pub(super) fn identity(&self) -> Result<&IdentityKey, Refusal> {
+        self.identity.as_deref().ok_or_else(|| Refusal::Damaged("the identity is lost".to_owned()))
     }
 
     /// The version that seals under a key.

@@ -3,7 +3,7 @@
 //! Must never believe a record before the root is open and the snapshot's MAC is right, and writes nothing.
 //! Called by `cli` at a start, and by `restore`, `accept` and `salvage`.
 
-use super::history;
+use super::claim::{Claimed, claim, claim_of_master, owner, unopened_root, wrong_key};
 use super::keyring::{DataKey, Gap, Keyring, Legacy, MasterKeyFacts, Usage, Version, VersionState};
 use super::ledger::Secrets;
 use super::rotation::Rotation;
@@ -18,6 +18,7 @@ use crate::store::mark::State;
 use crate::store::port::Snapshot;
 use crate::store::record::{self, Record, RecordError, RecordName};
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::sync::Arc;
 
 /// A snapshot whose root is open and whose MAC is right.
@@ -70,6 +71,7 @@ impl Authentic {
 /// # Errors
 /// [`StartFailure::WrongKey`], [`StartFailure::Damaged`], [`StartFailure::NewerSchema`].
 pub fn authenticate(snapshot: Snapshot, master: MasterKey, memory: &LockedMemory) -> Result<Authentic, StartFailure> {
+    claim(&snapshot)?;
     let (authentic, lost) = open_root(snapshot, master, memory)?;
     if let Some(failure) = lost {
         return Err(failure);
@@ -82,36 +84,6 @@ pub(super) fn digests(snapshot: &Snapshot) -> Digests {
     records.map(|(name, value)| (name.clone(), snapshot::digest(value))).collect()
 }
 
-/// What the record `master` says before anything is believed.
-pub(super) struct Claimed {
-    pub(super) store_id: StoreId,
-    pub(super) seals: Vec<record::MasterSeal>,
-    /// The keys that the seals name, in their order: the one in use, then the one to come, if a rotation is pending.
-    pub(super) owners: Vec<Fingerprint>,
-    sealed: record::Master,
-}
-
-impl Claimed {
-    /// The rotation that is under way.
-    pub(super) fn rotation(&self) -> Result<Option<Rotation>, StartFailure> {
-        Rotation::of(&self.sealed)
-    }
-}
-
-/// Reads `master` and `canary` as hostile input, and holds them to naming the same keys.
-pub(super) fn claim(snapshot: &Snapshot) -> Result<Claimed, StartFailure> {
-    let sealed: record::Master = required(snapshot, record::MASTER)?;
-    let store_id = StoreId::from_slice(&sealed.store_id).ok_or_else(|| damaged("its id is malformed"))?;
-    let seals: Vec<record::MasterSeal> = sealed.current.iter().chain(&sealed.pending).cloned().collect();
-    let owners: Vec<Fingerprint> = seals.iter().map(|seal| owner(&seal.root)).collect::<Result<_, _>>()?;
-    let canary: record::Canary = required(snapshot, record::CANARY)?;
-    let canaries: Vec<Fingerprint> = canary.seals.iter().map(|seal| owner(seal)).collect::<Result<_, _>>()?;
-    if owners.is_empty() || canaries.len() != owners.len() || !canaries.iter().all(|c| owners.contains(c)) {
-        return Err(damaged("root and canary are sealed under different master keys"));
-    }
-    Ok(Claimed { store_id, seals, owners, sealed })
-}
-
 /// The first step of trust: the root that only the right key opens. The MAC is not checked. Beside it, why the previous
 /// root does not open, if one is kept and does not.
 pub(super) fn open_root(
@@ -119,13 +91,13 @@ pub(super) fn open_root(
     master: MasterKey,
     memory: &LockedMemory,
 ) -> Result<(Authentic, Option<StartFailure>), StartFailure> {
-    let Claimed { store_id, seals, owners, sealed } = claim(&snapshot)?;
+    let Claimed { store_id, seals, owners, sealed } = claim_of_master(&snapshot)?;
     let given = master.fingerprint();
     let Some(seal) = seals.iter().zip(&owners).find(|(_, owner)| **owner == given).map(|(seal, _)| seal) else {
         return Err(wrong_key(&seals, &owners, given, &snapshot));
     };
     let root = record_seal::open_root(&master, &seal.root, &store_id, memory)
-        .map_err(|_| damaged("the root does not open"))?;
+        .map_err(|_| damaged(unopened_root(&owners, given)))?;
     let (previous, lost) = match sealed.previous_root.as_slice() {
         [] => (None, None),
         bytes => match record_seal::open_previous_root(&root, bytes, &store_id, memory) {
@@ -143,31 +115,11 @@ pub(super) fn facts(sealed: &record::Master) -> Result<MasterKeyFacts, StartFail
     Ok(MasterKeyFacts { fingerprint: owner(&current.root)?, since: current.since, shared: current.shared })
 }
 
-fn owner(seal: &[u8]) -> Result<Fingerprint, StartFailure> {
-    record_seal::header_owner(seal).map(Fingerprint::from_bytes).ok_or_else(|| damaged("a seal is malformed"))
-}
-
-fn wrong_key(
-    seals: &[record::MasterSeal],
-    owners: &[Fingerprint],
-    given: Fingerprint,
-    snapshot: &Snapshot,
-) -> StartFailure {
-    let since = seals.first().map_or(0, |seal| seal.since);
-    StartFailure::WrongKey {
-        expected: owners.first().map(ToString::to_string).unwrap_or_default(),
-        to_come: owners.get(1).copied(),
-        since: super::rfc3339(since),
-        given,
-        past: history::claimed_past(snapshot, given),
-    }
-}
-
 pub(super) fn damaged(what: impl Into<String>) -> StartFailure {
     StartFailure::Damaged(what.into())
 }
 
-fn required<T: Record>(snapshot: &Snapshot, name: &str) -> Result<T, StartFailure> {
+pub(super) fn required<T: Record>(snapshot: &Snapshot, name: &str) -> Result<T, StartFailure> {
     let bytes = snapshot.records.get(name).ok_or_else(|| damaged(format!("record {name} is missing")))?;
     decode(name, bytes)
 }
@@ -195,7 +147,7 @@ pub fn open(authentic: Authentic, memory: &LockedMemory) -> Result<Loaded, Start
 /// Like [`open`], but what does not open is listed, and the rest goes on.
 ///
 /// # Errors
-/// Nothing that concerns one record: only a store without its identity cannot be opened at all.
+/// Nothing that concerns one record: only what `master` says must hold together.
 pub(super) fn open_records(
     authentic: Authentic,
     memory: &LockedMemory,
@@ -207,7 +159,7 @@ pub(super) fn open_records(
     let mut reader = Reader { snapshot: &snapshot, roots, store_id, memory, unopened };
     reader.check_canary(&master);
     let meta: record::Meta = reader.one(record::META).unwrap_or_default();
-    let identity = reader.identity()?;
+    let identity = reader.identity();
     let mut keyring = Keyring {
         store_id,
         generation: snapshot.generation,
@@ -222,7 +174,7 @@ pub(super) fn open_records(
         legacy: Vec::new(),
         pending_legacy: None,
         rotation,
-        identity: Arc::new(identity),
+        identity: identity.map(Arc::new),
     };
     let requests = reader.records(&mut keyring);
     let mac = snapshot.records.get(record::MAC).cloned().unwrap_or_default();
@@ -275,10 +227,11 @@ impl Reader<'_> {
         }
     }
 
-    fn identity(&mut self) -> Result<IdentityKey, StartFailure> {
-        let identity: record::Identity = required(self.snapshot, record::IDENTITY)?;
-        record_seal::open_identity(self.roots.of(&identity.seal), &identity.seal, &self.store_id, self.memory)
-            .map_err(|_| damaged("record identity does not open"))
+    fn identity(&mut self) -> Option<IdentityKey> {
+        let identity: record::Identity = self.one(record::IDENTITY)?;
+        let root = self.roots.of(&identity.seal);
+        let opened = record_seal::open_identity(root, &identity.seal, &self.store_id, self.memory);
+        opened.map_err(|_| self.fault(record::IDENTITY, damaged("record identity does not open"))).ok()
     }
 
     /// Everything that is there more than once. Keys come before their versions in the order of names.
@@ -329,7 +282,7 @@ impl Reader<'_> {
     }
 
     fn version(
-        &self,
+        &mut self,
         name: &str,
         value: &[u8],
         id: VersionId,
@@ -338,7 +291,6 @@ impl Reader<'_> {
         let stored: record::Version = decode(name, value)?;
         let orphan = || damaged(format!("record {name} belongs to no key"));
         let key_id = KeyId::from_slice(&stored.key_id).ok_or_else(orphan)?;
-        let key = keys.get_mut(&key_id).ok_or_else(orphan)?;
         let secret = record_seal::open_version(
             self.roots.of(&stored.seal),
             &stored.seal,
@@ -349,6 +301,11 @@ impl Reader<'_> {
             self.memory,
         )
         .map_err(|_| damaged(format!("record {name} does not open")))?;
+        // Its own seal names the key, so it opens what it sealed whatever became of the key's record.
+        let key = match keys.entry(key_id) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(lost) => lost.insert(self.lost_key(key_id)?),
+        };
         // A deleted key's versions are disabled from the commit that took its name, whatever their records say yet.
         let enabled = stored.state == i32::from(record::VersionState::Enabled) && !key.is_deleted();
         let version = Version {
@@ -365,6 +322,15 @@ impl Reader<'_> {
             None => Ok(()),
             Some(_) => Err(damaged(format!("record {name} has the number of another version"))),
         }
+    }
+
+    /// The key of a version whose record is gone or says nothing. No daemon gave it its name.
+    fn lost_key(&mut self, id: KeyId) -> Result<DataKey, StartFailure> {
+        let record = record::key(id);
+        let name = format!("lost-{id}");
+        self.fault(&record, damaged(format!("record {record} is lost: its versions go under the name {name}")));
+        let name = KeyName::parse(&name).map_err(|_| damaged(format!("record {record} is lost")))?;
+        Ok(DataKey { id, name, created: 0, primary: 0, promoting: 0, deleted: 0, versions: Versions::default() })
     }
 
     fn legacy(&self, name: &str, value: &[u8], fingerprint: Fingerprint) -> Result<Legacy, StartFailure> {

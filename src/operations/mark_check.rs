@@ -3,9 +3,11 @@
 //! Must never take a store for new because its mark says less than the store does of itself.
 //! Called by `cli` at a start, between the MAC and the canary; `accept` and `restore` ask it where to go on.
 
+use super::claim;
 use super::start_failure::StartFailure;
-use crate::custody::id::RootId;
+use crate::custody::id::{RootId, StoreId};
 use crate::store::mark::{Mark, State};
+use crate::store::port::Snapshot;
 use std::path::Path;
 
 /// Generations that a restored or accepted store skips are counted in these.
@@ -55,6 +57,14 @@ pub fn names_another_root(mark: Option<&Mark>, store: &State, previous: Option<R
     let mut roots = named.map(|state| state.root_id).peekable();
     let is_known = |root: [u8; 32]| root == store.root_id || previous.is_some_and(|known| *known.as_bytes() == root);
     roots.peek().is_some() && !roots.any(is_known)
+}
+
+/// Whether a store says of itself that it is not the one the mark is of: nothing is verified.
+#[must_use]
+pub fn is_claimed_by_another_store(mark: &Mark, snapshot: &Snapshot) -> bool {
+    let is_other =
+        |claimed: &StoreId| mark.now.iter().chain(&mark.to_come).all(|state| state.store_id != *claimed.as_bytes());
+    claim::claim_of_master(snapshot).is_ok_and(|claim| is_other(&claim.store_id))
 }
 
 /// The generation at which a store goes on that was restored, or accepted on purpose: the next multiple of 2^32 above

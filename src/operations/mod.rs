@@ -7,8 +7,11 @@ pub mod accept;
 pub mod adopt_legacy_key;
 pub mod backup;
 pub mod check_key;
+mod claim;
 pub mod create;
 pub mod create_key;
+#[cfg(test)]
+mod damage_tests;
 pub mod decrypt;
 pub mod delete_key;
 pub mod encrypt;

@@ -173,7 +173,12 @@ impl Refusal {
     pub fn trouble(&self) -> StoreTrouble {
         match self {
             Self::Store(StoreError::Conflict { .. }) => StoreTrouble::Conflict,
-            Self::Store(StoreError::Damaged { .. } | StoreError::Empty { .. } | StoreError::Foreign { .. })
+            Self::Store(
+                StoreError::Damaged { .. }
+                | StoreError::Empty { .. }
+                | StoreError::Foreign { .. }
+                | StoreError::NewerFormat { .. },
+            )
             | Self::Damaged(_) => StoreTrouble::Damaged,
             Self::Store(StoreError::Full { .. }) => StoreTrouble::Full,
             _ => StoreTrouble::Unavailable,

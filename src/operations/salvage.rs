@@ -21,7 +21,7 @@ pub struct Salvaged {
 /// Opens what opens. Each record stands for itself: its seal tells whether it is the daemon's own.
 ///
 /// # Errors
-/// [`StartFailure::WrongKey`]; [`StartFailure::Damaged`] if the root or the identity is lost, for then nothing opens.
+/// [`StartFailure::WrongKey`]; [`StartFailure::Damaged`] if the root is lost, for then nothing opens.
 pub fn salvage(snapshot: Snapshot, master: MasterKey, memory: &LockedMemory) -> Result<Salvaged, StartFailure> {
     let (authentic, lost) = load::open_root(snapshot, master, memory)?;
     let mut unopened: Vec<_> = lost.map(|failure| (record::MASTER.to_owned(), failure)).into_iter().collect();

@@ -41,7 +41,9 @@ pub fn verify_own(_permit: &Permit<VerifyCanary>, ledger: &mut Ledger) -> Result
 #[must_use]
 pub fn verify_client(_permit: &Permit<VerifyCanary>, engine: &Engine, canary: &[u8; 64]) -> Finding {
     let keyring = engine.keyring();
-    match client_canary::verify(&keyring.identity, &keyring.store_id, canary) {
+    // Salvage goes on without the identity, and then nothing can be said for a canary.
+    let Some(identity) = &keyring.identity else { return Finding::Damaged };
+    match client_canary::verify(identity, &keyring.store_id, canary) {
         Ok(claim) if is_ahead(&keyring, &claim) => Finding::Stale,
         Ok(_) => Finding::Opens,
         Err(CanaryFault::OtherStore) => Finding::OtherStore,

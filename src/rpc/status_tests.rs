@@ -94,7 +94,12 @@ fn row(refusal: &Refusal) -> (Code, &'static str) {
         Refusal::KeyExists => (Code::AlreadyExists, "the name is taken"),
         Refusal::Busy => (Code::ResourceExhausted, "too many"),
         Refusal::Store(StoreError::Conflict { .. }) => (Code::Aborted, "the store changed under the call"),
-        Refusal::Store(StoreError::Damaged { .. } | StoreError::Empty { .. } | StoreError::Foreign { .. })
+        Refusal::Store(
+            StoreError::Damaged { .. }
+            | StoreError::Empty { .. }
+            | StoreError::Foreign { .. }
+            | StoreError::NewerFormat { .. },
+        )
         | Refusal::Damaged(_) => (Code::DataLoss, "the store is damaged"),
         Refusal::Store(
             StoreError::Missing { .. }
@@ -121,6 +126,7 @@ fn store_errors() -> Vec<StoreError> {
         StoreError::AlreadyExists { path: path() },
         StoreError::Empty { path: path() },
         StoreError::Foreign { path: path() },
+        StoreError::NewerFormat { path: path(), found: 4 },
         StoreError::Damaged { path: path(), detail: CAUSE.to_owned() },
         StoreError::InUse { path: path() },
         StoreError::Conflict { expected: 1, found: 2 },

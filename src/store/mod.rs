@@ -18,5 +18,6 @@ pub mod port;
 pub mod record;
 pub mod redb_adapter;
 mod redb_file;
+mod redb_salvage;
 #[cfg(any(test, feature = "fault-injection"))]
 mod redb_watched;

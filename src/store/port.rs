@@ -140,6 +140,15 @@ pub enum StoreError {
         /// What was found.
         detail: String,
     },
+    /// The file's format is newer than what this program reads.
+    #[error("the store at {path} has file format {found}, and was written by a newer servos-keyd: install that version",
+            path = path.display())]
+    NewerFormat {
+        /// The file.
+        path: PathBuf,
+        /// The format it names.
+        found: u8,
+    },
     /// Another process has it.
     #[error("{path} is in use by another process", path = path.display())]
     InUse {
@@ -190,13 +199,16 @@ pub enum StoreError {
     },
 }
 
+const LINK: &str = "it is a symbolic link, which is not followed: name the file that it leads to in the configuration, or \
+                    put that file here";
+
 impl StoreError {
     /// What an error of the system means for the file or directory at `path`.
     #[must_use]
     pub fn from_io(path: &Path, source: io::Error) -> Self {
         let path = path.to_owned();
         if source.raw_os_error() == Some(libc::ELOOP) {
-            return Self::NotPermitted { path, detail: "it is a symbolic link".into() };
+            return Self::NotPermitted { path, detail: LINK.into() };
         }
         match source.kind() {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::Full { path },

@@ -7,6 +7,7 @@ use super::fault;
 use super::overlay::Overlay;
 use super::port::{Batch, Snapshot, Store, StoreError};
 use super::redb_file::{self as file, Direct, FileId, Medium};
+use super::redb_salvage;
 use super::{disk, durable};
 use redb::Database;
 use std::path::{Path, PathBuf};
@@ -22,10 +23,10 @@ use std::path::{Path, PathBuf};
 /// [`StoreError::Missing`], [`StoreError::Empty`], [`StoreError::Foreign`], [`StoreError::Damaged`], or what kept the
 /// file from being read.
 pub fn view(path: &Path) -> Result<Snapshot, StoreError> {
-    over(path, true, |database| file::read_all(database, path))
+    over(path, |database| file::read_all(database, path))
 }
 
-/// What can still be read of a damaged store: every record up to the first fault and after the last one, unchecked.
+/// What can still be read of a damaged store: every record that a way leads to which no fault lies on, unchecked.
 /// The generation is 0 where it cannot be read. Changes not a byte of the file.
 ///
 /// # Security
@@ -34,18 +35,13 @@ pub fn view(path: &Path) -> Result<Snapshot, StoreError> {
 /// # Errors
 /// As [`view`], if nothing at all can be read.
 pub fn danger_view_unchecked(path: &Path) -> Result<Snapshot, StoreError> {
-    let mut found = Snapshot::default();
-    let answer = over(path, false, |database| file::salvage(database, path, &mut found));
-    match answer {
-        Err(e) if found.records.is_empty() => Err(e),
-        _ => Ok(found),
-    }
+    redb_salvage::salvage(path, &file::open_existing(path, false)?)
 }
 
-fn over<T>(path: &Path, checked: bool, read: impl FnOnce(&Database) -> Result<T, StoreError>) -> Result<T, StoreError> {
+fn over<T>(path: &Path, read: impl FnOnce(&Database) -> Result<T, StoreError>) -> Result<T, StoreError> {
     let overlay = Overlay::over(path, file::open_existing(path, false)?).map_err(|e| StoreError::from_io(path, e))?;
     file::guarded(path, || {
-        let database = file::builder(checked).create_with_backend(overlay).map_err(|e| file::fault(path, e))?;
+        let database = file::builder(true).create_with_backend(overlay).map_err(|e| file::fault(path, e))?;
         read(&database)
     })
 }

@@ -246,6 +246,51 @@ fn salvage_reads_what_a_damaged_store_still_gives() {
 }
 
 #[test]
+fn salvage_reads_around_pages_that_are_gone() {
+    let (dir, path) = made();
+    let mut store = RedbStore::open(&path).unwrap();
+    let record = |n: u64| format!("version/{:016x}", n.wrapping_mul(0x0409_3b1f_77d1_91a5));
+    let value = |n: u64| [&n.to_be_bytes()[..], &[0x77; 1500]].concat();
+    for n in 0..60 {
+        store.commit(n + 1, n + 2, &put(&record(n), &value(n))).unwrap();
+    }
+    let holds = store.load().unwrap();
+    drop(store);
+    // The pages of three values, far from each other in the order of names; freed copies of them too.
+    let mut names: Vec<u64> = (0..60).collect();
+    names.sort_by_key(|n| record(*n));
+    let mut bytes = fs::read(&path).unwrap();
+    for n in [names[10], names[30], names[50]] {
+        let wanted = value(n);
+        let places: Vec<usize> = (0..bytes.len() - 8).filter(|at| bytes[*at..].starts_with(&wanted)).collect();
+        places.iter().for_each(|at| bytes[at / 4096 * 4096..][..4096].fill(0));
+    }
+    let bad = dir.path().join("bad");
+    fs::write(&bad, bytes).unwrap();
+    assert!(matches!(view(&bad), Err(StoreError::Damaged { .. })));
+    let salvaged = danger_view_unchecked(&bad).unwrap();
+    assert!(salvaged.records.iter().all(|(name, value)| holds.records.get(name) == Some(value)));
+    let lost = holds.records.len() - salvaged.records.len();
+    assert!((3..=9).contains(&lost), "{lost} of {} lost", holds.records.len());
+}
+
+#[test]
+fn a_format_that_both_commits_name_is_a_newer_one_and_one_commit_alone_is_damaged() {
+    let (dir, path) = made();
+    let bad = dir.path().join("bad");
+    let with = |first: u8, second: u8| {
+        let mut bytes = fs::read(&path).unwrap();
+        (bytes[64], bytes[192]) = (first, second);
+        fs::write(&bad, bytes).unwrap();
+        view(&bad)
+    };
+    assert!(matches!(with(4, 4), Err(StoreError::NewerFormat { found: 4, .. })));
+    assert!(matches!(with(4, 5), Err(StoreError::Damaged { .. })));
+    assert!(matches!(with(2, 2), Err(StoreError::Damaged { .. })), "older than any of ours");
+    assert!(matches!(with(b'x', b'x'), Err(StoreError::Damaged { .. })), "text is no format");
+}
+
+#[test]
 fn a_second_opener_is_told_that_it_is_in_use() {
     let (_dir, path) = made();
     let store = RedbStore::open(&path).unwrap();

@@ -16,8 +16,8 @@ use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
-const RECORDS: TableDefinition<&str, &[u8]> = TableDefinition::new("records");
-const GENERATION: TableDefinition<&str, u64> = TableDefinition::new("generation");
+pub(super) const RECORDS: TableDefinition<&str, &[u8]> = TableDefinition::new("records");
+pub(super) const GENERATION: TableDefinition<&str, u64> = TableDefinition::new("generation");
 /// The one key of [`GENERATION`].
 const CURRENT: &str = "current";
 
@@ -27,6 +27,21 @@ const CACHE_BYTES: usize = 256 << 10;
 
 /// The first bytes of every redb file. Source: redb's design document, "Super-header".
 const MAGIC: [u8; 9] = *b"redb\x1a\x0a\xa9\x0d\x0a";
+
+/// Bytes of the super-header up to the end of its second commit slot.
+const HEADER_BYTES: usize = 320;
+
+/// Where the two commit slots name the format of the file.
+const FORMATS_AT: [usize; 2] = [64, 192];
+
+/// The newest format that this program reads. Source: redb's `FILE_FORMAT_VERSION3`.
+const FORMAT: u8 = 3;
+
+/// What is no number of a format in any time that comes: text begins here.
+const NO_FORMAT: u8 = 32;
+
+/// No store is longer: a hundred thousand versions take less than 64 MiB. redb lays a map of the whole file out in memory.
+const MAX_FILE_BYTES: u64 = 16 << 30;
 
 /// How a file becomes what redb stores in: directly, or with faults between.
 pub trait Medium: Send {
@@ -87,7 +102,8 @@ pub(super) fn builder(checked: bool) -> Builder {
 /// begin a database in an empty file, never sees one.
 ///
 /// # Errors
-/// [`StoreError::Missing`], [`StoreError::Empty`], [`StoreError::Foreign`] and the rest of what opening can meet.
+/// [`StoreError::Missing`], [`StoreError::Empty`], [`StoreError::Foreign`], [`StoreError::NewerFormat`] and the rest of
+/// what opening can meet.
 pub(super) fn open_existing(path: &Path, writable: bool) -> Result<File, StoreError> {
     let file = durable::open_regular(path, writable)?;
     let unreadable = |e| StoreError::from_io(path, e);
@@ -95,17 +111,26 @@ pub(super) fn open_existing(path: &Path, writable: bool) -> Result<File, StoreEr
     if length == 0 {
         return Err(StoreError::Empty { path: path.to_owned() });
     }
-    let mut start = [0; MAGIC.len()];
-    let there = usize::try_from(length).map_or(MAGIC.len(), |length| length.min(MAGIC.len()));
-    let (start, magic) = (start.get_mut(..there).unwrap_or_default(), MAGIC.get(..there).unwrap_or_default());
-    disk::perform(disk::Operation::Read(path), Some(&file), || file.read_exact_at(start, 0)).map_err(unreadable)?;
-    if start != magic {
+    let mut header = [0; HEADER_BYTES];
+    let there = usize::try_from(length).map_or(HEADER_BYTES, |length| length.min(HEADER_BYTES));
+    let header = header.get_mut(..there).unwrap_or_default();
+    disk::perform(disk::Operation::Read(path), Some(&file), || file.read_exact_at(header, 0)).map_err(unreadable)?;
+    if !MAGIC.iter().zip(header.iter()).all(|(magic, byte)| magic == byte) {
         return Err(StoreError::Foreign { path: path.to_owned() });
     }
     if there < MAGIC.len() {
         return Err(damaged(path, "the file ends in its first bytes"));
     }
-    Ok(file)
+    if length > MAX_FILE_BYTES {
+        return Err(damaged(path, "it is longer than 16 GiB, which no store is"));
+    }
+    match FORMATS_AT.map(|at| header.get(at).copied()) {
+        // One slot alone that names another format is damage, which redb finds.
+        [Some(one), Some(other)] if one == other && one > FORMAT && one < NO_FORMAT => {
+            Err(StoreError::NewerFormat { path: path.to_owned(), found: one })
+        }
+        _ => Ok(file),
+    }
 }
 
 /// Opens a database for writing, with its integrity checked; if `known` is given, only that file, which no other is
@@ -151,26 +176,6 @@ pub(super) fn read_all(database: &Database, path: &Path) -> Result<Snapshot, Sto
     Ok(snapshot)
 }
 
-/// What can be had from a database whose integrity nobody checked, from the front and then from the back, into `found`:
-/// what is there when redb panics was read before.
-pub(super) fn salvage(database: &Database, path: &Path, found: &mut Snapshot) -> Result<(), StoreError> {
-    let transaction = database.begin_read().map_err(|e| fault(path, e))?;
-    let records = transaction.open_table(RECORDS).map_err(|e| fault(path, e))?;
-    for entry in records.iter().map_err(|e| fault(path, e))? {
-        let Ok((name, value)) = entry else { break };
-        found.records.insert(name.value().to_owned(), value.value().to_vec());
-    }
-    for entry in records.iter().map_err(|e| fault(path, e))?.rev() {
-        let Ok((name, value)) = entry else { break };
-        if found.records.insert(name.value().to_owned(), value.value().to_vec()).is_some() {
-            break;
-        }
-    }
-    let generation = transaction.open_table(GENERATION).map_err(|e| fault(path, e))?;
-    found.generation = current(&generation, path)?;
-    Ok(())
-}
-
 /// One value.
 pub(super) fn read_one(database: &Database, path: &Path, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
     let transaction = database.begin_read().map_err(|e| fault(path, e))?;
@@ -210,7 +215,7 @@ pub(super) fn write(
     transaction.commit().map_err(|e| fault(path, e))
 }
 
-fn current(generation: &impl ReadableTable<&'static str, u64>, path: &Path) -> Result<u64, StoreError> {
+pub(super) fn current(generation: &impl ReadableTable<&'static str, u64>, path: &Path) -> Result<u64, StoreError> {
     let found = generation.get(CURRENT).map_err(|e| fault(path, e))?;
     Ok(found.ok_or_else(|| damaged(path, "it has no generation"))?.value())
 }

@@ -34,6 +34,8 @@ events! {
     STORE_OPENED = "store.opened";
     /// The store's directory can be changed by its group.
     STORE_DIRECTORY_WRITABLE = "store.directory_writable";
+    /// Something about the store's files, or about where they lie, that should be mended.
+    STORE_PLACE_WARNING = "store.place_warning";
     /// A commit could not be made; the state before it stands.
     STORE_COMMIT_FAILED = "store.commit_failed";
     /// The high-water mark could not be written behind a commit; the commit stands.

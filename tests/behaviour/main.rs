@@ -19,6 +19,7 @@ mod calls;
 mod canary;
 mod crash;
 mod creation;
+mod damage;
 mod dev;
 mod exit_codes;
 mod faults;

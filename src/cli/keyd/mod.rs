@@ -8,6 +8,7 @@ mod dev;
 mod init;
 mod output;
 pub mod place;
+mod place_check;
 mod remedy;
 mod restore;
 mod runtime;

@@ -4,9 +4,10 @@
 //! Called by every command that touches the store.
 
 use super::output;
+use super::place_check::{self, Use};
 use crate::cli::exit;
 use crate::cli::failure::Failure;
-use crate::config::key_source_error::shell_quoted;
+use crate::config::key_source_error::{chown_name, shell_quoted, user_name};
 use crate::config::settings::Config;
 use crate::operations::ledger::Places;
 use crate::operations::start_failure::StartFailure;
@@ -14,6 +15,7 @@ use crate::store::directory_lock::DirectoryLock;
 use crate::store::durable::directory_of;
 use crate::store::port::StoreError;
 use crate::telemetry::events;
+use nix::unistd::geteuid;
 use std::fs::OpenOptions;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
@@ -29,13 +31,29 @@ pub fn places(config: &Config) -> Places {
     }
 }
 
-/// Locks the store's directory.
+/// Locks the store's directory, and judges what lies in the places.
 ///
 /// # Errors
-/// 66 if there is no directory, 75 if another process has it, 77 if everyone can change it.
+/// 66 if there is no directory, 75 if another process has it, 77 if others can change it or what is in it, 78 if it is on
+/// a network file system.
 pub fn lock(places: &Places) -> Result<DirectoryLock, Failure> {
+    lock_for(places, Use::Change)
+}
+
+/// The same for a command that does what `purpose` says.
+///
+/// # Errors
+/// As [`lock`].
+pub fn lock_for(places: &Places, purpose: Use) -> Result<DirectoryLock, Failure> {
     let directory = directory_of(&places.store);
     check_directory(directory)?;
+    place_check::check_file_system(directory)?;
+    let lock = acquire(places, directory)?;
+    place_check::check_files(places, purpose)?;
+    Ok(lock)
+}
+
+fn acquire(places: &Places, directory: &Path) -> Result<DirectoryLock, Failure> {
     DirectoryLock::acquire(directory).map_err(|error| match error {
         StoreError::Missing { .. } => StartFailure::NoStore { store: places.store.clone() }.into(),
         error @ StoreError::InUse { .. } => Failure::say(
@@ -45,6 +63,10 @@ pub fn lock(places: &Places) -> Result<DirectoryLock, Failure> {
                  servos-keyd`, or Ctrl-C where it runs"
             ),
         ),
+        error @ StoreError::NotPermitted { .. } => {
+            let (daemon, path) = (chown_name(geteuid().as_raw()), shell_quoted(directory));
+            Failure::say(exit::of_store(&error), format!("{error}: chown {daemon} {path} && chmod 700 {path}"))
+        }
         error => error.into(),
     })
 }
@@ -52,7 +74,13 @@ pub fn lock(places: &Places) -> Result<DirectoryLock, Failure> {
 /// Refuses a directory in which others could put another store into this one's place.
 fn check_directory(directory: &Path) -> Result<(), Failure> {
     let Ok(found) = directory.metadata() else { return Ok(()) };
-    let mode = found.mode() & 0o7777;
+    let (mode, user) = (found.mode() & 0o7777, geteuid());
+    if !user.is_root() && found.uid() != 0 && found.uid() != user.as_raw() {
+        let (owner, daemon, path) = (user_name(found.uid()), chown_name(user.as_raw()), shell_quoted(directory));
+        let what =
+            format!("the store's directory {path} belongs to {owner}, not to the daemon's user: chown {daemon} {path}");
+        return Err(Failure::say(exit::NOT_PERMITTED, what));
+    }
     // The sticky bit keeps what is there from being renamed or removed by others.
     let (is_sticky, path) = (mode & 0o1000 != 0, shell_quoted(directory));
     if mode & 0o002 != 0 && !is_sticky {
@@ -94,9 +122,10 @@ pub fn check_backup_directory(places: &Places) -> Result<(), Failure> {
 /// Makes the store's directory, one level, mode 0700, if it is missing.
 ///
 /// # Errors
-/// 73 or 77 with what the system says.
+/// 73 or 77 with what the system says, 78 on a network file system.
 pub fn make_directory(places: &Places) -> Result<(), Failure> {
     let directory = directory_of(&places.store);
+    place_check::check_file_system(directory)?;
     match std::fs::DirBuilder::new().mode(0o700).create(directory) {
         Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
             let error = StoreError::from_io(directory, error);

@@ -4,6 +4,7 @@
 //! Called by `run`.
 
 use super::key;
+use super::place_check::Use;
 use super::sockets;
 use super::store::{self, Opened};
 use super::{ConfigArguments, dev, harden, place};
@@ -61,7 +62,8 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     if config.store.create {
         place::make_directory(&places)?;
     }
-    let lock = place::lock(&places)?;
+    let purpose = if arguments.salvage { Use::Look } else { Use::Change };
+    let lock = place::lock_for(&places, purpose)?;
     let sockets = sockets::open(handed_over, &config.socket, arguments.dev.is_some())?;
     // 5. and 6. The store, looked at without changing it, and the key from its source.
     let seen = store::look(&config, &places, &sources, arguments.salvage, &memory)?;

@@ -75,8 +75,11 @@ pub fn look(
             return Err(failure.into());
         }
     };
-    let claimed = key_choice::claimed(&snapshot);
-    let claimed = if salvage { claimed.map_err(|failure| beyond_salvage(failure, places)) } else { claimed };
+    let claimed = if salvage {
+        key_choice::claimed_in_salvage(&snapshot).map_err(|failure| beyond_salvage(failure, places))
+    } else {
+        key_choice::claimed(&snapshot)
+    };
     let chosen = key::choose(sources, claimed, memory)?;
     report_key(&chosen);
     let facts = Facts {
@@ -158,7 +161,10 @@ pub fn open_with(
     facts.restart_command = key_sources.restart_command();
     let ChosenKey { key, other, source, pending, .. } = chosen;
     let given = key.fingerprint();
-    let authentic = load::authenticate(snapshot, key, memory).inspect_err(report_wrong_key)?;
+    let stranger = stranger(&snapshot, places);
+    let authentic = load::authenticate(snapshot, key, memory)
+        .inspect_err(report_wrong_key)
+        .map_err(|failure| told_of(stranger, failure))?;
     let (state, previous) = authentic.state();
     let generation = state.generation;
     let mark = mark::read(&places.mark).map_err(|source| match source {
@@ -186,7 +192,7 @@ pub fn open_with(
 /// Opens what opens, and changes nothing.
 ///
 /// # Errors
-/// 78 for another key; 74 if root or identity are lost.
+/// 78 for another key; 74 if the root is lost.
 pub fn salvage(seen: Seen, places: &Places, memory: &LockedMemory) -> Result<Opened, Failure> {
     let Seen { snapshot, chosen, mut facts } = seen;
     let (records, given) = (snapshot.records.len(), chosen.key.fingerprint());
@@ -202,6 +208,27 @@ pub fn salvage(seen: Seen, places: &Places, memory: &LockedMemory) -> Result<Ope
     let engine = Engine::new(salvaged.keyring, Box::new(key::random), Box::new(key::now), facts);
     engine.progress.counted(records);
     Ok(Opened { engine: Arc::new(engine), ledger: None })
+}
+
+/// What there is to say of a file that says of itself that it is another store than the mark's.
+fn stranger(snapshot: &Snapshot, places: &Places) -> Option<String> {
+    let mark = mark::read(&places.mark).ok().flatten()?;
+    mark_check::is_claimed_by_another_store(&mark, snapshot).then(|| {
+        format!(
+            ". The mark {} is of another store than {} says it is: it may be the file of another installation. Put the right \
+             one back, or move it away and restore a backup with `servos-keyd restore FILE`",
+            places.mark.display(),
+            places.store.display()
+        )
+    })
+}
+
+/// A wrong key may be the right key of another store.
+fn told_of(stranger: Option<String>, failure: StartFailure) -> Failure {
+    let is_wrong_key = matches!(failure, StartFailure::WrongKey { .. });
+    let mut failure = Failure::from(failure);
+    failure.message.extend(stranger.filter(|_| is_wrong_key));
+    failure
 }
 
 /// What is wrong, without advice that this very start follows.

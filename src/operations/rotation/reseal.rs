@@ -95,7 +95,7 @@ fn anew(ledger: &mut Ledger, keyring: &Keyring, name: &str) -> Result<Option<Vec
             if is_new(&stored.seal) {
                 return Ok(None);
             }
-            stored.seal = record_seal::seal_identity(root, &keyring.identity, store, random)?;
+            stored.seal = record_seal::seal_identity(root, keyring.identity()?, store, random)?;
             Ok(Some(record::encode(&stored)))
         }
         Some(RecordName::Legacy(id)) => {
