@@ -6,6 +6,7 @@
 pub mod accept;
 pub mod adopt_legacy_key;
 pub mod backup;
+pub mod check;
 pub mod check_key;
 pub mod create;
 pub mod create_key;
@@ -28,6 +29,7 @@ mod ledger_mark;
 pub mod legacy_proof;
 pub mod list_keys;
 pub mod load;
+mod load_record;
 pub mod mark_check;
 pub mod progress;
 pub mod promotion;

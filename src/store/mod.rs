@@ -10,6 +10,7 @@ pub mod directory_lock;
 pub mod durable;
 pub mod fault;
 mod fixed_hex;
+pub mod leftovers;
 pub mod mark;
 mod overlay;
 pub mod port;

@@ -21,6 +21,7 @@ mod creation;
 mod dev;
 mod exit_codes;
 mod faults;
+mod fsck;
 mod field_limits;
 mod harness;
 mod key_files;
