@@ -18,6 +18,7 @@ pub mod export_keyring;
 #[cfg(test)]
 mod fake_store;
 mod gap;
+pub mod health;
 pub mod history;
 pub mod install;
 pub mod issue_canary;
