@@ -86,7 +86,7 @@ fn each_problem_is_told_with_its_code_and_what_mends_it() {
                 });
             },
             74,
-            &["versions       PROBLEM", "does not open", "2 problems"],
+            &["versions       PROBLEM", "does not open", "4 problems"],
         ),
         (
             "no identity",
@@ -119,7 +119,7 @@ fn each_problem_is_told_with_its_code_and_what_mends_it() {
             "an older backup",
             |i| flip(&i.backups()[0], |length| length / 2),
             1,
-            &["other backups  PROBLEM", "to mend: move it away"],
+            &["other backups  PROBLEM", "to mend  move it away"],
         ),
         ("no backup", |i| std::fs::remove_dir_all(i.path("backup")).unwrap(), 1, &["there is none in"]),
         ("a version in no backup", |i| std::fs::remove_file(newest(i)).unwrap(), 1, &["is in no backup"]),

@@ -101,37 +101,35 @@ fn findings_of(report: &Report, check: Check) -> impl Iterator<Item = &Finding> 
     report.findings.iter().filter(move |finding| finding.check == check)
 }
 
-/// A line for each thing that is good, and for each that is not, with what mends it below.
+/// A line for each thing that is good, and for each that is not; what mends it stands below, once.
 fn text(report: &Report, with_config: impl Fn(&str) -> String) -> Vec<String> {
-    let line = |check: &str, word: &str, text: &str| format!("{check:<15}{word:<9}{text}");
     let mut lines = Vec::new();
+    let mut remedies: Vec<&str> = Vec::new();
     for check in Check::ALL {
-        let mut name = check.name();
-        let passed = report.passed.iter().find(|passed| passed.check == check);
+        let begun = lines.len();
+        let mut push = |word: &str, text: &str| {
+            let name = if lines.len() == begun { check.name() } else { "" };
+            lines.push(format!("{name:<15}{word:<9}{text}"));
+        };
         for finding in findings_of(report, check).filter(|finding| finding.severity > Severity::Note) {
-            lines.push(line(name, "PROBLEM", &with_config(&finding.text)));
-            if !finding.remedy.is_empty() {
-                lines.push(line("", "", &format!("to mend: {}", with_config(&finding.remedy))));
+            push("PROBLEM", &with_config(&finding.text));
+            if !remedies.contains(&finding.remedy.as_str()) {
+                push("to mend", &with_config(&finding.remedy));
+                remedies.push(&finding.remedy);
             }
-            name = "";
         }
-        if let Some(passed) = passed {
-            lines.push(line(name, "ok", &passed.detail));
-            name = "";
+        if let Some(passed) = report.passed.iter().find(|passed| passed.check == check) {
+            push("ok", &passed.detail);
         }
         for note in findings_of(report, check).filter(|finding| finding.severity == Severity::Note) {
-            lines.push(line(name, "note", &note.text));
-            name = "";
+            push("note", &note.text);
         }
-        if !name.is_empty() {
-            lines.push(line(name, "-", "not looked at"));
+        if lines.len() == begun {
+            lines.push(format!("{:<15}{:<9}not looked at", check.name(), "-"));
         }
     }
-    if report.verdict() == Severity::Note {
-        lines.push(line("verdict", "ok", &verdict(report).1));
-    } else {
-        lines.push(line("verdict", "PROBLEM", &verdict(report).1));
-    }
+    let word = if report.verdict() == Severity::Note { "ok" } else { "PROBLEM" };
+    lines.push(format!("{:<15}{word:<9}{}", "verdict", verdict(report).1));
     lines
 }
 
@@ -211,7 +209,7 @@ mod tests {
         let lines = text(&report(Severity::Fault), |text| text.replace("accept", "accept --config /c"));
         assert!(lines.len() > Check::ALL.len());
         let at = lines.iter().position(|line| line == "mark           PROBLEM  the mark is odd").unwrap();
-        assert!(lines[at + 1].trim_start().starts_with("to mend: run `servos-keyd accept --config /c --generation 7`"));
+        assert_eq!(lines[at + 1].trim_start(), "to mend  run `servos-keyd accept --config /c --generation 7`");
         assert!(lines.iter().any(|line| line == "root           -        not looked at"), "{lines:#?}");
         assert!(lines.iter().any(|line| line == "file           ok       1 byte"), "{lines:#?}");
     }

@@ -9,6 +9,7 @@ use crate::auth::peer::Socket;
 use crate::auth::policy::Policy;
 use crate::cli::exit;
 use crate::cli::failure::Failure;
+use crate::operations::check::online::SelfCheck;
 use crate::operations::engine::Engine;
 use crate::operations::health::Health;
 use crate::operations::ledger::Ledger;
@@ -20,10 +21,12 @@ use crate::rpc::key_service::KeyServiceHandler;
 use crate::server::limits::Limits;
 use crate::server::notify::{Notification, notify};
 use crate::server::serve::{Endpoint, serve};
+use crate::sys::allocator::release_free_memory;
 use crate::telemetry::chain::chain;
 use crate::telemetry::events;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -53,6 +56,8 @@ pub struct Daemon {
     pub policy: Arc<Policy>,
     /// The sockets.
     pub sockets: Vec<Listening>,
+    /// How often the store and its newest backup are checked.
+    pub self_check: Duration,
     /// The bounds of the server.
     pub limits: Limits,
     /// The one socket of `--dev`, whose examples are printed.
@@ -67,7 +72,9 @@ pub fn run(daemon: Daemon) -> Result<usize, Failure> {
     let (writer, thread) = match daemon.ledger {
         None => (None, None),
         Some(ledger) => {
-            let (writer, thread) = Writer::start(ledger).map_err(|error| Failure::new(exit::BUG, &error))?;
+            let check = SelfCheck::new(daemon.self_check, release_free_memory, ledger.engine());
+            let (writer, thread) =
+                Writer::start_checking(ledger, check).map_err(|error| Failure::new(exit::BUG, &error))?;
             (Some(writer), Some(thread))
         }
     };

@@ -8,6 +8,9 @@ mod examination;
 pub mod finding;
 mod marked;
 pub mod offline;
+pub mod online;
+mod round;
+pub mod state;
 
 /// `1 key`, `2 keys`.
 fn count(number: usize, word: &str) -> String {
