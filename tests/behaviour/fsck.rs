@@ -114,7 +114,12 @@ fn each_problem_is_told_with_its_code_and_what_mends_it() {
             74,
             &["another root"],
         ),
-        ("the newest backup", |i| flip(&newest(i), |length| length / 2), 1, &["newest backup  PROBLEM", "its self-check"]),
+        (
+            "the newest backup",
+            |i| flip(&newest(i), |length| length / 2),
+            1,
+            &["newest backup  PROBLEM", "its self-check"],
+        ),
         (
             "an older backup",
             |i| flip(&i.backups()[0], |length| length / 2),
@@ -139,7 +144,10 @@ fn each_problem_is_told_with_its_code_and_what_mends_it() {
         let json = fsck(&installation, &["--json"]).expect(code);
         let value: serde_json::Value = serde_json::from_str(&json.stdout).unwrap();
         assert_eq!(value["exit"], code, "{case}");
-        assert!(value["checks"].as_array().unwrap().iter().any(|check| check["result"] == "problem"), "{case}: {value}");
+        assert!(
+            value["checks"].as_array().unwrap().iter().any(|check| check["result"] == "problem"),
+            "{case}: {value}"
+        );
     }
 }
 
@@ -149,7 +157,11 @@ fn a_damaged_file_is_told_with_the_newest_good_backup_by_name() {
     std::fs::write(installation.store(), b"not a store").unwrap();
     let good = installation.backups()[0].clone();
     let told = fsck(&installation, &[]).expect(74);
-    told.clone().saying(&["is not a store of servos-keyd", newest(&installation).to_str().unwrap(), "root           -"]);
+    told.clone().saying(&[
+        "is not a store of servos-keyd",
+        newest(&installation).to_str().unwrap(),
+        "root           -",
+    ]);
     flip(&newest(&installation), |length| length / 2);
     let told = fsck(&installation, &[]).expect(74);
     told.saying(&["2 problems", "keyd.toml", good.to_str().unwrap()]);

@@ -179,7 +179,7 @@ impl Inspection<'_> {
             (self.told)("other backups", done + 1, others.len());
         }
         let whole = others.len() - damaged;
-        report.pass(Check::OtherBackups, format!("{} whole, by their digests", count(whole, "file")));
+        report.pass(Check::OtherBackups, format!("{}, whole by digest", count(whole, "file")));
     }
 }
 
