@@ -28,7 +28,7 @@ const SHOWN_KEY_CHARACTERS: usize = 32;
 
 const SECTIONS: [(&str, &[&str]); 7] = [
     ("socket", &["path", "admin_path", "group"]),
-    ("store", &["path", "create", "mark"]),
+    ("store", &["path", "create", "mark", "self_check"]),
     ("backup", &["dir", "keep", "keep_for"]),
     ("master_key", &["file", "allow_readable"]),
     ("legacy", &["adopt"]),
@@ -39,6 +39,7 @@ const SECTIONS: [(&str, &[&str]); 7] = [
 const COUNT: RangeInclusive<u32> = 1..=10_000;
 const CALL: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(60 * 60);
 const IDLE: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(24 * 60 * 60);
+const SELF_CHECK: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(365 * 24 * 60 * 60);
 const KEPT: RangeInclusive<Duration> = Duration::from_secs(60)..=Duration::from_secs(3_650 * 24 * 60 * 60);
 
 impl Config {
@@ -129,6 +130,7 @@ impl Walk<'_> {
             "store.path" => config.store.path = field.path()?,
             "store.create" => config.store.create = field.boolean()?,
             "store.mark" => self.mark = Some(field.path()?),
+            "store.self_check" => config.store.self_check = field.duration(SELF_CHECK)?,
             "backup.dir" => config.backup.dir = field.path()?,
             "backup.keep" => config.backup.keep = field.count(COUNT)?,
             "backup.keep_for" => config.backup.keep_for = field.duration(KEPT)?,

@@ -23,6 +23,7 @@ group = "keys"
 path = "/srv/keys.redb"
 create = true
 mark = "/mnt/mark"
+self_check = "90m"
 
 [backup]
 dir = "/srv/backup"
@@ -52,6 +53,7 @@ fn every_key_is_read() {
     let config = parse(EVERY_KEY).unwrap();
     assert_eq!(config.socket.admin_path.as_deref(), Some(Path::new("/run/b.sock")));
     assert_eq!(config.store.mark, Path::new("/mnt/mark"));
+    assert_eq!(config.store.self_check, Duration::from_secs(90 * 60));
     assert_eq!(config.limits.idle_connection, Duration::from_millis(500));
     assert!(config.describe().iter().all(|setting| !setting.is_default));
 }
@@ -98,7 +100,7 @@ fn an_unknown_key_names_file_line_and_the_nearest() {
     );
     assert_eq!(
         refusal("[store]\nzzz = 1"),
-        "keyd.toml:2: unknown key store.zzz: the keys of [store] are path, create, mark"
+        "keyd.toml:2: unknown key store.zzz: the keys of [store] are path, create, mark, self_check"
     );
     assert_eq!(refusal("adopt = true"), "keyd.toml:1: unknown key adopt: it belongs under a section, such as [legacy]");
     assert!(refusal("[qqqqqq]").contains("the sections are socket, store"));

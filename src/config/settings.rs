@@ -47,6 +47,8 @@ pub struct Store {
     pub create: bool,
     /// The high-water mark (absolute); by default [`mark_beside`] the store.
     pub mark: PathBuf,
+    /// How often the daemon checks the store and its newest backup by itself (1 second to 365 days).
+    pub self_check: Duration,
 }
 
 /// `[backup]`: copies of the store.
@@ -137,7 +139,7 @@ impl Default for Socket {
 impl Default for Store {
     fn default() -> Self {
         let path = PathBuf::from("/var/lib/servos-keyd/keyd.redb");
-        Self { mark: mark_beside(&path), path, create: false }
+        Self { mark: mark_beside(&path), path, create: false, self_check: Duration::from_secs(24 * 60 * 60) }
     }
 }
 
@@ -218,7 +220,7 @@ impl Config {
         let store = dir.join("keyd.redb");
         Self {
             socket: Socket { path: dir.join("keyd.sock"), admin_path: None, group: None },
-            store: Store { mark: mark_beside(&store), path: store, create: true },
+            store: Store { mark: mark_beside(&store), path: store, create: true, ..Store::default() },
             backup: Backup { dir: dir.join("backup"), ..Backup::default() },
             master_key: MasterKey { file: Some(dir.join("master.key")), allow_readable: false },
             ..Self::default()
@@ -238,7 +240,7 @@ impl Config {
             .collect()
     }
 
-    fn values(&self) -> [(&'static str, String); 18] {
+    fn values(&self) -> [(&'static str, String); 19] {
         let path = |path: &Path| path.display().to_string();
         let optional =
             |path: &Option<PathBuf>| path.as_ref().map(|path| path.display().to_string()).unwrap_or_default();
@@ -249,6 +251,7 @@ impl Config {
             ("store.path", path(&self.store.path)),
             ("store.create", self.store.create.to_string()),
             ("store.mark", path(&self.store.mark)),
+            ("store.self_check", duration::format(self.store.self_check)),
             ("backup.dir", path(&self.backup.dir)),
             ("backup.keep", self.backup.keep.to_string()),
             ("backup.keep_for", duration::format(self.backup.keep_for)),
@@ -285,6 +288,7 @@ mod tests {
                 "store.path=/var/lib/servos-keyd/keyd.redb",
                 "store.create=false",
                 "store.mark=/var/lib/servos-keyd/keyd.redb.mark",
+                "store.self_check=1d",
                 "backup.dir=/var/lib/servos/keyd-backup",
                 "backup.keep=30",
                 "backup.keep_for=90d",

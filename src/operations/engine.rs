@@ -3,6 +3,7 @@
 //! Must never be asked to wait: it touches no disk.
 //! Called by `rpc`; made by `cli`, which brings clock and randomness.
 
+use super::health::{HealthWatch, StoreState};
 use super::keyring::Keyring;
 use super::progress::Progress;
 use super::refusal::Refusal;
@@ -51,13 +52,17 @@ pub struct Engine {
     pub facts: Facts,
     /// What the writer did last.
     pub progress: Progress,
+    /// What the daemon knows to be wrong with itself.
+    pub health: HealthWatch,
 }
 
 impl Engine {
     /// An engine on a keyring that was loaded.
     #[must_use]
     pub fn new(keyring: Keyring, random: Box<Random>, clock: Box<Clock>, facts: Facts) -> Self {
-        Self { keyring: RwLock::new(Arc::new(keyring)), random, clock, facts, progress: Progress::default() }
+        let health = HealthWatch::new(if facts.salvage { StoreState::ReadOnly } else { StoreState::Healthy });
+        let keyring = RwLock::new(Arc::new(keyring));
+        Self { keyring, random, clock, facts, progress: Progress::default(), health }
     }
 
     /// The keyring as it stands now; a change later does not reach it.

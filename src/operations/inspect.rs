@@ -3,9 +3,9 @@
 //! Must never pass a backup's own word for more than that, nor stop at the first record that is not good.
 //! Called by `cli` for `servos-keyctl inspect`.
 
-use super::load;
 use super::rotation::Rotation;
 use super::start_failure::StartFailure;
+use super::{claim, load};
 use crate::auth::key_name::KeyName;
 use crate::custody::id::{Fingerprint, KeyId, StoreId, VersionId};
 use crate::custody::keys::{LockedMemory, MasterKey};
@@ -184,7 +184,7 @@ impl Reader {
         let asked = [record::MASTER, record::CANARY];
         let records = backup.records.iter().filter(|(name, _)| asked.contains(&name.as_str()));
         let records = records.map(|(name, value)| (name.clone(), value.clone())).collect();
-        let claimed = match load::claim(&Snapshot { generation: backup.generation, records }) {
+        let claimed = match claim::claim(&Snapshot { generation: backup.generation, records }) {
             Ok(claimed) => claimed,
             Err(failure) => {
                 self.failure(record::MASTER, failure);
@@ -236,7 +236,7 @@ pub enum Proof {
 pub fn prove(backup: Backup, master: MasterKey, memory: &LockedMemory) -> Result<Proof, StartFailure> {
     let header = backup.store_id;
     let snapshot = Snapshot { generation: backup.generation, records: backup.records };
-    let claimed = load::claim(&snapshot)?;
+    let claimed = claim::claim(&snapshot)?;
     let held_as_legacy = snapshot.records.contains_key(&record::legacy(master.fingerprint()));
     if !claimed.owners.contains(&master.fingerprint()) {
         return Ok(Proof::Other { held_as_legacy });

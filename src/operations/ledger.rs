@@ -110,6 +110,8 @@ pub struct Ledger {
     pub(super) go_on_asked: bool,
     /// A panic broke off a change: memory may not be what the disk is.
     pub(super) suspended: bool,
+    /// The last self-check found the store damaged: nothing is written on top of that, nor copied from it.
+    pub(super) damage_found: bool,
 }
 
 impl Ledger {
@@ -150,6 +152,7 @@ impl Ledger {
             resealed: None,
             go_on_asked: false,
             suspended: false,
+            damage_found: false,
         })
     }
 
@@ -162,8 +165,9 @@ impl Ledger {
     /// Every record as the store has it now.
     ///
     /// # Errors
-    /// [`Refusal::Store`], also if the store is not at the generation that was last committed.
+    /// [`Refusal::Store`], also if the store is not at the generation that was last committed; [`Refusal::Damaged`].
     pub(super) fn snapshot(&mut self) -> Result<Snapshot, Refusal> {
+        self.refuse_damage()?;
         let snapshot = self.store.load()?;
         if snapshot.generation != self.generation {
             let found = snapshot.generation;
@@ -175,11 +179,12 @@ impl Ledger {
     /// Commits a change, durably, and then publishes what it means for calls.
     ///
     /// # Errors
-    /// [`Refusal::Store`]: nothing was changed, on disk or in memory.
+    /// [`Refusal::Store`], [`Refusal::Damaged`]: nothing was changed, on disk or in memory.
     pub(super) fn commit(&mut self, mut change: Change, publish: impl FnOnce(&mut Keyring)) -> Result<(), Refusal> {
         if self.suspended {
             return Err(Refusal::Suspended);
         }
+        self.refuse_damage()?;
         let next = self.generation.saturating_add(1);
         let meta = self.meta_after(&change, next);
         if meta != self.meta {
@@ -235,6 +240,13 @@ impl Ledger {
         }
         fault::point("mark");
         Ok(())
+    }
+
+    fn refuse_damage(&self) -> Result<(), Refusal> {
+        match self.damage_found {
+            true => Err(Refusal::Damaged("the self-check found it damaged; see status".to_owned())),
+            false => Ok(()),
+        }
     }
 
     /// What is true of the whole store after a change.

@@ -4,8 +4,9 @@
 //! Called by `cli` at a start, and by `restore`, `accept` and `salvage`.
 
 use super::claim::{Claimed, claim, claim_of_master, owner, unopened_root, wrong_key};
-use super::keyring::{DataKey, Gap, Keyring, Legacy, MasterKeyFacts, Usage, Version, VersionState};
+use super::keyring::{DataKey, Gap, Keyring, MasterKeyFacts, Version};
 use super::ledger::Secrets;
+use super::load_record::{Opener, Roots, key, missing, number_taken};
 use super::rotation::Rotation;
 use super::start_failure::StartFailure;
 use super::versions::Versions;
@@ -91,12 +92,30 @@ pub(super) fn open_root(
     master: MasterKey,
     memory: &LockedMemory,
 ) -> Result<(Authentic, Option<StartFailure>), StartFailure> {
-    let Claimed { store_id, seals, owners, sealed } = claim_of_master(&snapshot)?;
+    let Rooted { store_id, sealed, since, root, previous, lost } = roots(&snapshot, &master, memory)?;
+    let digests = digests(&snapshot);
+    Ok((Authentic { snapshot, master, root, store_id, digests, sealed, since, previous }, lost))
+}
+
+/// What a master key opens of a snapshot, before anything else of it is believed.
+pub(super) struct Rooted {
+    pub(super) store_id: StoreId,
+    pub(super) sealed: record::Master,
+    pub(super) since: i64,
+    pub(super) root: RootKey,
+    pub(super) previous: Option<RootKey>,
+    /// Why the previous root does not open, if one is kept and does not.
+    pub(super) lost: Option<StartFailure>,
+}
+
+/// Opens the roots of a snapshot, and leaves it and the key to the caller.
+pub(super) fn roots(snapshot: &Snapshot, master: &MasterKey, memory: &LockedMemory) -> Result<Rooted, StartFailure> {
+    let Claimed { store_id, seals, owners, sealed } = claim_of_master(snapshot)?;
     let given = master.fingerprint();
     let Some(seal) = seals.iter().zip(&owners).find(|(_, owner)| **owner == given).map(|(seal, _)| seal) else {
-        return Err(wrong_key(&seals, &owners, given, &snapshot));
+        return Err(wrong_key(&seals, &owners, given, snapshot));
     };
-    let root = record_seal::open_root(&master, &seal.root, &store_id, memory)
+    let root = record_seal::open_root(master, &seal.root, &store_id, memory)
         .map_err(|_| damaged(unopened_root(&owners, given)))?;
     let (previous, lost) = match sealed.previous_root.as_slice() {
         [] => (None, None),
@@ -105,8 +124,7 @@ pub(super) fn open_root(
             Err(_) => (None, Some(damaged("the previous root does not open"))),
         },
     };
-    let (digests, since) = (digests(&snapshot), seal.since);
-    Ok((Authentic { snapshot, master, root, store_id, digests, sealed, since, previous }, lost))
+    Ok(Rooted { store_id, sealed, since: seal.since, root, previous, lost })
 }
 
 /// What may be told of the master key in use.
@@ -155,8 +173,8 @@ pub(super) fn open_records(
 ) -> Result<Loaded, StartFailure> {
     let Authentic { snapshot, master, root, store_id, digests, sealed, previous, .. } = authentic;
     let (facts, rotation) = (facts(&sealed)?, Rotation::of(&sealed)?);
-    let roots = Roots { current: &root, previous: previous.as_ref() };
-    let mut reader = Reader { snapshot: &snapshot, roots, store_id, memory, unopened };
+    let opener = Opener { roots: Roots { current: &root, previous: previous.as_ref() }, store_id, memory };
+    let mut reader = Reader { snapshot: &snapshot, opener, unopened };
     reader.check_canary(&master);
     let meta: record::Meta = reader.one(record::META).unwrap_or_default();
     let identity = reader.identity();
@@ -188,26 +206,9 @@ pub(super) fn canary_opens(canary: &record::Canary, master: &MasterKey, store_id
     seals.any(|seal| record_seal::open_canary(master, seal, store_id).is_ok())
 }
 
-/// The roots that seals may be under: two from the change of the root until every seal is made anew.
-#[derive(Clone, Copy)]
-struct Roots<'r> {
-    current: &'r RootKey,
-    previous: Option<&'r RootKey>,
-}
-
-impl<'r> Roots<'r> {
-    /// The root that a seal names; the current one where it names neither.
-    fn of(self, seal: &[u8]) -> &'r RootKey {
-        let named = record_seal::header_owner(seal);
-        self.previous.filter(|root| named == Some(root.id().prefix())).unwrap_or(self.current)
-    }
-}
-
 struct Reader<'r> {
     snapshot: &'r Snapshot,
-    roots: Roots<'r>,
-    store_id: StoreId,
-    memory: &'r LockedMemory,
+    opener: Opener<'r>,
     unopened: &'r mut Vec<(String, StartFailure)>,
 }
 
@@ -222,31 +223,30 @@ impl Reader<'_> {
 
     fn check_canary(&mut self, master: &MasterKey) {
         let Some(canary) = self.one::<record::Canary>(record::CANARY) else { return };
-        if !canary_opens(&canary, master, &self.store_id) {
+        if !canary_opens(&canary, master, &self.opener.store_id) {
             self.fault(record::CANARY, damaged("the canary does not open"));
         }
     }
 
     fn identity(&mut self) -> Option<IdentityKey> {
         let identity: record::Identity = self.one(record::IDENTITY)?;
-        let root = self.roots.of(&identity.seal);
-        let opened = record_seal::open_identity(root, &identity.seal, &self.store_id, self.memory);
-        opened.map_err(|_| self.fault(record::IDENTITY, damaged("record identity does not open"))).ok()
+        self.opener.identity(&identity).map_err(|failure| self.fault(record::IDENTITY, failure)).ok()
     }
 
     /// Everything that is there more than once. Keys come before their versions in the order of names.
     fn records(&mut self, keyring: &mut Keyring) -> BTreeMap<String, record::Request> {
-        let mut keys: BTreeMap<KeyId, DataKey> = BTreeMap::new();
+        let mut keys = BTreeMap::new();
         let mut requests = BTreeMap::new();
         let snapshot = self.snapshot;
         for (name, value) in &snapshot.records {
             let done = match RecordName::parse(name) {
-                Some(RecordName::Key(id)) => self.key(name, value, KeyId::from_bytes(id)).map(|key| {
-                    keys.insert(key.id, key);
+                Some(RecordName::Key(id)) => key(name, value, KeyId::from_bytes(id)).map(|key| {
+                    keys.insert(key.id, (key, Vec::new()));
                 }),
                 Some(RecordName::Version(id)) => self.version(name, value, VersionId::from_bytes(id), &mut keys),
                 Some(RecordName::Legacy(id)) => {
-                    self.legacy(name, value, Fingerprint::from_bytes(id)).map(|legacy| keyring.legacy.push(legacy))
+                    let opened = self.opener.legacy(name, value, Fingerprint::from_bytes(id));
+                    opened.map(|legacy| keyring.legacy.push(legacy))
                 }
                 Some(RecordName::Request(_)) => decode(name, value).map(|request| {
                     requests.insert(name.trim_start_matches("request/").to_owned(), request);
@@ -259,7 +259,11 @@ impl Reader<'_> {
                 self.fault(name, failure);
             }
         }
-        for key in keys.into_values() {
+        for (mut key, versions) in keys.into_values() {
+            for double in key.versions.extend(versions) {
+                let name = record::version(double.id);
+                self.fault(&name, number_taken(&name));
+            }
             self.check_whole(&key);
             keyring.replace_key(key);
         }
@@ -267,61 +271,22 @@ impl Reader<'_> {
         requests
     }
 
-    fn key(&self, name: &str, value: &[u8], id: KeyId) -> Result<DataKey, StartFailure> {
-        let key: record::Key = decode(name, value)?;
-        let key_name = KeyName::parse(&key.name).map_err(|_| damaged(format!("record {name} has no valid name")))?;
-        Ok(DataKey {
-            id,
-            name: key_name,
-            created: key.created,
-            primary: key.primary,
-            promoting: key.promoting,
-            deleted: key.deleted,
-            versions: Versions::default(),
-        })
-    }
-
+    /// Opens a version and lays it by its key's. Its own seal names the key, so it opens what it sealed whatever became of
+    /// the key's record.
     fn version(
         &mut self,
         name: &str,
         value: &[u8],
         id: VersionId,
-        keys: &mut BTreeMap<KeyId, DataKey>,
+        keys: &mut BTreeMap<KeyId, (DataKey, Vec<Arc<Version>>)>,
     ) -> Result<(), StartFailure> {
-        let stored: record::Version = decode(name, value)?;
-        let orphan = || damaged(format!("record {name} belongs to no key"));
-        let key_id = KeyId::from_slice(&stored.key_id).ok_or_else(orphan)?;
-        let secret = record_seal::open_version(
-            self.roots.of(&stored.seal),
-            &stored.seal,
-            &self.store_id,
-            &key_id,
-            &id,
-            stored.number,
-            self.memory,
-        )
-        .map_err(|_| damaged(format!("record {name} does not open")))?;
-        // Its own seal names the key, so it opens what it sealed whatever became of the key's record.
-        let key = match keys.entry(key_id) {
+        let sealed = self.opener.version(name, value, id)?;
+        let (key, versions) = match keys.entry(sealed.key_id) {
             Entry::Occupied(known) => known.into_mut(),
-            Entry::Vacant(lost) => lost.insert(self.lost_key(key_id)?),
+            Entry::Vacant(lost) => lost.insert((self.lost_key(sealed.key_id)?, Vec::new())),
         };
-        // A deleted key's versions are disabled from the commit that took its name, whatever their records say yet.
-        let enabled = stored.state == i32::from(record::VersionState::Enabled) && !key.is_deleted();
-        let version = Version {
-            id,
-            key_id,
-            key: key.name.clone(),
-            number: stored.number,
-            state: if enabled { VersionState::Enabled } else { VersionState::Disabled },
-            created: stored.created,
-            usage: Arc::new(Usage::default()),
-            secret: Arc::new(secret),
-        };
-        match key.versions.insert(Arc::new(version)) {
-            None => Ok(()),
-            Some(_) => Err(damaged(format!("record {name} has the number of another version"))),
-        }
+        versions.push(Arc::new(sealed.of(key)));
+        Ok(())
     }
 
     /// The key of a version whose record is gone or says nothing. No daemon gave it its name.
@@ -333,20 +298,10 @@ impl Reader<'_> {
         Ok(DataKey { id, name, created: 0, primary: 0, promoting: 0, deleted: 0, versions: Versions::default() })
     }
 
-    fn legacy(&self, name: &str, value: &[u8], fingerprint: Fingerprint) -> Result<Legacy, StartFailure> {
-        let stored: record::Legacy = decode(name, value)?;
-        let root = self.roots.of(&stored.seal);
-        let secret = record_seal::open_legacy(root, &stored.seal, &self.store_id, &fingerprint, self.memory)
-            .map_err(|_| damaged(format!("record {name} does not open")))?;
-        Ok(Legacy { fingerprint, adopted: stored.adopted, secret: Arc::new(secret) })
-    }
-
     /// A key in use has the versions that it names.
     fn check_whole(&mut self, key: &DataKey) {
-        for (number, role) in [(key.primary, "primary version"), (key.promoting, "version to come")] {
-            if !key.is_deleted() && number != 0 && key.versions.get(number).is_none() {
-                self.fault(&record::key(key.id), damaged(format!("the {role} of {} is missing", key.name)));
-            }
+        for failure in missing(key, |number| key.versions.get(number).is_some()) {
+            self.fault(&record::key(key.id), failure);
         }
     }
 }

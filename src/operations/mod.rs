@@ -6,6 +6,7 @@
 pub mod accept;
 pub mod adopt_legacy_key;
 pub mod backup;
+pub mod check;
 pub mod check_key;
 mod claim;
 pub mod create;
@@ -20,6 +21,7 @@ pub mod export_keyring;
 #[cfg(test)]
 mod fake_store;
 mod gap;
+pub mod health;
 pub mod history;
 pub mod inspect;
 pub mod install;
@@ -32,6 +34,7 @@ mod ledger_mark;
 pub mod legacy_proof;
 pub mod list_keys;
 pub mod load;
+mod load_record;
 pub mod mark_check;
 pub mod progress;
 pub mod promotion;

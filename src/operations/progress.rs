@@ -3,6 +3,7 @@
 //! Must never be what a decision stands on: it is for status.
 //! Called by `ledger` and `backup`, which write it, and by `status`, which reads it.
 
+use super::check::state::SelfCheckState;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -18,6 +19,7 @@ pub struct Progress {
     rotation_done: AtomicU32,
     rotation_total: AtomicU32,
     rotation_problem: Mutex<String>,
+    self_check: Mutex<SelfCheckState>,
 }
 
 impl Progress {
@@ -72,6 +74,16 @@ impl Progress {
     pub fn rotation(&self) -> (u32, u32, String) {
         let counted = (self.rotation_done.load(Ordering::Relaxed), self.rotation_total.load(Ordering::Relaxed));
         (counted.0, counted.1, self.problem().clone())
+    }
+
+    pub(super) fn self_checked(&self, state: SelfCheckState) {
+        *self.self_check.lock().unwrap_or_else(PoisonError::into_inner) = state;
+    }
+
+    /// What the last self-check found, and when the next is due.
+    #[must_use]
+    pub fn self_check(&self) -> SelfCheckState {
+        self.self_check.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Whether changes are refused until a restart.

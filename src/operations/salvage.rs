@@ -34,7 +34,7 @@ pub fn salvage(snapshot: Snapshot, master: MasterKey, memory: &LockedMemory) -> 
 }
 
 /// What is wrong with one record, without what a start that met it would advise.
-fn reason(failure: StartFailure) -> String {
+pub(super) fn reason(failure: StartFailure) -> String {
     match failure {
         StartFailure::Damaged(detail) => detail,
         failure => failure.to_string(),

@@ -3,6 +3,7 @@
 //! Must never wait for the disk: it answers when the disk does not.
 //! Called by `rpc::key_admin`.
 
+use super::check::state::{Outcome, SelfCheckState};
 use super::engine::{Engine, Facts};
 use super::keyring::{DataKey, Keyring};
 use super::rotation::{Rotation, State, report};
@@ -29,6 +30,8 @@ pub struct Status {
     pub warnings: Vec<String>,
     /// The rotation that is under way.
     pub rotation: Option<RotationStatus>,
+    /// The last self-check.
+    pub self_check: SelfCheckState,
 }
 
 /// How far a rotation is.
@@ -57,6 +60,7 @@ pub fn status(_permit: &Permit<GetStatus>, engine: &Engine) -> Status {
         backup: engine.progress.backup(),
         records: engine.progress.records(),
         warnings,
+        self_check: engine.progress.self_check(),
         rotation: keyring.rotation.clone().map(|rotation| rotation_status(rotation, engine)),
         keyring,
     }
@@ -95,6 +99,7 @@ fn warnings(keyring: &Keyring, engine: &Engine) -> Vec<String> {
             engine.facts.store_path
         ));
     }
+    warnings.extend(self_check_warnings(&engine.progress.self_check()));
     if let Some(rotation) = &keyring.rotation {
         warnings.push(rotation_warning(rotation, engine));
     }
@@ -126,6 +131,16 @@ fn warnings(keyring: &Keyring, engine: &Engine) -> Vec<String> {
     }
     warnings.extend(engine.facts.warnings.iter().cloned());
     warnings
+}
+
+fn self_check_warnings(check: &SelfCheckState) -> Vec<String> {
+    let said = match check.outcome {
+        Outcome::Pending | Outcome::Sound => return Vec::new(),
+        Outcome::Problems => "The self-check found a problem",
+        Outcome::Damaged => "The self-check found the store damaged",
+    };
+    let at = super::rfc3339(check.at);
+    check.problems.iter().map(|problem| format!("{said} at {at}: {problem}")).collect()
 }
 
 fn rotation_warning(rotation: &Rotation, engine: &Engine) -> String {

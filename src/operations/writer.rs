@@ -3,6 +3,7 @@
 //! Must never be waited for by Encrypt or Decrypt.
 //! Called by `rpc`, which hands in jobs and awaits their answers; started and stopped by `cli`.
 
+use super::check::online::SelfCheck;
 use super::ledger::Ledger;
 use super::recovery::recover;
 use super::refusal::Refusal;
@@ -44,18 +45,36 @@ impl Drop for Place {
 }
 
 impl Writer {
-    /// Starts the thread.
+    /// Starts the thread, without a self-check.
     ///
     /// # Errors
     /// What the operating system says if it gives no thread.
     pub fn start(ledger: Ledger) -> std::io::Result<(Self, JoinHandle<()>)> {
-        Self::start_retrying(ledger, RETRY)
+        Self::start_with(ledger, RETRY, None)
     }
 
-    /// The same, with the time after which a step is tried again.
+    /// Starts the thread, with a self-check between its jobs.
+    ///
+    /// # Errors
+    /// As [`Writer::start`].
+    pub fn start_checking(ledger: Ledger, check: SelfCheck) -> std::io::Result<(Self, JoinHandle<()>)> {
+        Self::start_with(ledger, RETRY, Some(check))
+    }
+
+    /// Like [`Writer::start`], with the time after which a step is tried again.
+    #[cfg(test)]
     pub(super) fn start_retrying(ledger: Ledger, retry: Duration) -> std::io::Result<(Self, JoinHandle<()>)> {
+        Self::start_with(ledger, retry, None)
+    }
+
+    fn start_with(
+        ledger: Ledger,
+        retry: Duration,
+        check: Option<SelfCheck>,
+    ) -> std::io::Result<(Self, JoinHandle<()>)> {
         let (jobs, queue) = sync_channel(QUEUE);
-        let thread = std::thread::Builder::new().name("writer".to_owned()).spawn(move || run(ledger, &queue, retry))?;
+        let work = move || run(ledger, &queue, retry, check);
+        let thread = std::thread::Builder::new().name("writer".to_owned()).spawn(work)?;
         Ok((Self { jobs, looks: Arc::default() }, thread))
     }
 
@@ -98,14 +117,25 @@ enum Rest {
     Jobs,
 }
 
-fn run(mut ledger: Ledger, queue: &Receiver<Job>, retry: Duration) {
+/// Whose turn it is.
+enum Turn {
+    Job(Job),
+    Step,
+    Check,
+}
+
+fn run(mut ledger: Ledger, queue: &Receiver<Job>, retry: Duration, mut check: Option<SelfCheck>) {
     let mut rest = Rest::Step;
-    // Jobs and steps take turns, so that neither keeps the other waiting.
-    while let Some(job) = next(queue, rest) {
-        let asked = match job {
+    // Jobs and steps take turns, so that neither keeps the other waiting. A self-check goes behind both.
+    while let Some(turn) = next(queue, rest, check.as_ref().map(SelfCheck::next_due)) {
+        let asked = match turn {
             // The caller sees its channel closed and answers INTERNAL.
-            Some(job) => guarded(&mut ledger, job).is_none() || ledger.rotation_asked(),
-            None => true,
+            Turn::Job(job) => guarded(&mut ledger, job).is_none() || ledger.rotation_asked(),
+            Turn::Step => true,
+            Turn::Check => {
+                check_some(&mut ledger, check.as_mut());
+                continue;
+            }
         };
         // A queue that is never empty does not put the time off.
         if matches!(rest, Rest::Until(time) if Instant::now() < time) && !asked {
@@ -120,20 +150,36 @@ fn run(mut ledger: Ledger, queue: &Receiver<Job>, retry: Duration) {
     }
 }
 
-/// The next job; `Some(None)` if it is a step's turn, `None` if there will be no more.
-fn next(queue: &Receiver<Job>, rest: Rest) -> Option<Option<Job>> {
-    match rest {
-        Rest::Step => match queue.try_recv() {
-            Ok(job) => Some(Some(job)),
-            Err(TryRecvError::Empty) => Some(None),
-            Err(TryRecvError::Disconnected) => None,
-        },
-        Rest::Until(time) => match queue.recv_timeout(time.saturating_duration_since(Instant::now())) {
-            Ok(job) => Some(Some(job)),
-            Err(RecvTimeoutError::Timeout) => Some(None),
-            Err(RecvTimeoutError::Disconnected) => None,
-        },
-        Rest::Jobs => queue.recv().ok().map(Some),
+/// Whose turn is next; `None` if there will be no more jobs.
+fn next(queue: &Receiver<Job>, rest: Rest, check: Option<Instant>) -> Option<Turn> {
+    let step = match rest {
+        Rest::Step => {
+            return match queue.try_recv() {
+                Ok(job) => Some(Turn::Job(job)),
+                Err(TryRecvError::Empty) => Some(Turn::Step),
+                Err(TryRecvError::Disconnected) => None,
+            };
+        }
+        Rest::Until(time) => Some((time, Turn::Step)),
+        Rest::Jobs => None,
+    };
+    let (time, turn) = match (step, check) {
+        (Some((time, _)), Some(check)) if check < time => (check, Turn::Check),
+        (Some(step), _) => step,
+        (None, Some(check)) => (check, Turn::Check),
+        (None, None) => return queue.recv().ok().map(Turn::Job),
+    };
+    match queue.recv_timeout(time.saturating_duration_since(Instant::now())) {
+        Ok(job) => Some(Turn::Job(job)),
+        Err(RecvTimeoutError::Timeout) => Some(turn),
+        Err(RecvTimeoutError::Disconnected) => None,
+    }
+}
+
+fn check_some(ledger: &mut Ledger, check: Option<&mut SelfCheck>) {
+    let Some(check) = check else { return };
+    if guarded(ledger, |ledger| check.step(ledger)).is_none() {
+        check.broke_off(&ledger.engine);
     }
 }
 

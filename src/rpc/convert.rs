@@ -5,6 +5,7 @@
 
 use super::rotation;
 use crate::auth::peer::Socket;
+use crate::operations::check::state::{Outcome, SelfCheckState};
 use crate::operations::create_key::Created;
 use crate::operations::decrypt::{Format, Opened};
 use crate::operations::encrypt::Sealed;
@@ -175,5 +176,24 @@ pub(super) fn status(status: Status) -> v1::GetStatusResponse {
         warnings: status.warnings,
         unopened_records: facts.unopened,
         rotation: status.rotation.map(rotation::of_status),
+        self_check: Some(self_check(status.self_check)),
+    }
+}
+
+fn self_check(state: SelfCheckState) -> v1::SelfCheck {
+    let result = match state.outcome {
+        Outcome::Pending => v1::SelfCheckResult::Pending,
+        Outcome::Sound => v1::SelfCheckResult::Sound,
+        Outcome::Problems | Outcome::Damaged => v1::SelfCheckResult::Faulty,
+    };
+    v1::SelfCheck {
+        result: result.into(),
+        at: state.at,
+        generation: state.generation,
+        seals: state.seals,
+        problems: state.problems,
+        next: state.next,
+        backup: state.backup,
+        mended: state.mended,
     }
 }

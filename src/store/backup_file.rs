@@ -52,7 +52,7 @@ impl Backup {
     /// `keyd-<store id>-<generation, 20 digits>.skb1`: names sort by generation within a store.
     #[must_use]
     pub fn file_name(&self) -> String {
-        format!("keyd-{}-{:020}.{EXTENSION}", hex::encode_string(&self.store_id), self.generation)
+        file_name(&self.store_id, self.generation)
     }
 
     fn holds_the_same(&self, other: &Self) -> bool {
@@ -70,6 +70,26 @@ impl std::fmt::Debug for Backup {
             .field("records", &self.records.len())
             .finish_non_exhaustive()
     }
+}
+
+fn file_name(store_id: &[u8; 16], generation: u64) -> String {
+    format!("keyd-{}-{generation:020}.{EXTENSION}", hex::encode_string(store_id))
+}
+
+/// Where [`write_durably`] puts the backup of a store at a generation.
+#[must_use]
+pub fn path_of(directory: &Path, store_id: &[u8; 16], generation: u64) -> PathBuf {
+    directory.join(file_name(store_id, generation))
+}
+
+/// Gives a file that has a backup's name and is none another one, with `.damaged` behind it, so that its place is free.
+///
+/// # Errors
+/// What kept it from being renamed; [`StoreError::AlreadyExists`] if one was put aside there before.
+pub fn set_aside(path: &Path) -> Result<PathBuf, StoreError> {
+    let aside = durable::beside(path, ".damaged");
+    durable::rename_to_new(path, &aside)?;
+    Ok(aside)
 }
 
 /// Why bytes are not a backup, or a backup could not be kept.

@@ -4,10 +4,8 @@
 //! Called by `operations::backup`, after a newer one is durable, and by `cli` at a start.
 
 use super::backup_file::{self, Backup};
-use super::durable;
-use super::fault;
 use super::port::StoreError;
-use super::{backup_peek, disk};
+use super::{backup_peek, disk, durable, fault};
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
@@ -215,9 +213,9 @@ mod tests {
 
     #[test]
     fn of_what_was_never_finished_only_this_stores_goes() {
-        let directory = tempfile::tempdir().unwrap();
-        let good = write_durably(directory.path(), &backup(1, 1, 100)).unwrap();
-        let other = write_durably(directory.path(), &backup(2, 1, 100)).unwrap();
+        let directory = Directory::with(&[]);
+        let (good, other) = (directory.add(1, 1, 0), directory.add(2, 1, 0));
+        let directory = directory.0;
         let left = |path: &Path| durable::beside(path, ".tmp");
         for path in [&good, &other] {
             std::fs::write(left(path), "half").unwrap();

@@ -53,6 +53,13 @@ pub(super) fn open_regular(path: &Path, writable: bool) -> Result<File, StoreErr
     Ok(file)
 }
 
+/// Has the kernel drop what it keeps of a file that is on the disk already: the next read is the disk's answer.
+pub(super) fn forget_cached(file: &File) {
+    use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
+    // Where that cannot be, what the kernel keeps is what every start would be given too.
+    let _ = posix_fadvise(file, 0, 0, PosixFadviseAdvice::POSIX_FADV_DONTNEED);
+}
+
 /// The whole content of a regular file of at most `limit` bytes; `None` if it holds more.
 pub(super) fn read_regular(path: &Path, limit: u64) -> Result<Option<Vec<u8>>, StoreError> {
     let mut bytes = Vec::new();

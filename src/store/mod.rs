@@ -12,6 +12,7 @@ pub mod disk;
 pub mod durable;
 pub mod fault;
 mod fixed_hex;
+pub mod leftovers;
 pub mod mark;
 mod overlay;
 pub mod port;

@@ -85,6 +85,15 @@ pub trait Store: Send {
     /// What kept the medium from being read.
     fn load(&mut self) -> Result<Snapshot, StoreError>;
 
+    /// Like [`Store::load`], but past every copy in memory, as far as the medium can be asked for its own bytes: what a
+    /// start would find. Changes nothing.
+    ///
+    /// # Errors
+    /// As [`Store::load`].
+    fn load_from_medium(&mut self) -> Result<Snapshot, StoreError> {
+        self.load()
+    }
+
     /// The value of one record as the store has it now, not as it was loaded; `None` if there is no such record.
     ///
     /// # Errors

@@ -221,6 +221,14 @@ impl<M: Medium> Store for RedbStore<M> {
         self.or_by_view(answer, |snapshot| snapshot)
     }
 
+    fn load_from_medium(&mut self) -> Result<Snapshot, StoreError> {
+        self.check_path()?;
+        durable::forget_cached(&file::open_existing(&self.path, false)?);
+        let snapshot = view(&self.path)?;
+        self.check_path()?;
+        Ok(snapshot)
+    }
+
     fn read(&mut self, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
         let answer = self.using(|database, path| file::read_one(database, path, name));
         self.or_by_view(answer, |mut snapshot| snapshot.records.remove(name))

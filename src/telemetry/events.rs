@@ -50,6 +50,12 @@ events! {
     BACKUP_PRUNE_FAILED = "backup.prune_failed";
     /// A backup could not be looked at, to tell which key opens it.
     BACKUP_UNREADABLE = "backup.unreadable";
+    /// A self-check found everything good: how much it looked at, and how long that took.
+    SELF_CHECK_PASSED = "self_check.passed";
+    /// A self-check found something wrong, and mended it: what, and how.
+    SELF_CHECK_MENDED = "self_check.mended";
+    /// A self-check found something that an operator must mend: what, and how.
+    SELF_CHECK_FAILED = "self_check.failed";
     /// A rotation of the master key has begun: both keys open the store.
     ROTATION_BEGUN = "rotation.begun";
     /// A rotation is pending at a start: both keys open the store; what to do next.

@@ -8,7 +8,7 @@ use super::output::{count, fields, push_list, time, time_value};
 use super::rotate_show;
 use super::socket::SocketArguments;
 use crate::cli::failure::Failure;
-use crate::proto::v1::{GetStatusResponse, MemoryProtection};
+use crate::proto::v1::{GetStatusResponse, MemoryProtection, SelfCheck, SelfCheckResult};
 use crate::store::backup_file::list;
 use serde_json::{Value, json};
 use std::path::Path;
@@ -62,9 +62,45 @@ fn value(status: &GetStatusResponse) -> Value {
         "versions": status.versions,
         "salvage": status.salvage,
         "rotation": status.rotation.as_ref().map(|rotation| rotate_show::status_value(rotation, next_file(status))),
+        "self_check": status.self_check.as_ref().map(self_check_value),
         "warnings": status.warnings,
         "unopened_records": status.unopened_records,
     })
+}
+
+fn self_check_value(check: &SelfCheck) -> Value {
+    let result = match check.result() {
+        SelfCheckResult::Pending => "pending",
+        SelfCheckResult::Sound => "sound",
+        SelfCheckResult::Faulty => "faulty",
+        SelfCheckResult::Unspecified => "unknown",
+    };
+    json!({
+        "result": result,
+        "at": time_value(check.at),
+        "generation": check.generation,
+        "seals": check.seals,
+        "problems": check.problems,
+        "mended": check.mended,
+        "backup": check.backup,
+        "next": time_value(check.next),
+    })
+}
+
+fn self_check_rows(check: &SelfCheck) -> Vec<(&'static str, String)> {
+    let (at, seals) = (time(check.at), count(check.seals, "seal"));
+    let said = match check.result() {
+        SelfCheckResult::Pending => "none yet since the start".to_owned(),
+        SelfCheckResult::Sound => format!("good at {at}: {seals}, generation {}", check.generation),
+        SelfCheckResult::Faulty => format!("PROBLEMS at {at}: see below"),
+        SelfCheckResult::Unspecified => "unknown".to_owned(),
+    };
+    let mut rows = vec![("self-check", said)];
+    rows.extend(check.mended.iter().map(|mended| ("  mended", mended.clone())));
+    if check.next != 0 {
+        rows.push(("  next", time(check.next)));
+    }
+    rows
 }
 
 fn next_file(status: &GetStatusResponse) -> Option<&str> {
@@ -105,6 +141,7 @@ fn text(status: &GetStatusResponse) -> String {
         };
         rows.push(("  newest", newest));
     }
+    rows.extend(status.self_check.iter().flat_map(self_check_rows));
     let mut text = fields(&rows);
     if let Some(rotation) = &status.rotation {
         push_list(&mut text, "Next in the rotation:", &rotation.next);

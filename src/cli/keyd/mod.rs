@@ -1,10 +1,11 @@
-//! `servos-keyd`: the daemon, and the commands that make, restore and accept its store.
+//! `servos-keyd`: the daemon, and the commands that make, restore, accept and check its store.
 //!
 //! Must never make a store but on purpose, nor print a byte of a key.
 //! Called by `src/bin/servos-keyd.rs`.
 
 mod accept;
 mod dev;
+mod fsck;
 mod init;
 mod output;
 pub mod place;
@@ -43,6 +44,8 @@ enum Command {
     Restore(restore::Arguments),
     /// Take the store as it is, where its high-water mark is missing, damaged or ahead of it
     Accept(accept::Arguments),
+    /// Check the store, its mark and its backups, without changing anything, while no daemon runs
+    Fsck(fsck::Arguments),
 }
 
 /// Where the configuration is read.
@@ -79,6 +82,7 @@ pub fn run(arguments: impl Iterator<Item = OsString>) -> u8 {
         Command::Init(arguments) => (init::run(arguments), &arguments.config, None),
         Command::Restore(arguments) => (restore::run(arguments), &arguments.config, None),
         Command::Accept(arguments) => (accept::run(arguments), &arguments.config, None),
+        Command::Fsck(arguments) => (fsck::run(arguments), &arguments.config, None),
     };
     match outcome {
         Ok(()) => 0,

@@ -16,6 +16,11 @@ pub fn remark(text: &str) {
     eprintln!("{text}");
 }
 
+/// Draws over the last line that was drawn on the terminal of standard error; nothing clears it.
+pub fn draw(text: &str) {
+    eprint!("\r\x1b[K{text}");
+}
+
 /// Whether there is a log, which then has what should be mended.
 pub fn has_log() -> bool {
     tracing::dispatcher::has_been_set()

@@ -71,6 +71,26 @@ fn acquire(places: &Places, directory: &Path) -> Result<DirectoryLock, Failure> 
     })
 }
 
+/// Locks the store's directory beside others that only read.
+///
+/// # Errors
+/// 66 if there is no directory, 75 while a daemon, or a command that writes, has it, 77 if everyone can change it.
+pub fn lock_beside_readers(places: &Places) -> Result<DirectoryLock, Failure> {
+    let directory = directory_of(&places.store);
+    check_directory(directory)?;
+    DirectoryLock::shared(directory).map_err(|error| match error {
+        StoreError::Missing { .. } => StartFailure::NoStore { store: places.store.clone() }.into(),
+        error @ StoreError::InUse { .. } => Failure::say(
+            exit::of_store(&error),
+            format!(
+                "{error}: a running servos-keyd checks its store by itself, and `servos-keyctl status` tells what it \
+                 found; for a check from outside, stop it first"
+            ),
+        ),
+        error => error.into(),
+    })
+}
+
 /// Refuses a directory in which others could put another store into this one's place.
 fn check_directory(directory: &Path) -> Result<(), Failure> {
     let Ok(found) = directory.metadata() else { return Ok(()) };

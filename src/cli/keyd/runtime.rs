@@ -9,7 +9,9 @@ use crate::auth::peer::Socket;
 use crate::auth::policy::Policy;
 use crate::cli::exit;
 use crate::cli::failure::Failure;
+use crate::operations::check::online::SelfCheck;
 use crate::operations::engine::Engine;
+use crate::operations::health::Health;
 use crate::operations::ledger::Ledger;
 use crate::operations::resume::resume;
 use crate::operations::writer::Writer;
@@ -19,11 +21,15 @@ use crate::rpc::key_service::KeyServiceHandler;
 use crate::server::limits::Limits;
 use crate::server::notify::{Notification, notify};
 use crate::server::serve::{Endpoint, serve};
+use crate::sys::allocator::release_free_memory;
 use crate::telemetry::chain::chain;
 use crate::telemetry::events;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
 use tonic_health::ServingStatus;
 use tonic_health::server::{HealthReporter, HealthService};
 
@@ -31,7 +37,14 @@ use tonic_health::server::{HealthReporter, HealthService};
 const MAX_WORKERS: usize = 4;
 
 /// The services whose health is told, and the whole.
-const HEALTH_NAMES: [&str; 3] = ["", "servos.keyd.v1.KeyService", "servos.keyd.v1.KeyAdmin"];
+const HEALTH_NAMES: [&str; 3] = ["", "servos.keyd.v1.KeyService", ADMIN];
+
+/// The one whose health falls while changes are refused. The others go on: what they serve needs memory alone, and a
+/// supervisor that restarts the daemon for its disk would take even that away.
+const ADMIN: &str = "servos.keyd.v1.KeyAdmin";
+
+/// What the service manager shows while nothing is wrong.
+const SERVING: &str = "serving";
 
 /// Everything that is made ready before the first thread.
 pub struct Daemon {
@@ -43,6 +56,8 @@ pub struct Daemon {
     pub policy: Arc<Policy>,
     /// The sockets.
     pub sockets: Vec<Listening>,
+    /// How often the store and its newest backup are checked.
+    pub self_check: Duration,
     /// The bounds of the server.
     pub limits: Limits,
     /// The one socket of `--dev`, whose examples are printed.
@@ -57,7 +72,9 @@ pub fn run(daemon: Daemon) -> Result<usize, Failure> {
     let (writer, thread) = match daemon.ledger {
         None => (None, None),
         Some(ledger) => {
-            let (writer, thread) = Writer::start(ledger).map_err(|error| Failure::new(exit::BUG, &error))?;
+            let check = SelfCheck::new(daemon.self_check, release_free_memory, ledger.engine());
+            let (writer, thread) =
+                Writer::start_checking(ledger, check).map_err(|error| Failure::new(exit::BUG, &error))?;
             (Some(writer), Some(thread))
         }
     };
@@ -110,12 +127,14 @@ impl Shell {
         }
         self.resume();
         self.announce();
+        let told = self.tell_of_health(&health);
         let stop = async {
             let name = tokio::select! {
                 _ = terminate.recv() => "SIGTERM",
                 _ = interrupt.recv() => "SIGINT",
             };
             tracing::info!(event = events::DAEMON_STOPPING, signal = name, "stopping");
+            told.abort();
             for name in HEALTH_NAMES {
                 health.set_service_status(name, ServingStatus::NotServing).await;
             }
@@ -134,6 +153,27 @@ impl Shell {
         Services::new(socket, service, admin, HealthService::from_health_reporter(health.clone()))
     }
 
+    /// Passes on what the daemon knows to be wrong with itself, whenever it changes.
+    fn tell_of_health(&self, reporter: &HealthReporter) -> JoinHandle<()> {
+        let (sender, mut told) = watch::channel(Health::default());
+        self.engine.health.observe(Box::new(move |health| {
+            sender.send_if_modified(|before| {
+                let differs = before != health;
+                before.clone_from(health);
+                differs
+            });
+        }));
+        let reporter = reporter.clone();
+        tokio::spawn(async move {
+            while told.changed().await.is_ok() {
+                let health = told.borrow_and_update().clone();
+                let status = if health.is_well() { ServingStatus::Serving } else { ServingStatus::NotServing };
+                reporter.set_service_status(ADMIN, status).await;
+                tell_manager(&[Notification::Status(&said(&health))]);
+            }
+        })
+    }
+
     /// Hands the writer what broke off before the start.
     fn resume(&self) {
         let Some(writer) = &self.writer else { return };
@@ -144,11 +184,24 @@ impl Shell {
 
     fn announce(&self) {
         tracing::info!(event = events::DAEMON_READY, version = env!("CARGO_PKG_VERSION"), "ready");
-        tell_manager(&[Notification::Ready, Notification::Status("serving")]);
+        tell_manager(&[Notification::Ready, Notification::Status(SERVING)]);
         if let Some(socket) = &self.dev_socket {
             dev::print_examples(socket, &self.engine, &self.policy);
         }
     }
+}
+
+/// One line for the service manager.
+fn said(health: &Health) -> String {
+    let mut said = SERVING.to_owned();
+    if !health.store_problem.is_empty() {
+        said.push_str("; changes wait: ");
+        said.push_str(&health.store_problem);
+    }
+    if health.damage_found {
+        said.push_str("; the self-check found damage");
+    }
+    said
 }
 
 fn tell_manager(words: &[Notification<'_>]) {

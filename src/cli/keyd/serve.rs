@@ -79,7 +79,8 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     // 9. Threads, serving, READY; then a signal, the drain, and the end.
     let policy = Arc::new(Policy::new(nix::unistd::geteuid().as_raw()));
     let dev_socket = arguments.dev.is_some().then(|| config.socket.path.clone());
-    let cut = runtime::run(runtime::Daemon { engine, ledger, policy, sockets, limits: limits(&config), dev_socket })?;
+    let (limits, self_check) = (limits(&config), config.store.self_check);
+    let cut = runtime::run(runtime::Daemon { engine, ledger, policy, sockets, self_check, limits, dev_socket })?;
     // 10. Wipe.
     memory.wipe_all();
     drop(lock);

@@ -36,6 +36,8 @@ pub struct Installation {
     pub store_path: Option<PathBuf>,
     /// `[store] mark`
     pub mark_path: Option<PathBuf>,
+    /// `[store] self_check`
+    pub self_check: Option<&'static str>,
     /// `[backup] dir`
     pub backup_path: Option<PathBuf>,
     /// `[legacy] adopt`
@@ -66,6 +68,7 @@ impl Installation {
             create: false,
             store_path: None,
             mark_path: None,
+            self_check: None,
             backup_path: None,
             adopt: false,
             level: "info",
@@ -148,7 +151,7 @@ impl Installation {
         };
         let configuration = format!(
             "[socket]\npath = {}\nadmin_path = {}\ngroup = \"\"\n\
-             [store]\npath = {}\nmark = {}\ncreate = {}\n[backup]\ndir = {}\n\
+             [store]\npath = {}\nmark = {}\ncreate = {}\n{}[backup]\ndir = {}\n\
              [master_key]\nallow_readable = {}\n{file}[legacy]\nadopt = {}\n\
              [log]\nlevel = \"{}\"\nformat = \"{}\"\n{}\n",
             text(self.path("keyd.sock")),
@@ -156,6 +159,7 @@ impl Installation {
             text(self.store()),
             text(self.mark()),
             self.create,
+            self.self_check.map(|every| format!("self_check = \"{every}\"\n")).unwrap_or_default(),
             text(self.backup_path.clone().unwrap_or_else(|| self.path("backup"))),
             self.allow_readable,
             self.adopt,
