@@ -4,12 +4,14 @@
 //! Called by `operations` for records and commits, and by `cli`, which opens the files.
 
 pub mod backup_file;
+pub mod backup_newer;
 pub mod backup_peek;
 pub mod backup_prune;
 pub mod directory_lock;
 pub mod durable;
 pub mod fault;
 mod fixed_hex;
+pub mod kept;
 pub mod mark;
 mod overlay;
 pub mod port;
