@@ -152,7 +152,7 @@ mod tests {
 
     /// Bytes whose base64 has every special character.
     fn export() -> Vec<u8> {
-        [b"SKB1".as_slice(), &[0xfb, 0xef, 0xbe, 0xff, 0xff, 0xff, 0, 1, 2]].concat()
+        [b"SKB1".as_slice(), &[0, 0, 0xfb, 0xef, 0xbe, 0xff, 0xff, 0xff, 0, 1]].concat()
     }
 
     #[test]

@@ -11,7 +11,7 @@ pub mod newer;
 pub mod proof;
 mod replace;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 pub use replace::Kept;
 
