@@ -71,7 +71,7 @@ pub fn of_start(failure: &StartFailure) -> Exit {
         StartFailure::NoStore { .. } | StartFailure::StoreLost { .. } | StartFailure::CreationInterrupted { .. } => {
             MISSING
         }
-        StartFailure::Exists { .. } => CANNOT_CREATE,
+        StartFailure::Exists { .. } | StartFailure::OtherStore { .. } => CANNOT_CREATE,
         StartFailure::WrongKey { .. }
         | StartFailure::SourcesDisagree { .. }
         | StartFailure::MalformedKey { .. }
@@ -79,7 +79,9 @@ pub fn of_start(failure: &StartFailure) -> Exit {
         StartFailure::LegacyRowRefused { .. }
         | StartFailure::LegacyRowNotBase64 { .. }
         | StartFailure::LegacyRowsDiffer { .. }
-        | StartFailure::OtherGeneration { .. } => DATA,
+        | StartFailure::OtherGeneration { .. }
+        | StartFailure::Older { .. }
+        | StartFailure::CanaryRefused { .. } => DATA,
         StartFailure::InBackup { kind, .. } => of_start(kind),
         StartFailure::UnusableFile(error) => of_store(error),
         StartFailure::Damaged(_)

@@ -280,7 +280,7 @@ fn the_newest_backup_is_refused_with_any_bit_flipped_and_at_any_other_length() {
     let good = fs::read(&file).unwrap();
     let refused = |bytes: &[u8], case: String| {
         fs::write(&file, bytes).unwrap();
-        assert!(super::restore::read_backup(Path::new(&file)).is_err(), "{case}");
+        assert!(super::restore::proof::read_backup(Path::new(&file), "FILE".to_owned()).is_err(), "{case}");
         let store_id = [7; 16];
         let _ = crate::store::backup_peek::first_record(&file, &store_id, "canary");
     };

@@ -11,7 +11,7 @@ use crate::store::port::Snapshot;
 use std::path::Path;
 
 /// Generations that a restored or accepted store skips are counted in these.
-const GAP: u64 = 1 << 32;
+pub(super) const GAP: u64 = 1 << 32;
 
 /// Checks an authentic store against its mark; returns the generation of the mark's state that the store fits.
 ///

@@ -178,11 +178,13 @@ fn a_pending_store_is_restored_with_either_key_and_stays_pending() {
         let places = places(&it.directory);
         let made = backup::of_snapshot(it.store_id, it.snapshot.clone(), BEGIN);
         let file = backup_file::write_durably(&it.directory.path().join("elsewhere"), &made).unwrap();
-        let read = restore::read_backup(&file).unwrap();
+        let read = restore::proof::read_backup(&file, String::new()).unwrap();
         assert_eq!(read.claimed().unwrap(), claimed(&it.snapshot).unwrap());
-        let proven = restore::prove(read, it.chosen(texts, &it.snapshot).unwrap(), &it.memory).unwrap();
+        let proven = restore::proof::prove(read, it.chosen(texts, &it.snapshot).unwrap(), &it.memory).unwrap();
         assert_eq!(proven.owners(), claimed(&it.snapshot).unwrap());
-        restore::restore(&places, proven, it.chosen(texts, &it.snapshot).unwrap(), &it.memory).unwrap();
+        let known = restore::known::survey(&places, &proven, Vec::new(), &it.memory).unwrap();
+        let key = it.chosen(texts, &it.snapshot).unwrap();
+        restore::restore(&places, proven, &known, None, key, &it.memory, 0).unwrap();
         let restored = view(&places.store).unwrap();
         assert_eq!(claimed(&restored).unwrap(), claimed(&it.snapshot).unwrap(), "{texts:?}");
         for texts in GOOD {

@@ -4,6 +4,7 @@
 //! Called by `load`, `create`, `restore` and `accept`; `cli` turns it into an exit code.
 
 use super::refusal::Refusal;
+use super::restore::newer::Newer;
 use crate::custody::id::Fingerprint;
 use crate::store::backup_file::BackupError;
 use crate::store::mark::MarkError;
@@ -12,8 +13,8 @@ use crate::telemetry::chain::chain;
 use std::path::{Path, PathBuf};
 
 /// What helps where a store is there and not good.
-const REMEDY: &str = "Move the file away and restore a backup with `servos-keyd restore FILE`, or open what still opens \
-                      with `servos-keyd serve --salvage`";
+const REMEDY: &str = "Restore a backup with `servos-keyd restore FILE`, which keeps the file, or open what still opens with \
+                      `servos-keyd serve --salvage`";
 
 /// Why there is no start.
 #[derive(Debug, thiserror::Error)]
@@ -49,6 +50,38 @@ pub enum StartFailure {
     Exists {
         /// What is there.
         path: PathBuf,
+    },
+    /// A store or mark in a place where a backup of another store is to be restored.
+    #[error("{path} is another installation's, of store {found}, and the backup is of store {wanted}: it is left alone. Look \
+             whether this is the right backup and the right place; if so, move it away", path = path.display())]
+    OtherStore {
+        /// The store or mark.
+        path: PathBuf,
+        /// The store it is of, in its own word: 32 hex digits.
+        found: String,
+        /// The backup's store.
+        wanted: String,
+    },
+    /// Something newer than the backup is known.
+    #[error("{file} is a backup of generation {generation}, and {newer}. Nothing was changed. {instead}to go back on purpose, \
+             run `servos-keyd restore --older {argument}`", file = file.display(), instead = newer.instead())]
+    Older {
+        /// The backup.
+        file: PathBuf,
+        /// What follows `servos-keyd restore` in a command that names it.
+        argument: String,
+        /// Its generation.
+        generation: u64,
+        /// What is newer.
+        newer: Newer,
+    },
+    /// A client's canary does not fit the backup.
+    #[error("the canary in {file} {problem}. Nothing was changed: look whether this is the right backup", file = file.display())]
+    CanaryRefused {
+        /// The canary's file.
+        file: PathBuf,
+        /// What is wrong.
+        problem: &'static str,
     },
     /// The key is not the one that the store was sealed with. The store's own word is marked as such.
     #[error(
@@ -132,8 +165,8 @@ pub enum StartFailure {
     #[error("{0}. {REMEDY}")]
     UnusableFile(StoreError),
     /// Not even salvage finds anything to open.
-    #[error("nothing in {store} opens, not even for salvage: {problem}. Only a backup helps: move the file away, then run \
-             `servos-keyd restore FILE`", store = store.display())]
+    #[error("nothing in {store} opens, not even for salvage: {problem}. Only a backup helps: run `servos-keyd restore FILE`, \
+             which keeps the file", store = store.display())]
     Unsalvageable {
         /// The store.
         store: PathBuf,

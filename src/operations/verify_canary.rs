@@ -4,7 +4,7 @@
 //! Called by `rpc::key_service`; the daemon's own on the writer's thread, as it reads the store again.
 
 use super::engine::Engine;
-use super::keyring::Keyring;
+use super::keyring::Gap;
 use super::ledger::Ledger;
 use super::load;
 use super::refusal::Refusal;
@@ -44,7 +44,7 @@ pub fn verify_client(_permit: &Permit<VerifyCanary>, engine: &Engine, canary: &[
     // Salvage goes on without the identity, and then nothing can be said for a canary.
     let Some(identity) = &keyring.identity else { return Finding::Damaged };
     match client_canary::verify(identity, &keyring.store_id, canary) {
-        Ok(claim) if is_ahead(&keyring, &claim) => Finding::Stale,
+        Ok(claim) if is_ahead(keyring.generation, keyring.rotations, &keyring.gaps, &claim) => Finding::Stale,
         Ok(_) => Finding::Opens,
         Err(CanaryFault::OtherStore) => Finding::OtherStore,
         Err(CanaryFault::Damaged) => Finding::Damaged,
@@ -52,10 +52,10 @@ pub fn verify_client(_permit: &Permit<VerifyCanary>, engine: &Engine, canary: &[
 }
 
 /// Whether a genuine canary was issued at a generation that this store never had.
-fn is_ahead(keyring: &Keyring, claim: &Claim) -> bool {
-    claim.generation > keyring.generation
-        || claim.rotations > keyring.rotations
-        || keyring.gaps.iter().any(|gap| gap.from < claim.generation && claim.generation < gap.to)
+pub(super) fn is_ahead(generation: u64, rotations: u32, gaps: &[Gap], claim: &Claim) -> bool {
+    claim.generation > generation
+        || claim.rotations > rotations
+        || gaps.iter().any(|gap| gap.from < claim.generation && claim.generation < gap.to)
 }
 
 #[cfg(test)]

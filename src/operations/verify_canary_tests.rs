@@ -11,7 +11,7 @@ use crate::operations::issue_canary::issue_canary;
 use crate::operations::keyring::{Gap, Keyring};
 use crate::operations::load::{authenticate, open};
 use crate::operations::refusal::Refusal;
-use crate::operations::restore::{prove, read_backup, restore};
+use crate::operations::restore::tests::restore_file;
 use crate::operations::test_rig::{MASTER_KEY, Rig, random};
 use crate::operations::{accept::accept, mark_check};
 use crate::store::mark::{self, Mark};
@@ -113,13 +113,7 @@ fn restored(rig: &Rig, backup: &std::path::Path, mark: Option<Mark>) -> (tempfil
     if let Some(mark) = mark {
         mark::write(&places.mark, &mark).unwrap();
     }
-    let done = restore(
-        &places,
-        prove(read_backup(backup).unwrap(), master(rig), &rig.memory).unwrap(),
-        master(rig),
-        &rig.memory,
-    )
-    .unwrap();
+    let done = restore_file(rig, &places, backup, true).unwrap();
     let authentic = authenticate(view(&places.store).unwrap(), master(rig), &rig.memory).unwrap();
     let (state, previous) = authentic.state();
     assert_eq!(state.generation, done.generation);

@@ -4,6 +4,7 @@
 //! Called by `operations` for records and commits, and by `cli`, which opens the files.
 
 pub mod backup_file;
+pub mod backup_newer;
 pub mod backup_peek;
 pub mod backup_pieces;
 pub mod backup_prune;
@@ -12,6 +13,7 @@ pub mod disk;
 pub mod durable;
 pub mod fault;
 mod fixed_hex;
+pub mod kept;
 pub mod leftovers;
 pub mod mark;
 mod overlay;

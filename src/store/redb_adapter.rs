@@ -85,7 +85,9 @@ pub fn discard_unfinished(path: &Path) -> Result<bool, StoreError> {
     durable::remove_leftover(&unfinished(path))
 }
 
-fn unfinished(path: &Path) -> PathBuf {
+/// Where [`write_new`] and a rewrite write before the store's own name is given to it.
+#[must_use]
+pub fn unfinished(path: &Path) -> PathBuf {
     durable::beside(path, ".new")
 }
 

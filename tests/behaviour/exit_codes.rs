@@ -3,6 +3,7 @@
 //! Must never leave a code of the table without a cause here. Run by `cargo test`.
 
 use crate::harness::{Daemon, Installation, Invocation, KEYCTL, KEYD, Outcome, hex, is_root, not_run, random_key};
+use servos_keyd::store::mark::State;
 use servos_keyd::cli::exit;
 use servos_keyd::store::port::StoreError;
 use std::os::unix::fs::{PermissionsExt, chown};
@@ -36,6 +37,11 @@ const CAUSES: &[Cause] = &[
         check_legacy(i, b"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA\n")
     }),
     cause(65, "a ciphertext that is none", ciphertext_that_is_none),
+    cause(65, "restore of an older backup", restore_of_an_older_backup),
+    cause(65, "restore with a canary that is none", |i| {
+        let (canary, backup) = (i.write_private("canary", b"none"), i.backups()[0].clone());
+        i.restore_with(&["--canary", canary.to_str().unwrap(), backup.to_str().unwrap()])
+    }),
     cause(66, "no store", |i| without(i, &["keyd.redb", "keyd.redb.mark", "backup"])),
     cause(66, "a mark without a store", |i| without(i, &["keyd.redb"])),
     cause(66, "no key file", |i| without(i, &["master.key"])),
@@ -43,7 +49,7 @@ const CAUSES: &[Cause] = &[
     cause(66, "no file of rows", |i| without_store(i, &["--check-legacy", "/nowhere/rows"])),
     cause(69, "no daemon", |i| keyctl(&["--socket", i.path("keyd.sock").to_str().unwrap(), "whoami"])),
     cause(73, "init over a store", |i| i.init(&[])),
-    cause(73, "restore over a store", |i| i.restore(&i.backups()[0])),
+    cause(73, "restore over another installation's store", restore_over_another_store),
     cause(73, "a file where a socket belongs", |i| with_file(i, "keyd.sock", b"precious")),
     cause(73, "a place where nothing can be made", place_where_nothing_can_be_made),
     cause(74, "a damaged store", |i| with_file(i, "keyd.redb", b"redb is not this")),
@@ -135,6 +141,19 @@ fn damaged_backup(installation: &mut Installation) -> Outcome {
 fn no_backup_to_restore(installation: &mut Installation) -> Outcome {
     std::fs::remove_file(installation.store()).unwrap();
     installation.restore(Path::new("/nowhere/backup.skb1"))
+}
+
+fn restore_over_another_store(installation: &mut Installation) -> Outcome {
+    std::fs::copy(Installation::made().store(), installation.store()).unwrap();
+    installation.restore(&installation.backups()[0])
+}
+
+fn restore_of_an_older_backup(installation: &mut Installation) -> Outcome {
+    let seen = State { generation: 9, ..installation.marked_state() };
+    installation.write_mark(Some(seen), None);
+    let backup = installation.path("elsewhere.skb1");
+    std::fs::rename(&installation.backups()[0], &backup).unwrap();
+    installation.restore(&backup)
 }
 
 fn second_daemon(installation: &mut Installation) -> Outcome {

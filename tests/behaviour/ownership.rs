@@ -66,7 +66,7 @@ fn what_root_makes_belongs_to_the_owner_of_the_state_directory_who_then_serves()
     assert_all_belong_to_the_service(&begun_again);
 
     std::fs::remove_file(installation.store()).unwrap();
-    installation.restore(&installation.backups()[0]).expect(0);
+    installation.restore(&installation.backups().pop().unwrap()).expect(0);
     assert_all_belong_to_the_service(&installation);
     serve_as_service(&installation).stop().expect(0);
 }

@@ -125,7 +125,10 @@ fn an_older_backup_is_told_by_the_mark_and_by_the_canaries_of_the_lost_time() {
     let oldest = installation.backups()[0].clone();
     for (round, seen) in [(1, installation.marked_state().generation), (2, GAP)] {
         std::fs::remove_file(installation.store()).unwrap();
-        let restored = installation.restore(&oldest).expect(0);
+        let before = installation.files();
+        installation.restore(&oldest).expect(65).saying(&["restore --config", "--older"]);
+        assert_eq!(installation.files(), before);
+        let restored = installation.restore_older(&oldest).expect(0);
         restored.saying(&["warning", &format!("generation {seen}")]);
         // Each restore goes beyond the one before.
         assert_eq!(installation.marked_state().generation, round * GAP);
@@ -143,12 +146,14 @@ fn without_its_mark_an_older_backup_is_told_by_the_newer_ones_and_goes_on_beyond
     for round in 1..3 {
         std::fs::remove_file(installation.store()).unwrap();
         std::fs::remove_file(installation.mark()).unwrap();
-        let restored = installation.restore(&oldest).expect(0);
         if round == 1 {
-            restored.not_saying(&["warning"]);
+            installation.restore(&oldest).expect(0).not_saying(&["warning"]);
         } else {
-            let newest = Backup::generation_of(installation.backups().last().unwrap());
-            restored.saying(&["warning", &format!("generation {newest}")]);
+            let newest = installation.backups().pop().unwrap();
+            let generation = format!("generation {}", Backup::generation_of(&newest));
+            let named = format!(" {}`", newest.display());
+            installation.restore(&oldest).expect(65).saying(&["a newer one is there", &generation, &named]);
+            installation.restore_older(&oldest).expect(0).saying(&["warning", &generation]);
         }
         assert_eq!(installation.marked_state().generation, round * GAP);
         let daemon = installation.serve_for_admin();
@@ -258,32 +263,13 @@ fn a_file_that_is_no_whole_backup_is_refused_and_nothing_is_made() {
 }
 
 #[test]
-fn nothing_that_is_there_is_restored_over() {
-    let installation = Installation::made();
-    let backup = installation.backups()[0].clone();
-    let before = installation.files();
-    installation.restore(&backup).expect(73).saying(&[installation.store().to_str().unwrap()]);
-    let daemon = installation.serve();
-    installation.restore(&backup).expect(75);
-    daemon.stop().expect(0);
-    std::fs::write(installation.store(), b"").unwrap();
-    installation.restore(&backup).expect(73);
-    // The mark of another store says that this is another place.
-    std::fs::remove_file(installation.store()).unwrap();
-    let other = Installation::made();
-    std::fs::copy(other.mark(), installation.mark()).unwrap();
-    let marked = installation.files();
-    installation.restore(&backup).expect(73).saying(&["keyd.redb.mark"]);
-    assert_eq!(installation.files(), marked);
-    assert_eq!(before.len(), marked.len() + 1);
-}
-
-#[test]
 fn a_restore_that_broke_off_is_done_again_by_restore_alone() {
     for half_written in [false, true] {
         let (place, file) = empty_place();
         place.restore(&file).expect(0);
         let to_come = place.marked_state();
+        // The backup of what was restored comes last.
+        std::fs::remove_dir_all(place.path("backup")).unwrap();
         place.write_mark(None, Some(to_come));
         if half_written {
             std::fs::rename(place.store(), beside(&place.store(), ".new")).unwrap();

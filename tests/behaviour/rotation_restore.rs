@@ -51,7 +51,8 @@ fn a_backup_of_before_a_rotation_opens_with_the_old_key_alone_and_is_said_to_be_
     installation.restore(&first).expect(78);
     assert!(!installation.store().exists(), "nothing was made");
     installation.write_key(old);
-    installation.restore(&first).expect(0).saying(OF_ANOTHER_ROOT);
+    installation.restore(&first).expect(65).saying(&["a newer one is there", "sealed under master key"]);
+    installation.restore_older(&first).expect(0).saying(OF_ANOTHER_ROOT);
     let daemon = installation.serve_for_admin();
     opens(&daemon, &values[..1]);
     daemon.stop().expect(0);

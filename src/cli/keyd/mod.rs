@@ -12,6 +12,8 @@ pub mod place;
 mod place_check;
 mod remedy;
 mod restore;
+mod restore_input;
+mod restore_report;
 mod runtime;
 mod serve;
 mod sockets;
@@ -40,7 +42,7 @@ enum Command {
     Serve(serve::Arguments),
     /// Make the store of a new installation, or adopt the key of an existing one
     Init(init::Arguments),
-    /// Bring a backup back onto an empty place
+    /// Bring a backup back; what is in the store's place is kept beside it
     Restore(restore::Arguments),
     /// Take the store as it is, where its high-water mark is missing, damaged or ahead of it
     Accept(accept::Arguments),
@@ -69,7 +71,7 @@ pub fn run(arguments: impl Iterator<Item = OsString>) -> u8 {
         Err(error) => {
             // clap repeats what it does not know.
             if let Err(failure) = typed_key::refuse_shown(&error.to_string()) {
-                output::error(&failure);
+                output::error(&failure, false);
                 return failure.exit.code;
             }
             // A closed pipe loses the text, not the exit code.
@@ -91,7 +93,8 @@ pub fn run(arguments: impl Iterator<Item = OsString>) -> u8 {
                 Some(directory) => remedy::under_dev(&failure.message, directory.as_deref()),
                 None => remedy::with_config(&failure.message, config.config.as_deref()),
             };
-            output::error(&failure);
+            let as_json = matches!(&arguments.command, Command::Restore(arguments) if arguments.json);
+            output::error(&failure, as_json);
             failure.exit.code
         }
     }

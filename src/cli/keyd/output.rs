@@ -26,9 +26,13 @@ pub fn has_log() -> bool {
     tracing::dispatcher::has_been_set()
 }
 
-/// Why a command failed. Under the log's own format where it is set up, plainly elsewhere.
-pub fn error(failure: &Failure) {
-    if has_log() {
+/// Why a command failed. Under the log's own format where it is set up, plainly or as JSON elsewhere.
+pub fn error(failure: &Failure, as_json: bool) {
+    if as_json {
+        let exit = failure.exit.code;
+        let error = serde_json::json!({"error": {"message": failure.message, "hint": failure.hint, "exit": exit}});
+        eprintln!("{error:#}");
+    } else if has_log() {
         tracing::error!(
             event = crate::telemetry::events::DAEMON_FAILED,
             exit = failure.exit.code,

@@ -190,6 +190,16 @@ impl Installation {
         self.command("restore", &[file.to_str().unwrap()]).run(KEYD)
     }
 
+    /// `servos-keyd restore` with more than the file.
+    pub fn restore_with(&self, arguments: &[&str]) -> Outcome {
+        self.command("restore", arguments).run(KEYD)
+    }
+
+    /// `servos-keyd restore --older FILE`
+    pub fn restore_older(&self, file: &Path) -> Outcome {
+        self.restore_with(&["--older", file.to_str().unwrap()])
+    }
+
     /// `servos-keyd accept`
     pub fn accept(&self, arguments: &[&str]) -> Outcome {
         self.command("accept", arguments).run(KEYD)

@@ -1,0 +1,133 @@
+//! A store's backups in a directory from the newest down, as far as the first good one; and what damaged ones still say.
+//!
+//! Must never pass a damaged backup for a good one: what is read of it is for telling people only.
+//! Called by `operations::restore`, to know what a backup that is to be restored may lack.
+
+use super::backup_file::{self, Backup, BackupError, MAX_FILE_BYTES, SCHEMA};
+use super::durable;
+use super::port::StoreError;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// A backup that was found.
+pub struct Found {
+    /// Its file.
+    pub path: PathBuf,
+    /// What it holds; of a damaged one, the records up to the damage, unchecked.
+    pub backup: Backup,
+    /// Whether it is good, as far as that can be told without a key.
+    pub is_good: bool,
+}
+
+/// The backups of `store_id` in `directory`, newest first: damaged ones above generation `above` that still say
+/// something, and at last the newest good one, whatever its generation.
+///
+/// # Errors
+/// What kept the directory from being read.
+pub fn newest(directory: &Path, store_id: &[u8; 16], above: u64) -> Result<Vec<Found>, StoreError> {
+    let name_of = |path: &Path| path.file_name().and_then(|name| name.to_str()).map(str::to_owned).unwrap_or_default();
+    let mut all = Vec::new();
+    for path in backup_file::list(directory)?.into_iter().rev() {
+        let name = name_of(&path);
+        if !backup_file::is_of(&name, store_id) {
+            continue;
+        }
+        match backup_file::read(&path) {
+            Ok(backup) if backup.store_id == *store_id => {
+                all.push(Found { path, backup, is_good: true });
+                break;
+            }
+            Err(BackupError::Damaged { .. }) => {
+                let unchecked = durable::read_regular(&path, MAX_FILE_BYTES).ok().flatten();
+                let unchecked = unchecked.and_then(|bytes| danger_decode_unchecked(&bytes));
+                // Name and content must agree: either may be what is damaged.
+                let unchecked = unchecked.filter(|backup| backup.file_name() == name && backup.generation > above);
+                all.extend(unchecked.map(|backup| Found { path, backup, is_good: false }));
+            }
+            _ => {}
+        }
+    }
+    Ok(all)
+}
+
+/// What can still be read of a damaged backup: its header, and every record up to the first that does not fit.
+///
+/// # Security
+/// No digest is looked at: values can be wrong. Only for telling what may be missing, never for restoring.
+#[must_use]
+pub fn danger_decode_unchecked(bytes: &[u8]) -> Option<Backup> {
+    let mut rest = bytes.strip_prefix(b"SKB1")?;
+    let schema = u32::from_be_bytes(array(&mut rest)?);
+    if schema != SCHEMA {
+        return None;
+    }
+    let store_id = array(&mut rest)?;
+    let generation = u64::from_be_bytes(array(&mut rest)?);
+    let unix_seconds = u64::from_be_bytes(array(&mut rest)?);
+    let count = u32::from_be_bytes(array(&mut rest)?);
+    let found = (0..count).map_while(|_| record(&mut rest));
+    let records: BTreeMap<String, Vec<u8>> = found.collect();
+    Some(Backup { schema, store_id, generation, unix_seconds, records })
+}
+
+fn record(rest: &mut &[u8]) -> Option<(String, Vec<u8>)> {
+    let name = std::str::from_utf8(counted(rest)?).ok()?.to_owned();
+    Some((name, counted(rest)?.to_vec()))
+}
+
+fn counted<'b>(rest: &mut &'b [u8]) -> Option<&'b [u8]> {
+    let length = usize::try_from(u32::from_be_bytes(array(rest)?)).ok()?;
+    let (taken, left) = rest.split_at_checked(length)?;
+    *rest = left;
+    Some(taken)
+}
+
+fn array<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
+    let (taken, left) = rest.split_first_chunk()?;
+    *rest = left;
+    Some(*taken)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::backup_file::{encode, write_durably};
+    use super::super::port::Snapshot;
+    use super::*;
+
+    fn backup(store: u8, generation: u64) -> Backup {
+        let records = [("a", "1"), ("b", "2"), ("c", "3")].map(|(name, value)| (name.to_owned(), value.into()));
+        Backup::of([store; 16], 5, Snapshot { generation, records: records.into() })
+    }
+
+    #[test]
+    fn the_newest_good_one_ends_the_list_and_damaged_ones_above_it_say_what_they_can() {
+        let dir = tempfile::tempdir().unwrap();
+        for (store, generation) in [(1, 3), (1, 5), (1, 8), (1, 9), (2, 70)] {
+            write_durably(dir.path(), &backup(store, generation)).unwrap();
+        }
+        let damage = |generation, cut: usize| {
+            let path = dir.path().join(backup(1, generation).file_name());
+            let bytes = std::fs::read(&path).unwrap();
+            std::fs::write(path, &bytes[..bytes.len() - cut]).unwrap();
+        };
+        damage(9, 40);
+        damage(8, 1);
+        let seen = |above| {
+            let found = newest(dir.path(), &[1; 16], above).unwrap();
+            found.iter().map(|f| (f.backup.generation, f.backup.records.len(), f.is_good)).collect::<Vec<_>>()
+        };
+        assert_eq!(seen(3), [(9, 2, false), (8, 3, false), (5, 3, true)]);
+        assert_eq!(seen(8), [(9, 2, false), (5, 3, true)]);
+        assert!(newest(&dir.path().join("none"), &[1; 16], 0).unwrap().is_empty());
+    }
+
+    #[test]
+    fn what_is_read_unchecked_never_runs_past_its_bytes() {
+        let bytes = encode(&backup(1, 3)).unwrap();
+        for length in 0..bytes.len() {
+            let read = danger_decode_unchecked(&bytes[..length]);
+            assert_eq!(read.is_some(), length >= 44, "{length}");
+        }
+        assert!(danger_decode_unchecked(&[b"SKB2".as_slice(), &bytes[4..]].concat()).is_none());
+    }
+}
