@@ -139,3 +139,61 @@ fn the_vector_is_told_as_it_is_records_that_are_none_included() {
     assert_eq!(named, ["identity", "key/00000000000000aa", "meta", "version/00000000000000bb", "master"]);
     assert!(told.keys.is_empty() && told.opened_by.is_empty() && !told.is_newer);
 }
+
+/// A backup whose every seal is the vector's, made by an independent implementation; but for the MAC, which is no seal.
+fn of_the_vector(rig: &Rig) -> (Backup, String) {
+    use crate::store::record::{Canary, Identity, Key, Legacy, Master, MasterSeal, Meta, Version, encode};
+    let all: serde_json::Value = serde_json::from_str(include_str!("../../tests/vectors/store.json")).unwrap();
+    let text = |value: &serde_json::Value| value.as_str().unwrap().to_owned();
+    let bytes = |value: &serde_json::Value| base16ct::lower::decode_vec(text(value)).unwrap();
+    let seal = |name: &str| all["seals"].as_array().unwrap().iter().find(|seal| seal["name"] == name).unwrap();
+    let sealed = |name: &str| bytes(&seal(name)["sealed"]);
+    let version = &seal("version 3 of env-vars under root")["context"];
+    let master = Master {
+        store_id: bytes(&all["store_id"]),
+        current: Some(MasterSeal { root: sealed("root under master"), since: BEGIN, shared: false }),
+        previous_root: sealed("previous root under root"),
+        ..Master::default()
+    };
+    let key = Key { name: "env-vars".to_owned(), primary: 3, newest: 3, created: BEGIN, ..Key::default() };
+    let key = Key { purpose: record::Purpose::Encrypt.into(), ..key };
+    let version_record = Version {
+        key_id: bytes(&version["key"]),
+        number: text(&version["version"]).parse().unwrap(),
+        state: record::VersionState::Enabled.into(),
+        seal: sealed("version 3 of env-vars under root"),
+        ..Version::default()
+    };
+    let legacy = Legacy { seal: sealed("legacy key under root"), adopted: BEGIN, ..Legacy::default() };
+    let records = [
+        (record::MASTER.to_owned(), encode(&master)),
+        (record::CANARY.to_owned(), encode(&Canary { schema: 1, seals: vec![sealed("canary under master")] })),
+        (record::IDENTITY.to_owned(), encode(&Identity { schema: 1, seal: sealed("identity under root") })),
+        (record::META.to_owned(), encode(&Meta { created: BEGIN, ..Meta::default() })),
+        (record::key(text(&version["key"])), encode(&key)),
+        (text(&version["record"]), encode(&version_record)),
+        (text(&seal("legacy key under root")["context"]["record"]), encode(&legacy)),
+    ];
+    let mut snapshot = Snapshot { generation: 41, records: records.into() };
+    let (store_id, key) = (StoreId::from_slice(&bytes(&all["store_id"])).unwrap(), text(&all["master_key"]));
+    let parsed = MasterKey::parse(key.as_bytes(), &rig.memory).unwrap();
+    let (authentic, lost) = load::open_root(snapshot.clone(), parsed, &rig.memory).unwrap();
+    assert!(lost.is_none(), "the vector's previous root opens");
+    let mac = crate::custody::snapshot::mac(&authentic.root, &store_id, 41, &load::digests(&snapshot));
+    snapshot.records.insert(record::MAC.to_owned(), mac.to_vec());
+    (Backup::of(*store_id.as_bytes(), 1_780_000_000, snapshot), key)
+}
+
+#[test]
+fn the_vector_s_key_opens_every_seal_of_the_vector_in_a_backup() {
+    let rig = Rig::new();
+    let (backup, key) = of_the_vector(&rig);
+    let read = decode(&encode(&backup).unwrap()).unwrap();
+    let told = inspect(&read);
+    assert!(told.problems.is_empty(), "{:?}", told.problems);
+    let all: serde_json::Value = serde_json::from_str(include_str!("../../tests/vectors/store.json")).unwrap();
+    assert_eq!(told.opened_by[0].to_string(), all["fingerprint"].as_str().unwrap());
+    assert_eq!((told.keys[0].name.as_str(), told.keys[0].primary, told.legacy.len()), ("env-vars", 3, 1));
+    assert_eq!(proved(&rig, &read, &key).unwrap(), Proof::Opens { versions: 1, unopened: Vec::new() });
+    assert_eq!(proved(&rig, &read, MASTER_KEY).unwrap(), Proof::Other { held_as_legacy: false });
+}

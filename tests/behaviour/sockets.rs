@@ -60,9 +60,16 @@ fn the_component_socket_neither_serves_nor_shows_key_admin() {
     let daemon = installation.serve();
     block_on(async {
         let wire = Wire::connect(&daemon.component_socket).await;
-        for method in
-            ["GetStatus", "ListKeys", "CreateKey", "RotateKey", "DeleteKey", "AdoptLegacyKey", "RetireLegacyKey"]
-        {
+        for method in [
+            "GetStatus",
+            "ListKeys",
+            "CreateKey",
+            "RotateKey",
+            "DeleteKey",
+            "AdoptLegacyKey",
+            "RetireLegacyKey",
+            "Backup",
+        ] {
             wire.call_with(KEY_ADMIN, method, &[], &[]).await.refused(Code::Unimplemented);
         }
         for listed in services(&wire).await {
