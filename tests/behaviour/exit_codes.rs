@@ -25,6 +25,10 @@ const CAUSES: &[Cause] = &[
     cause(0, "version", |_| keyd(&["--version"])),
     cause(0, "help of the tool", |_| keyctl(&["--help"])),
     cause(1, "a canary of another store", canary_of_another_store),
+    cause(1, "a store without a backup", |i| {
+        std::fs::remove_dir_all(i.path("backup")).unwrap();
+        i.command("fsck", &[]).run(KEYD)
+    }),
     cause(64, "no command", |_| keyd(&[])),
     cause(64, "an unknown command", |_| keyd(&["sreve"])),
     cause(64, "an unknown option", |_| keyd(&["serve", "--salvagge"])),

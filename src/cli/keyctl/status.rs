@@ -231,6 +231,28 @@ mod tests {
     }
 
     #[test]
+    fn a_self_check_is_shown_with_what_it_mended_and_an_unknown_result_never_as_a_good_one() {
+        let mut status = status();
+        assert!(!text(&status).contains("self-check") && value(&status)["self_check"].is_null());
+        let check = |result: SelfCheckResult| SelfCheck {
+            result: result.into(),
+            at: 1_795_446_000,
+            mended: vec!["there was no backup".into()],
+            ..SelfCheck::default()
+        };
+        for (result, said, word) in [
+            (SelfCheckResult::Pending, "none yet since the start", "pending"),
+            (SelfCheckResult::Sound, "good at 2026-", "sound"),
+            (SelfCheckResult::Faulty, "PROBLEMS at 2026-", "faulty"),
+            (SelfCheckResult::Unspecified, "unknown", "unknown"),
+        ] {
+            status.self_check = Some(check(result));
+            assert!(text(&status).contains(said) && text(&status).contains("there was no backup"), "{}", text(&status));
+            assert_eq!(value(&status)["self_check"]["result"], word);
+        }
+    }
+
+    #[test]
     fn an_unknown_protection_is_never_shown_as_a_good_one() {
         let mut status = status();
         status.memory_protection = 77;

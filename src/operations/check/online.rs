@@ -46,7 +46,15 @@ enum Stage {
     /// The store's records are gone through.
     Store(Box<Examination>, Round),
     /// Those of the newest backup.
-    Backup(Box<Examination>, PathBuf, Round),
+    Backup(Newest, Round),
+}
+
+/// The newest backup, gone through.
+struct Newest {
+    examination: Box<Examination>,
+    path: PathBuf,
+    /// Generation of the last backup that this process had written when it was the newest.
+    written: u64,
 }
 
 impl SelfCheck {
@@ -79,7 +87,7 @@ impl SelfCheck {
         self.stage = match std::mem::replace(&mut self.stage, Stage::Waiting) {
             Stage::Waiting => Self::begin(ledger),
             Stage::Store(examination, round) => Self::go_through_store(ledger, examination, round),
-            Stage::Backup(examination, path, round) => Self::go_through_backup(ledger, examination, path, round),
+            Stage::Backup(newest, round) => Self::go_through_backup(ledger, newest, round),
         };
         match self.stage {
             Stage::Waiting => {
@@ -94,6 +102,17 @@ impl SelfCheck {
     pub fn broke_off(&mut self, engine: &Engine) {
         self.stage = Stage::Waiting;
         self.wait(self.every, engine);
+    }
+
+    /// Does every step that is left of a check, or all of the next one.
+    #[cfg(test)]
+    pub(in crate::operations) fn whole(&mut self, ledger: &mut Ledger) -> SelfCheckState {
+        loop {
+            self.step(ledger);
+            if matches!(self.stage, Stage::Waiting) {
+                return ledger.engine.progress.self_check();
+            }
+        }
     }
 
     fn wait(&mut self, time: Duration, engine: &Engine) {
@@ -174,7 +193,10 @@ impl SelfCheck {
             return Stage::Waiting;
         };
         match backups::open(&path, Some(&store_id), &ledger.master, &ledger.memory) {
-            Ok(opening) => Stage::Backup(Box::new(opening.examination), path, round),
+            Ok(opening) => {
+                let written = ledger.engine.progress.backup().0;
+                Stage::Backup(Newest { examination: Box::new(opening.examination), path, written }, round)
+            }
             Err(problem) => {
                 let problem = format!("{} {problem}", path.display());
                 round.end_with(ledger, Some(&path), Some(problem));
@@ -183,18 +205,14 @@ impl SelfCheck {
         }
     }
 
-    fn go_through_backup(
-        ledger: &mut Ledger,
-        mut examination: Box<Examination>,
-        path: PathBuf,
-        mut round: Round,
-    ) -> Stage {
-        if ledger.engine.progress.backup().0 > examination.generation() {
+    fn go_through_backup(ledger: &mut Ledger, newest: Newest, mut round: Round) -> Stage {
+        let Newest { mut examination, path, written } = newest;
+        if ledger.engine.progress.backup().0 != written {
             // A newer one was written meanwhile: that one counts.
             return Self::begin_backup(ledger, round);
         }
         if part_of(&mut examination, ledger) {
-            return Stage::Backup(examination, path, round);
+            return Stage::Backup(Newest { examination, path, written }, round);
         }
         let examined = examination.end();
         round.seals += examined.seals;

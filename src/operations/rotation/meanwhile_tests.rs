@@ -9,6 +9,8 @@ use super::stage::{EVERY_KEY, Ending, FORMER, NEW, OLD};
 use crate::custody::id::Fingerprint;
 use crate::operations::adopt_legacy_key::adopt_legacy_key;
 use crate::operations::backup;
+use crate::operations::check::online::SelfCheck;
+use crate::operations::check::state::Outcome;
 use crate::operations::decrypt;
 use crate::operations::export_keyring::export_keyring;
 use crate::operations::inspect::{Proof, inspect, prove};
@@ -21,6 +23,7 @@ use crate::operations::test_rig::{Rig, context, id};
 use crate::operations::verify_canary::{Finding, verify_client, verify_own};
 use crate::store::backup_file::{self, Backup};
 use crate::store::port::Snapshot;
+use std::time::Duration;
 
 const ENDINGS: [Ending; 3] =
     [Ending::Finish, Ending::Abort { new_data_keys: false }, Ending::Abort { new_data_keys: true }];
@@ -31,6 +34,24 @@ fn moved(rig: &Rig, value: &Value) -> Result<Vec<u8>, Refusal> {
     let context = &context("1");
     let request = decrypt::Request { expected_key: None, ciphertext: &value.sealed, context, allow_legacy: false };
     reencrypt(&rights, &rig.engine, &request, None).map(|(sealed, _)| sealed.ciphertext)
+}
+
+#[test]
+fn a_self_check_at_every_moment_and_across_each_step_finds_everything_good() {
+    for ending in ENDINGS {
+        let mut rig = Rig::new();
+        let mut check = SelfCheck::new(Duration::from_secs(60), || (), &rig.engine);
+        let mut look = |rig: &mut Rig| {
+            // What began before the last step ends behind it; then a whole one, and the begin of the next.
+            for _ in 0..2 {
+                let state = check.whole(&mut rig.ledger);
+                assert_eq!(state.outcome, Outcome::Sound, "{:?}", state.problems);
+            }
+            check.step(&mut rig.ledger);
+        };
+        rig.through(ending, |rig, _| look(rig));
+        look(&mut rig);
+    }
 }
 
 #[test]
