@@ -8,6 +8,8 @@ pub mod adopt_legacy_key;
 pub mod backup;
 pub mod check_key;
 mod claim;
+#[cfg(test)]
+mod clock_tests;
 pub mod create;
 pub mod create_key;
 #[cfg(test)]

@@ -62,4 +62,17 @@ mod tests {
         assert_eq!(left.len(), 5, "generation 1 of store 1 went: {left:?}");
         assert_eq!(prune(directory.path(), &[1; 16], 0, 0, 5000).unwrap(), 2, "the newest always stays");
     }
+
+    #[test]
+    fn a_clock_that_jumps_costs_none_of_the_newest_and_one_that_is_behind_costs_none() {
+        let directory = tempfile::tempdir().unwrap();
+        for generation in 1..6 {
+            write_durably(directory.path(), &backup(1, generation, 1_800_000_000)).unwrap();
+        }
+        for behind in [i64::MIN, -1, 0, 1_000_000_000, 1_800_000_000] {
+            assert_eq!(prune(directory.path(), &[1; 16], 3, 90 * 86_400, behind).unwrap(), 0, "at {behind}");
+        }
+        assert_eq!(prune(directory.path(), &[1; 16], 3, 90 * 86_400, i64::MAX).unwrap(), 2);
+        assert_eq!(backup_file::list(directory.path()).unwrap().len(), 3);
+    }
 }
