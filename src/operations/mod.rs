@@ -9,6 +9,8 @@ pub mod backup;
 pub mod check;
 pub mod check_key;
 mod claim;
+#[cfg(test)]
+mod clock_tests;
 pub mod create;
 pub mod create_key;
 #[cfg(test)]

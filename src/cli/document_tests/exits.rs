@@ -65,6 +65,11 @@ fn stores() -> Vec<(&'static str, Exit)> {
         ("a backup is damaged or foreign", start(StartFailure::Backup(BackupError::Foreign))),
         ("the store is held by another process", store(StoreError::InUse { path: path() })),
         ("the system does not permit the store's file", store(io(io::ErrorKind::PermissionDenied))),
+        ("the store's file has a newer format", store(StoreError::NewerFormat { path: path(), found: 4 })),
+        // Judged before anything is opened: the tests of behaviour hold these.
+        ("the store or the mark can be changed by others, or is of another user", exit::NOT_PERMITTED),
+        ("the store's directory can be changed by everyone, or is of another user", exit::NOT_PERMITTED),
+        ("the store lies on a network file system", exit::CONFIG),
         ("a store or backup of a newer servos-keyd", start(StartFailure::NewerSchema("x".into()))),
         (
             "`accept` with another generation than the store's",

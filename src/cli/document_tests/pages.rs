@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use crate::telemetry::events;
 
 const DEPENDENCIES: &str = include_str!("../../../docs/dependencies.md");
+const FAULTS: &str = include_str!("../../../docs/faults.md");
 const OPERATIONS: &str = include_str!("../../../docs/operations.md");
 const README: &str = include_str!("../../../README.md");
 const SECURITY: &str = include_str!("../../../SECURITY.md");
@@ -66,21 +67,45 @@ fn every_direct_dependency_is_named_with_its_reason() {
     }
 }
 
+/// The tests that a page names in backticks: sentences of four words and more.
+fn tests_named(page: &str) -> BTreeSet<&str> {
+    let is_sentence = |word: &&str| {
+        word.matches('_').count() >= 3 && word.chars().all(|c| c.is_ascii_lowercase() || c == '_' || c.is_ascii_digit())
+    };
+    page.split('`').skip(1).step_by(2).filter(is_sentence).collect()
+}
+
 #[test]
-fn every_proof_that_the_threat_model_names_is_a_test() {
+fn every_proof_that_the_threat_model_and_the_page_of_faults_name_is_a_test() {
     let sources: String = ["src", "tests"]
         .iter()
         .flat_map(|directory| files_under(&root().join(directory), "rs"))
         .map(|path| fs::read_to_string(path).unwrap())
         .collect();
     let model = SECURITY.split("\n## ").find(|section| section.starts_with("Threat model")).unwrap();
-    let is_sentence = |word: &&str| {
-        word.matches('_').count() >= 3 && word.chars().all(|c| c.is_ascii_lowercase() || c == '_' || c.is_ascii_digit())
-    };
-    let named: BTreeSet<&str> = model.split('`').skip(1).step_by(2).filter(is_sentence).collect();
-    assert!(named.len() > 20, "{named:?}");
-    for test in named {
-        assert!(sources.contains(&format!("fn {test}()")), "no test is called {test}");
+    for (page, at_least) in [(model, 20), (FAULTS, 60)] {
+        let named = tests_named(page);
+        assert!(named.len() > at_least, "{named:?}");
+        for test in named {
+            assert!(sources.contains(&format!("fn {test}()")), "no test is called {test}");
+        }
+    }
+}
+
+#[test]
+fn every_fault_has_its_expectation_and_a_test() {
+    let rows: Vec<&str> =
+        FAULTS.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| fault |")).collect();
+    assert!(rows.len() > 50, "{} rows", rows.len());
+    let mut above = "";
+    for row in rows {
+        let cells: Vec<&str> = row.trim_matches('|').split(" | ").map(str::trim).collect();
+        let [fault, expected, test] = cells[..] else { panic!("not three cells: {row}") };
+        assert!(!fault.is_empty() && !expected.is_empty(), "{row}");
+        // `the same` is the test of the row above.
+        let named = if test.starts_with("the same") { above } else { test };
+        assert!(!tests_named(named).is_empty(), "no test: {row}");
+        above = named;
     }
 }
 

@@ -4,6 +4,7 @@
 
 use super::mend::Mend;
 use super::{End, Fault, Scene, play, serve};
+use crate::harness::Outcome;
 use servos_keyd::store::record::RecordName;
 
 /// Gives the first record of this kind a schema of the future, under a MAC that fits.
@@ -17,7 +18,12 @@ fn newer(scene: &Scene, kind: &str) {
 
 const fn of_the_future(name: &'static str, harm: fn(&mut Scene)) -> Fault {
     let says = &["was written by a newer servos-keyd", "install that version"];
-    Fault { name, harm, met_by: serve, end: End::Code(78), says, mend: Mend::PutBack }
+    Fault { name, harm, met_by: refused, end: End::Code(78), says, mend: Mend::PutBack }
+}
+
+/// What each of them says beside it; and that nothing is damaged, nor the key wrong.
+fn refused(scene: &Scene) -> Outcome {
+    serve(scene).not_saying(&["damaged", "INTEGRITY", "--salvage`"])
 }
 
 const NEWER: &[Fault] = &[
