@@ -36,11 +36,11 @@ impl Change {
     /// The row of the table that it belongs to.
     pub fn row(&self) -> &'static str {
         match self {
-            Self::Create(_) => "CreateKey",
-            Self::Rotate(_) => "RotateKey",
-            Self::Delete(_) => "DeleteKey",
-            Self::Adopt(_) => "adopt",
-            Self::Retire(_) => "retire",
+            Self::Create(_) => "create-key",
+            Self::Rotate(_) => "rotate-key",
+            Self::Delete(_) => "delete-key",
+            Self::Adopt(_) => "adopt-legacy",
+            Self::Retire(_) => "retire-legacy",
             Self::Begin { .. } => "begin",
             Self::Finish(_) => "finish",
             Self::Abort { .. } => "abort",

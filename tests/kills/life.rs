@@ -13,7 +13,7 @@ use crate::table::{self, START};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// What a death that hits no change counts for.
-pub const SEALING: &str = "Encrypt, Decrypt";
+pub const SEALING: &str = "seal and open";
 
 /// Lives until it was killed so often, and answers how often that was. `round` tells how far it is, whoever asks.
 pub fn live(seed: u64, number: u64, kills: u64, round: &AtomicU64) -> u64 {
@@ -35,6 +35,9 @@ pub fn live(seed: u64, number: u64, kills: u64, round: &AtomicU64) -> u64 {
         let row = table::least_killed(&rows).unwrap_or(SEALING);
         table::add(row, |row| row.random += 1);
         killed += 1;
+        if draw.one_in(3) {
+            pass_backup(&installation, &model, &mut done);
+        }
         killed += count(row, std::mem::take(&mut done));
         if draw.one_in(12) {
             pass(&installation, &mut model, &mut draw, &mut done).kill();

@@ -68,6 +68,8 @@ impl Arguments {
                 "--seed" => read.seed = number()?,
                 "--life" => read.life = Some(number()?),
                 "--steps" => read.steps = true,
+                // What cargo test hands to every test binary.
+                "--quiet" | "-q" | "--nocapture" | "--show-output" => {}
                 other => return Err(format!("no argument {other}: [--full] [--seed N] [--life N | --steps]")),
             }
         }

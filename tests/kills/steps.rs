@@ -102,7 +102,7 @@ fn points(file: &std::path::Path, own: &'static str) -> Vec<(String, &'static st
                 "backup"
             }
             "commit" | "installed" if points[from..].iter().any(|(at, _)| at.starts_with("filled#")) => {
-                if own == "retire" { "rewrite" } else { own }
+                if own == "retire-legacy" { "rewrite" } else { own }
             }
             "commit" | "mark" | "installed" => own,
             _ => continue,
