@@ -10,6 +10,7 @@ use super::random::seed_of;
 use super::room::{Live, Room};
 use super::trial::{Cut, Recorded, Scene, record, repair, trial};
 use servos_keyd::store::disk;
+use servos_keyd::store::redb_adapter::view;
 use std::fmt;
 use std::str::FromStr;
 
@@ -103,9 +104,11 @@ pub struct Endured {
     pub values: usize,
 }
 
-/// Whether the daemon refuses changes until a restart: a commit of which it cannot tell whether it lasts. Reads go on.
-fn is_latched(live: &Live) -> bool {
-    live.engine.progress.is_suspended()
+/// Whether the daemon refuses changes until a restart, or will at the next one: of a commit it could not tell whether it
+/// lasts, and the store shows one that memory does not know. Reads go on.
+fn is_latched(room: &Room, live: &Live) -> bool {
+    let shown = view(&room.places().store).map(|snapshot| snapshot.generation).ok();
+    live.engine.progress.is_suspended() || shown != Some(live.engine.keyring().generation)
 }
 
 /// Does an operation with a fault on the way; then, the fault gone, again; then starts anew, and on what a power cut
@@ -129,7 +132,7 @@ pub fn endure(room: &Room, operation: &Operation, scene: &Scene, fault: Fault, s
         endured.values += promise.check_values(&live.engine).map_err(|why| format!("in memory: {why}"))?;
         if let (Err(first), Act::Call(act)) = (&answer, operation.act)
             && let Err(why) = act(room, &mut live)
-            && !is_latched(&live)
+            && !is_latched(room, &live)
         {
             return Err(format!("answered {first}; then, the fault gone: {why}"));
         }
@@ -148,7 +151,13 @@ pub fn endure(room: &Room, operation: &Operation, scene: &Scene, fault: Fault, s
     drop(live);
     // The power fails where the fault left the disk.
     let at = run.done.len();
-    for (n, survives) in [Survives::Nothing, Survives::Some(seed_of(seed, "survives"))].into_iter().enumerate() {
+    let part = Survives::Some(seed_of(seed, fault));
+    let survive = match fault.kind {
+        // Here it counts most: what the kernel takes for written.
+        Kind::Sync => vec![Survives::Nothing, part],
+        _ => vec![part],
+    };
+    for (n, survives) in survive.into_iter().enumerate() {
         run.failing = survives;
         let outcome = trial(room, operation, &run, Cut { at, survives }, seed_of(seed, n)).map_err(|why| {
             format!("{answer:?}, then the power fails: {why}\n{}", run.describe(Cut { at, survives }))

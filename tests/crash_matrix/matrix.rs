@@ -30,7 +30,7 @@ struct Depth {
     between: u64,
     /// Repairs that are cut again, in 100.
     repairs: u64,
-    /// Syncs of one such repair that it is cut at.
+    /// Cuts of one such repair, at its syncs.
     in_repair: usize,
 }
 
@@ -133,6 +133,12 @@ pub fn run(arguments: &Arguments) -> Report {
     report
 }
 
+/// Notes a failure, and says it at once: the whole run takes its time.
+pub fn fail(failures: &Mutex<Vec<(String, String)>>, case: String, why: String) {
+    eprintln!("FAILED {case}: {why}");
+    failures.lock().unwrap().push((case, why));
+}
+
 /// A panic is a failure of the case.
 pub fn guarded<T>(work: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
     catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| Err("a panic".to_owned()))
@@ -189,16 +195,16 @@ fn cuts_of(run: &Run, depth: &Depth, seed: u64) -> Vec<Cut> {
     cuts
 }
 
-/// At each sync one, before or behind it, of which what survives is chosen too.
-fn one_at_each_sync(run: &Run, numbers: &mut Seeded) -> Vec<Cut> {
-    let syncs = run.done.iter().enumerate().filter(|(_, done)| done.is_sync());
-    let survives = |numbers: &mut Seeded| match numbers.below(4) {
-        0 => Survives::Nothing,
-        1 => Survives::Everything,
-        _ => Survives::Some(numbers.number()),
-    };
-    // What is synced already is the same behind the sync whatever survives: most cuts are before it.
-    syncs.map(|(n, _)| Cut { at: n + usize::from(numbers.percent(20)), survives: survives(numbers) }).collect()
+/// At each sync some, before and behind it, of which what survives is chosen too.
+fn some_at_each_sync(run: &Run, numbers: &mut Seeded) -> Vec<Cut> {
+    let mut cuts = Vec::new();
+    for (n, _) in run.done.iter().enumerate().filter(|(_, done)| done.is_sync()) {
+        // What is synced already is the same behind the sync whatever survives.
+        cuts.push(Cut { at: n, survives: [Survives::Nothing, Survives::Everything][numbers.below(2)] });
+        cuts.push(Cut { at: n, survives: Survives::Some(numbers.number()) });
+        cuts.push(Cut { at: n + 1, survives: Survives::Some(numbers.number()) });
+    }
+    cuts
 }
 
 impl Work<'_> {
@@ -234,7 +240,7 @@ impl Work<'_> {
         if only.is_none() && !numbers.percent(self.depth.repairs) {
             return;
         }
-        let cuts = one_at_each_sync(&repair, &mut numbers);
+        let cuts = some_at_each_sync(&repair, &mut numbers);
         let mut chosen: Vec<usize> = (0..cuts.len()).collect();
         while chosen.len() > self.depth.in_repair {
             chosen.swap_remove(numbers.below(chosen.len()));
@@ -264,7 +270,7 @@ impl Work<'_> {
             }
             Err(why) => {
                 let around = run.describe(cut);
-                self.failures.lock().unwrap().push((case.to_owned(), format!("{why}\n{around}")));
+                fail(&self.failures, case.to_owned(), format!("{why}\n{around}"));
                 None
             }
         }

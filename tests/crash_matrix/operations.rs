@@ -58,6 +58,8 @@ pub struct Operation {
     /// Values that callers hold from before the daemon.
     pub legacy: fn(&Room) -> Vec<Value>,
     pub act: Act,
+    /// What it acknowledges is a backup.
+    pub is_backup: bool,
 }
 
 /// All of them.
@@ -79,14 +81,17 @@ pub const OPERATIONS: [Operation; 16] = [
     Operation { legacy: former, ..operation("adopt-legacy", OLD, nothing, Act::Call(adopt)) },
     Operation { legacy: former, ..operation("retire-legacy", OLD, adopt, Act::Call(retire)) },
     operation("rewrite", NEW, up_to_the_rewrite, Act::Call(|_, live| live.advance())),
-    operation("backup", OLD, rotate_changing, Act::Call(|_, live| said(backup::write(&mut live.ledger)))),
+    Operation {
+        is_backup: true,
+        ..operation("backup", OLD, rotate_changing, Act::Call(|_, live| said(backup::write(&mut live.ledger))))
+    },
     operation("restore", OLD, lose_the_store, Act::Restore),
     operation("accept", OLD, nothing, Act::Accept),
     operation("stop", OLD, nothing, Act::Stop),
 ];
 
 const fn operation(name: &'static str, key: &'static str, prepare: Call, act: Act) -> Operation {
-    Operation { name, before: key, key, prepare, legacy: |_| Vec::new(), act }
+    Operation { name, before: key, key, prepare, legacy: |_| Vec::new(), act, is_backup: false }
 }
 
 fn said<T, E: Display>(answer: Result<T, E>) -> Result<(), String> {

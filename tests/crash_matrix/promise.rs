@@ -158,7 +158,8 @@ impl Promise {
         self
     }
 
-    fn floor(&self) -> u64 {
+    /// The newest generation that was acknowledged.
+    pub fn floor(&self) -> u64 {
         self.states.iter().map(|state| state.generation).max().unwrap_or(0)
     }
 

@@ -186,7 +186,7 @@ pub fn trial(room: &Room, operation: &Operation, run: &Run, cut: Cut, seed: u64)
     if is_there {
         let found = run.promise.check_store(room, &look(room)?, cut.at)?;
         promised.states.extend(found);
-        check_backup(room, &promised, is_done)?;
+        check_backup(room, operation, &promised, is_done)?;
     } else if is_done || !operation.makes_a_store() {
         return Err("the store is gone".to_owned());
     }
@@ -242,14 +242,18 @@ fn loaded(room: &Room, snapshot: Snapshot, key: &str) -> Result<load::Loaded, St
     load::open(authentic, &room.memory).map_err(|failure| failure.to_string())
 }
 
-/// Nothing is sealed under a version that is in no backup: the newest good one opens what was sealed.
-fn check_backup(room: &Room, promised: &Promise, is_done: bool) -> Result<(), String> {
+/// Nothing is sealed under a version that is in no backup: the newest good one opens what was sealed. One that was
+/// acknowledged is there.
+fn check_backup(room: &Room, operation: &Operation, promised: &Promise, is_done: bool) -> Result<(), String> {
     let backups = backup_file::list(&room.places().backups).map_err(|error| error.to_string())?;
     let Some(backup) = backups.iter().rev().find_map(|path| backup_file::read(path).ok()) else {
         let is_missed = is_done || !promised.values.is_empty();
         return if is_missed { Err("there is no good backup".to_owned()) } else { Ok(()) };
     };
     let generation = backup.generation;
+    if is_done && operation.is_backup && generation < promised.floor() {
+        return Err(format!("the newest backup is of generation {generation}"));
+    }
     let snapshot = Snapshot { generation, records: backup.records };
     let opened = [OLD, NEW].into_iter().find_map(|key| loaded(room, snapshot.clone(), key).ok());
     let loaded = opened.ok_or("neither key opens the newest backup")?;

@@ -5,7 +5,7 @@
 
 use super::arguments::Arguments;
 use super::faults::{Fault, KINDS, Kind, endure};
-use super::matrix::{Counts, MOST_FAILURES, guarded};
+use super::matrix::{Counts, MOST_FAILURES, fail, guarded};
 use super::operations::Operation;
 use super::random::{Seeded, seed_of};
 use super::room::Room;
@@ -113,7 +113,7 @@ impl Work<'_> {
                 endured.met
             }
             Err(why) => {
-                self.failures.lock().unwrap().push((format!("{}/{fault}", self.operation.name), why));
+                fail(&self.failures, format!("{}/{fault}", self.operation.name), why);
                 true
             }
         }
