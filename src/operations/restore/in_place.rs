@@ -106,9 +106,9 @@ fn opened(snapshot: &Snapshot, key: MasterKey, memory: &LockedMemory) -> Result<
 fn is_restored(snapshot: &Snapshot, proven: &Proven) -> bool {
     let meta = snapshot.records.get(record::META);
     let meta = meta.and_then(|bytes| record::decode::<record::Meta>(record::META, bytes).ok());
-    let from_here = meta.and_then(|meta| meta.gaps.last().copied()).is_some_and(|gap| {
-        gap.from == proven.generation && gap.to == snapshot.generation
-    });
+    let from_here = meta
+        .and_then(|meta| meta.gaps.last().copied())
+        .is_some_and(|gap| gap.from == proven.generation && gap.to == snapshot.generation);
     let rest = |snapshot: &Snapshot| {
         let mut records = snapshot.records.clone();
         records.retain(|name, _| name != record::META && name != record::MAC);

@@ -80,8 +80,7 @@ pub fn survey(
     }
     let damaged_backup = found.iter().filter(|found| !found.is_good).map(|found| found.backup.generation).max();
     let newest_backup = found.into_iter().find(|found| found.is_good).map(|found| under_another_key(found, proven));
-    let mut known =
-        Known { mark, in_place, kept_before, seen: Vec::new(), comparison, newest_backup, damaged_backup };
+    let mut known = Known { mark, in_place, kept_before, seen: Vec::new(), comparison, newest_backup, damaged_backup };
     known.seen = seen(&known, places, proven);
     Ok(known)
 }

@@ -339,7 +339,10 @@ fn versions_that_others_name_are_told_by_name_and_number_from_every_source() {
         named.collect::<Vec<_>>()
     };
     let store = places.store.clone();
-    assert_eq!(missing(&places), [("gone 1 deleted".to_owned(), store.clone()), ("ssh-keys 2".to_owned(), store.clone())]);
+    assert_eq!(
+        missing(&places),
+        [("gone 1 deleted".to_owned(), store.clone()), ("ssh-keys 2".to_owned(), store.clone())]
+    );
     std::fs::remove_file(&store).unwrap();
     let newest = backup_file::list(&rig.backups()).unwrap().pop().unwrap();
     let in_backup = [("gone 1".to_owned(), newest.clone()), ("ssh-keys 2".to_owned(), newest.clone())];
