@@ -99,7 +99,7 @@ fn every_start_that_fails_has_the_code_of_the_table() {
                 file: path(),
                 argument: "/x".into(),
                 generation: 1,
-                newer: Newer::Store { path: path(), generation: 2 },
+                newer: Box::new(Newer::Store { path: path(), generation: 2, lacks: 0 }),
             },
             65,
         ),

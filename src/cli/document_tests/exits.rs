@@ -61,7 +61,7 @@ fn stores() -> Vec<(&'static str, Exit)> {
                 file: path(),
                 argument: "p".into(),
                 generation: 1,
-                newer: Newer::Mark { path: path(), generation: 9 },
+                newer: Box::new(Newer::Mark { path: path(), generation: 9 }),
             }),
         ),
         (

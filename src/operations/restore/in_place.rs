@@ -26,6 +26,8 @@ pub enum InPlace {
     Whole {
         /// Its generation.
         generation: u64,
+        /// Versions of the backup that it does not name.
+        lacks: usize,
         /// It is what a restore of this very backup made, and nothing was changed since.
         is_this_backup: bool,
     },
@@ -91,7 +93,11 @@ pub(super) fn look(
     let mut problem = String::new();
     for key in keys {
         match opened(&snapshot, key, memory) {
-            Ok(()) => return Ok(InPlace::Whole { generation, is_this_backup: is_restored(&snapshot, proven) }),
+            Ok(()) => {
+                let (lacks, is_this_backup) =
+                    (comparison.lacking_in(&snapshot.records), is_restored(&snapshot, proven));
+                return Ok(InPlace::Whole { generation, lacks, is_this_backup });
+            }
             Err(failure) => problem = in_short(failure),
         }
     }
