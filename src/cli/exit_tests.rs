@@ -5,6 +5,7 @@
 
 use super::*;
 use crate::custody::id::Fingerprint;
+use crate::operations::restore::newer::Newer;
 use std::io;
 use std::path::PathBuf;
 
@@ -93,6 +94,17 @@ fn every_start_that_fails_has_the_code_of_the_table() {
         (StartFailure::Unsalvageable { store: path(), problem: "x".into() }, 74),
         (StartFailure::NewerSchema("2".into()).in_backup(&path()), 78),
         (StartFailure::OtherGeneration { found: 1, told: 2 }, 65),
+        (StartFailure::OtherStore { path: path(), found: "a".into(), wanted: "b".into() }, 73),
+        (
+            StartFailure::Older {
+                file: path(),
+                argument: "/x".into(),
+                generation: 1,
+                newer: Box::new(Newer::Store { path: path(), generation: 2, lacks: 0 }),
+            },
+            65,
+        ),
+        (StartFailure::CanaryRefused { file: path(), problem: "x" }, 65),
         (StartFailure::Damaged("x".into()), 74),
         (StartFailure::MarkMissing { mark: path(), generation: 1 }, 74),
         (StartFailure::MarkUnusable { generation: 1, source: MarkError::Damaged { path: path(), detail: "x" } }, 74),

@@ -73,7 +73,7 @@ pub enum StartFailure {
         /// Its generation.
         generation: u64,
         /// What is newer.
-        newer: Newer,
+        newer: Box<Newer>,
     },
     /// A client's canary does not fit the backup.
     #[error("the canary in {file} {problem}. Nothing was changed: look whether this is the right backup", file = file.display())]

@@ -81,9 +81,8 @@ pub fn list(path: &Path) -> Vec<PathBuf> {
     let prefix = path.file_name().and_then(|name| name.to_str()).map(|name| format!("{name}{INFIX}"));
     let Some(prefix) = prefix else { return Vec::new() };
     let entries = std::fs::read_dir(durable::directory_of(path)).into_iter().flatten().flatten();
-    let is_kept = |path: &PathBuf| {
-        path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.starts_with(&prefix))
-    };
+    let is_kept =
+        |path: &PathBuf| path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.starts_with(&prefix));
     let mut kept: Vec<PathBuf> = entries.map(|entry| entry.path()).filter(is_kept).collect();
     kept.sort();
     kept

@@ -3,8 +3,8 @@
 //! Must never leave a code of the table without a cause here. Run by `cargo test`.
 
 use crate::harness::{Daemon, Installation, Invocation, KEYCTL, KEYD, Outcome, hex, is_root, not_run, random_key};
-use servos_keyd::store::mark::State;
 use servos_keyd::cli::exit;
+use servos_keyd::store::mark::State;
 use servos_keyd::store::port::StoreError;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::Path;

@@ -100,7 +100,11 @@ fn a_whole_newer_store_is_given_up_only_on_purpose_and_comes_back_by_the_command
     assert_eq!(installation.files(), before);
 
     let restored = installation.restore_older(&oldest).expect(0);
-    restored.clone().saying(&["going back to generation 1 on purpose", "default version 2", "a whole store of generation 3"]);
+    restored.clone().saying(&[
+        "going back to generation 1 on purpose",
+        "default version 2",
+        "a whole store of generation 3",
+    ]);
     let [store] = &kept(&installation.store())[..] else { panic!("{restored:#?}") };
     assert_eq!(std::fs::read(store).unwrap(), whole);
     let daemon = installation.serve();

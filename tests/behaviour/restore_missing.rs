@@ -41,7 +41,9 @@ fn the_newest_backup_goes_without_a_flag_although_the_mark_is_one_commit_ahead()
     let newest = installation.backups().pop().unwrap();
     assert_eq!(installation.marked_state().generation, backup_file::read(&newest).unwrap().generation + 1);
     let restored = installation.restore(&newest).expect(0);
-    restored.saying(&["seen", "generation 5", "which follows such a backup by itself"]).not_saying(&["warning", "missing"]);
+    restored
+        .saying(&["seen", "generation 5", "which follows such a backup by itself"])
+        .not_saying(&["warning", "missing"]);
 }
 
 #[test]
@@ -49,12 +51,22 @@ fn versions_are_named_by_key_and_number_with_the_file_that_has_them_also_if_that
     let (installation, _) = lost();
     let backups = installation.backups();
     let refused = installation.restore(&backups[0]).expect(65);
-    refused.saying(&["2 key versions that others name", "default version 2", "ssh-keys version 2", backups[2].to_str().unwrap()]);
+    refused.saying(&[
+        "2 key versions that others name",
+        "default version 2",
+        "ssh-keys version 2",
+        backups[2].to_str().unwrap(),
+    ]);
     // The newest is damaged: the one before it is the newest to be had, and what the damaged one names is told.
     let bytes = std::fs::read(&backups[2]).unwrap();
     std::fs::write(&backups[2], &bytes[..bytes.len() - 1]).unwrap();
     let restored = installation.restore(&backups[1]).expect(0);
-    restored.saying(&["warning", "1 key version that others name is", "ssh-keys version 2", "a damaged backup, in its own word"]);
+    restored.saying(&[
+        "warning",
+        "1 key version that others name is",
+        "ssh-keys version 2",
+        "a damaged backup, in its own word",
+    ]);
 }
 
 #[test]

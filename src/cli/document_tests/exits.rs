@@ -14,6 +14,7 @@ use crate::client::error::Error;
 use crate::config::error::ConfigError;
 use crate::config::key_source_error::KeySourceError;
 use crate::custody::id::Fingerprint;
+use crate::operations::restore::newer::Newer;
 use crate::operations::start_failure::StartFailure;
 use crate::store::backup_file::BackupError;
 use crate::store::mark::MarkError;
@@ -49,7 +50,24 @@ fn stores() -> Vec<(&'static str, Exit)> {
         ),
         ("a creation that was interrupted", start(StartFailure::CreationInterrupted { store: path() })),
         ("a backup or file of rows that is missing", store(StoreError::Missing { path: path() })),
-        ("`init` or `restore` over a store that exists", start(StartFailure::Exists { path: path() })),
+        ("`init` over a store that exists", start(StartFailure::Exists { path: path() })),
+        (
+            "`restore` over a store or mark of another installation",
+            start(StartFailure::OtherStore { path: path(), found: "a".into(), wanted: "b".into() }),
+        ),
+        (
+            "`restore` of a backup where something newer is known, without `--older`",
+            start(StartFailure::Older {
+                file: path(),
+                argument: "p".into(),
+                generation: 1,
+                newer: Box::new(Newer::Mark { path: path(), generation: 9 }),
+            }),
+        ),
+        (
+            "`restore` with a canary of another store, or a damaged one",
+            start(StartFailure::CanaryRefused { file: path(), problem: "x" }),
+        ),
         (
             "a backup of the same generation holds other records",
             start(StartFailure::Backup(BackupError::Differs { path: path() })),

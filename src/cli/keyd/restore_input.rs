@@ -33,8 +33,9 @@ pub(super) fn backup(arguments: &Arguments) -> Result<Unproven, Failure> {
     let rejected = |problem: &str| Failure::say(exit::DATA, format!("{}: {problem}", name.display()));
     let bytes = bytes.ok_or_else(|| rejected("is longer than 1 GiB"))?;
     let bytes = skb1(bytes).map_err(rejected)?;
-    let backup =
-        backup_file::decode(&bytes).map_err(|error| StartFailure::from(error).in_backup(&name)).map_err(Failure::from)?;
+    let backup = backup_file::decode(&bytes)
+        .map_err(|error| StartFailure::from(error).in_backup(&name))
+        .map_err(Failure::from)?;
     Ok(Unproven::new(Source { name, argument: format!("--from-export {}", shell_quoted(path)) }, backup))
 }
 

@@ -26,6 +26,8 @@ pub enum InPlace {
     Whole {
         /// Its generation.
         generation: u64,
+        /// Versions of the backup that it does not name.
+        lacks: usize,
         /// It is what a restore of this very backup made, and nothing was changed since.
         is_this_backup: bool,
     },
@@ -91,7 +93,11 @@ pub(super) fn look(
     let mut problem = String::new();
     for key in keys {
         match opened(&snapshot, key, memory) {
-            Ok(()) => return Ok(InPlace::Whole { generation, is_this_backup: is_restored(&snapshot, proven) }),
+            Ok(()) => {
+                let (lacks, is_this_backup) =
+                    (comparison.lacking_in(&snapshot.records), is_restored(&snapshot, proven));
+                return Ok(InPlace::Whole { generation, lacks, is_this_backup });
+            }
             Err(failure) => problem = in_short(failure),
         }
     }
@@ -106,9 +112,9 @@ fn opened(snapshot: &Snapshot, key: MasterKey, memory: &LockedMemory) -> Result<
 fn is_restored(snapshot: &Snapshot, proven: &Proven) -> bool {
     let meta = snapshot.records.get(record::META);
     let meta = meta.and_then(|bytes| record::decode::<record::Meta>(record::META, bytes).ok());
-    let from_here = meta.and_then(|meta| meta.gaps.last().copied()).is_some_and(|gap| {
-        gap.from == proven.generation && gap.to == snapshot.generation
-    });
+    let from_here = meta
+        .and_then(|meta| meta.gaps.last().copied())
+        .is_some_and(|gap| gap.from == proven.generation && gap.to == snapshot.generation);
     let rest = |snapshot: &Snapshot| {
         let mut records = snapshot.records.clone();
         records.retain(|name, _| name != record::META && name != record::MAC);

@@ -34,14 +34,24 @@ pub struct Known {
     pub seen: Vec<(String, u64)>,
     /// What others name that the backup does not hold.
     pub comparison: Comparison,
-    newest_backup: Option<(PathBuf, u64, Option<String>)>,
+    newest_backup: Option<NewestBackup>,
     damaged_backup: Option<u64>,
+}
+
+/// The newest good backup of the directory.
+struct NewestBackup {
+    path: PathBuf,
+    generation: u64,
+    /// The key it says it is under, if that is none of the given backup's.
+    under: Option<String>,
+    /// Versions of the given backup that it does not name.
+    lacks: usize,
 }
 
 impl Known {
     /// The newest generation that store and backups are of, as far as they say.
     pub(super) fn generation(&self) -> Option<u64> {
-        let backup = self.newest_backup.as_ref().map(|(_, generation, _)| *generation);
+        let backup = self.newest_backup.as_ref().map(|backup| backup.generation);
         backup.max(self.damaged_backup).max(self.in_place.generation())
     }
 
@@ -79,9 +89,9 @@ pub fn survey(
         }
     }
     let damaged_backup = found.iter().filter(|found| !found.is_good).map(|found| found.backup.generation).max();
-    let newest_backup = found.into_iter().find(|found| found.is_good).map(|found| under_another_key(found, proven));
-    let mut known =
-        Known { mark, in_place, kept_before, seen: Vec::new(), comparison, newest_backup, damaged_backup };
+    let newest_backup = found.into_iter().find(|found| found.is_good);
+    let newest_backup = newest_backup.map(|found| newest(found, proven, &comparison));
+    let mut known = Known { mark, in_place, kept_before, seen: Vec::new(), comparison, newest_backup, damaged_backup };
     known.seen = seen(&known, places, proven);
     Ok(known)
 }
@@ -103,21 +113,20 @@ fn read_mark(places: &Places, proven: &Proven) -> Result<Option<Mark>, StartFail
     }
 }
 
-/// A good backup with its generation, and the key it says it is under, if that is none of the given backup's.
-fn under_another_key(found: Found, proven: &Proven) -> (PathBuf, u64, Option<String>) {
+fn newest(found: Found, proven: &Proven, comparison: &Comparison) -> NewestBackup {
     let Found { path, backup, .. } = found;
-    let generation = backup.generation;
+    let (generation, lacks) = (backup.generation, comparison.lacking_in(&backup.records));
     let owners = claim::claim(&Snapshot { generation, records: backup.records }).map(|claimed| claimed.owners);
     let owners = owners.unwrap_or_default();
     let is_known = owners.iter().any(|owner| proven.owners().contains(owner));
-    let another = owners.first().filter(|_| !is_known).map(ToString::to_string);
-    (path, generation, another)
+    let under = owners.first().filter(|_| !is_known).map(ToString::to_string);
+    NewestBackup { path, generation, under, lacks }
 }
 
 fn seen(known: &Known, places: &Places, proven: &Proven) -> Vec<(String, u64)> {
     let mark = known.marked().map(|generation| (format!("the high-water mark {}", places.mark.display()), generation));
     let backup = known.newest_backup.as_ref();
-    let backup = backup.map(|(path, generation, _)| (format!("the backup {}", path.display()), *generation));
+    let backup = backup.map(|backup| (format!("the backup {}", backup.path.display()), backup.generation));
     let damaged = known.damaged_backup.map(|generation| ("a damaged backup, in its own word".to_owned(), generation));
     let store = known.in_place.generation().filter(|_| !is_this(&known.in_place)).map(|generation| {
         let word = if matches!(known.in_place, InPlace::Whole { .. }) { "" } else { ", in its own word" };
@@ -148,26 +157,27 @@ pub fn judge(places: &Places, proven: &Proven, known: &Known) -> Result<(), Star
             file: proven.source.name.clone(),
             argument: proven.source.argument.clone(),
             generation: proven.generation,
-            newer,
+            newer: Box::new(newer),
         }),
     }
 }
 
 fn newer_store(places: &Places, proven: &Proven, known: &Known) -> Option<Newer> {
-    let InPlace::Whole { generation, .. } = known.in_place else { return None };
-    (generation > proven.generation).then(|| Newer::Store { path: places.store.clone(), generation })
+    let InPlace::Whole { generation, lacks, .. } = known.in_place else { return None };
+    (generation > proven.generation).then(|| Newer::Store { path: places.store.clone(), generation, lacks })
 }
 
 fn newer_backup(proven: &Proven, known: &Known) -> Option<Newer> {
-    let (path, generation, under) = known.newest_backup.clone()?;
-    (generation > proven.generation).then_some(Newer::Backup { path, generation, under })
+    let NewestBackup { path, generation, under, lacks } = known.newest_backup.as_ref()?;
+    let newer = || Newer::Backup { path: path.clone(), generation: *generation, under: under.clone(), lacks: *lacks };
+    (*generation > proven.generation).then(newer)
 }
 
 /// The newest good backup of the directory always goes: there is nothing newer to be had. Of any other, the mark tells
 /// whether more came than follows such a backup by itself.
 fn newer_mark(places: &Places, proven: &Proven, known: &Known) -> Option<Newer> {
     let generation = known.marked()?;
-    let is_newest_here = known.newest_backup.as_ref().is_some_and(|(_, newest, _)| *newest == proven.generation);
+    let is_newest_here = known.newest_backup.as_ref().is_some_and(|newest| newest.generation == proven.generation);
     let explained = proven.generation.saturating_add(proven.follow_ups());
     (generation > explained && !is_newest_here).then(|| Newer::Mark { path: places.mark.clone(), generation })
 }

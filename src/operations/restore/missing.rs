@@ -65,6 +65,12 @@ impl Comparison {
         }
     }
 
+    /// How much of what the backup holds others do not name.
+    #[must_use]
+    pub fn lacking_in(&self, records: &BTreeMap<String, Vec<u8>>) -> usize {
+        self.held.iter().filter(|name| !records.contains_key(*name)).count()
+    }
+
     /// Compares with what can still be read of a damaged store: last, and once nothing depends on it, because a crafted
     /// file can end the process.
     pub fn danger_see_damaged_store(&mut self, path: &Path, store_id: &StoreId) {

@@ -63,7 +63,7 @@ pub fn restore(
     let (mut state, previous) = authentic.state();
     let of_another_root = mark_check::names_another_root(known.mark.as_ref(), &state, previous);
     let was_done = match known.in_place {
-        InPlace::Whole { generation, is_this_backup: true } => Some(generation),
+        InPlace::Whole { generation, is_this_backup: true, .. } => Some(generation),
         _ => None,
     };
     let generation = was_done

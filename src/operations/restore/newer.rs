@@ -14,6 +14,8 @@ pub enum Newer {
         path: PathBuf,
         /// Its generation.
         generation: u64,
+        /// Versions of the backup that it does not name: somebody went back behind the backup before.
+        lacks: usize,
     },
     /// A good backup of the same store.
     Backup {
@@ -23,6 +25,8 @@ pub enum Newer {
         generation: u64,
         /// The key it says it is sealed under, if the other backup is not.
         under: Option<String>,
+        /// Versions of the given backup that it does not name.
+        lacks: usize,
     },
     /// The mark alone: what it has seen may be in a backup elsewhere.
     Mark {
@@ -36,18 +40,21 @@ pub enum Newer {
 impl std::fmt::Display for Newer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Store { path, generation } => write!(
-                f,
-                "the store that is there, {}, is whole and newer: it is at generation {generation}, and what was made since \
-                 is not in the backup",
-                path.display()
-            ),
-            Self::Backup { path, generation, under } => {
+            Self::Store { path, generation, lacks } => {
+                write!(
+                    f,
+                    "the store that is there, {}, is whole and newer: it is at generation {generation}, and what was made \
+                     since is not in the backup",
+                    path.display()
+                )?;
+                lacking(f, *lacks)
+            }
+            Self::Backup { path, generation, under, lacks } => {
                 write!(f, "a newer one is there: {} is of generation {generation}", path.display())?;
-                match under {
-                    Some(key) => write!(f, ", sealed under master key {key} in its own word"),
-                    None => Ok(()),
+                if let Some(key) = under {
+                    write!(f, ", sealed under master key {key} in its own word")?;
                 }
+                lacking(f, *lacks)
             }
             Self::Mark { path, generation } => write!(
                 f,
@@ -58,11 +65,26 @@ impl std::fmt::Display for Newer {
     }
 }
 
+/// What is newer need not hold everything: after a restore of an older backup, generations go on above all others.
+fn lacking(f: &mut std::fmt::Formatter<'_>, lacks: usize) -> std::fmt::Result {
+    match lacks {
+        0 => Ok(()),
+        lacks => write!(f, "; but key versions that the backup holds are not in it: {lacks}"),
+    }
+}
+
 impl Newer {
     /// What to do rather than go back, as the beginning of a sentence.
     pub(in super::super) fn instead(&self) -> String {
         match self {
+            Self::Store { lacks: 1.., .. } => "Decide which of the two you need; ".to_owned(),
             Self::Store { .. } => "Start the daemon on it; ".to_owned(),
+            Self::Backup { path, lacks: 1.., .. } => {
+                format!(
+                    "Decide which of the two you need; that one comes with `servos-keyd restore {}`; ",
+                    path.display()
+                )
+            }
             Self::Backup { path, .. } => format!("Restore that one with `servos-keyd restore {}`; ", path.display()),
             Self::Mark { .. } => "Look for a newer backup; ".to_owned(),
         }

@@ -228,7 +228,7 @@ fn older(rig: &Rig, places: &Places, file: &Path) -> Option<(&'static str, u64)>
         Ok(()) => None,
         Err(StartFailure::Older { newer, generation, .. }) => {
             assert_eq!(generation, proven.generation);
-            Some(match newer {
+            Some(match *newer {
                 Newer::Store { generation, .. } => ("store", generation),
                 Newer::Backup { generation, .. } => ("backup", generation),
                 Newer::Mark { generation, .. } => ("mark", generation),
@@ -339,7 +339,10 @@ fn versions_that_others_name_are_told_by_name_and_number_from_every_source() {
         named.collect::<Vec<_>>()
     };
     let store = places.store.clone();
-    assert_eq!(missing(&places), [("gone 1 deleted".to_owned(), store.clone()), ("ssh-keys 2".to_owned(), store.clone())]);
+    assert_eq!(
+        missing(&places),
+        [("gone 1 deleted".to_owned(), store.clone()), ("ssh-keys 2".to_owned(), store.clone())]
+    );
     std::fs::remove_file(&store).unwrap();
     let newest = backup_file::list(&rig.backups()).unwrap().pop().unwrap();
     let in_backup = [("gone 1".to_owned(), newest.clone()), ("ssh-keys 2".to_owned(), newest.clone())];
@@ -355,8 +358,22 @@ fn versions_that_others_name_are_told_by_name_and_number_from_every_source() {
     let kept = restore_file(&rig, &places, &first, true).unwrap().kept.store.unwrap();
     let proven = proven(&rig, &first);
     let known = surveyed(&rig, &places, &proven);
-    assert_eq!(known.kept_before, [kept.clone()]);
+    assert_eq!(known.kept_before.as_slice(), std::slice::from_ref(&kept));
     assert_eq!(known.comparison.missing().iter().filter(|missing| missing.seen_in == kept).count(), 2);
+}
+
+#[test]
+fn what_is_newer_only_because_somebody_went_back_is_said_to_lack_something() {
+    let (rig, places, backups) = rotated();
+    let refused = |file: &Path| restore_file(&rig, &places, file, false).unwrap_err().to_string();
+    assert!(!refused(&backups[1]).contains("are not in it"));
+    restore_file(&rig, &places, &backups[0], true).unwrap();
+    for in_place in [true, false] {
+        let said = refused(&backups[1]);
+        assert!(said.contains("key versions that the backup holds are not in it: 1. "), "{in_place}: {said}");
+        assert!(said.contains("Decide which of the two"), "{said}");
+        let _ = std::fs::remove_file(&places.store);
+    }
 }
 
 #[test]
