@@ -11,7 +11,9 @@ use servos_keyd::operations::adopt_legacy_key::adopt_legacy_key;
 use servos_keyd::operations::create::{Creation, create};
 use servos_keyd::operations::create_key::create_key;
 use servos_keyd::operations::delete_key::delete_key;
-use servos_keyd::operations::restore::{prove, read_backup, restore};
+use servos_keyd::operations::restore::known::survey;
+use servos_keyd::operations::restore::proof::{prove, read_backup};
+use servos_keyd::operations::restore::restore;
 use servos_keyd::operations::retire_legacy_key::retire_legacy_key;
 use servos_keyd::operations::rotate_key::rotate_key;
 use servos_keyd::operations::rotation::Step;
@@ -227,9 +229,10 @@ fn restore_newest(room: &Room, key: &str) -> Result<(), String> {
     let places = room.places();
     let backups = backup_file::list(&places.backups).map_err(|error| error.to_string())?;
     let newest = backups.last().ok_or("there is no backup")?;
-    let backup = read_backup(newest).map_err(|failure| failure.to_string())?;
+    let backup = read_backup(newest, "FILE".to_owned()).map_err(|failure| failure.to_string())?;
     let proven = prove(backup, room.key(key), &room.memory).map_err(|failure| failure.to_string())?;
-    said(restore(&places, proven, room.key(key), &room.memory))
+    let known = survey(&places, &proven, vec![room.key(key)], &room.memory).map_err(|failure| failure.to_string())?;
+    said(restore(&places, proven, &known, None, room.key(key), &room.memory, room.now()))
 }
 
 fn accept_it(room: &Room, key: &str) -> Result<(), String> {

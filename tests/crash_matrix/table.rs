@@ -34,8 +34,22 @@ pub fn of(report: &Report, arguments: &Arguments) -> String {
     for (case, why) in &report.failures {
         let _ = writeln!(out, "\nFAILED {case}: {why}\nreplay with: {}", arguments.replay(Some(case)));
     }
+    let _ = writeln!(out, "{}", machine_readable(report, arguments, &total));
     let _ = writeln!(out, "seed {}; replay with: {}", arguments.seed, arguments.replay(None));
     out
+}
+
+/// What `tests/survival/run` sums up.
+fn machine_readable(report: &Report, arguments: &Arguments, total: &Counts) -> String {
+    let cuts: Vec<String> =
+        report.rows.iter().map(|(name, counts)| format!(r#""{name}":{}"#, counts.cuts + counts.second_cuts)).collect();
+    let Counts { second_cuts, faults, starts, values, .. } = total;
+    format!(
+        r#"survival: {{"harness":"crash_matrix","seed":{},"cuts":{{{}}},"second_cuts":{second_cuts},"faults":{faults},"starts":{starts},"values":{values},"seconds":{:.0}}}"#,
+        arguments.seed,
+        cuts.join(","),
+        report.took.as_secs_f64()
+    )
 }
 
 fn cells(counts: &Counts) -> [String; 6] {

@@ -3,8 +3,8 @@
 //! Must never let a whole store of another installation be moved, nor take what only says so itself for whole.
 //! Called by `known`.
 
-use super::super::{claim, load};
 use super::super::start_failure::StartFailure;
+use super::super::{claim, load};
 use super::missing::Comparison;
 use super::proof::Proven;
 use crate::custody::keys::{LockedMemory, MasterKey};

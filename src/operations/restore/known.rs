@@ -5,8 +5,8 @@
 
 pub use super::in_place::InPlace;
 
-use super::super::ledger::Places;
 use super::super::claim;
+use super::super::ledger::Places;
 use super::super::start_failure::StartFailure;
 use super::in_place;
 use super::missing::Comparison;
