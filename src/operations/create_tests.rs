@@ -7,8 +7,11 @@ use super::super::test_rig::{BEGIN, MASTER_KEY, places, random};
 use super::{Creation, create};
 use crate::custody::keys::{LockedMemory, MasterKey};
 use crate::custody::random::RandomUnavailable;
+use crate::store::disk::Operation;
+use crate::store::disk::watch::{Watcher, watch};
 use std::path::Path;
-use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
 /// Every file below a directory.
 fn files(directory: &Path) -> Vec<(String, Vec<u8>)> {
@@ -74,4 +77,51 @@ fn no_key_lies_in_the_clear_in_any_file_of_a_new_store() {
     // the other half of what was drawn, which are keys, is not.
     assert_eq!(salts, 2 * 12);
     assert_eq!(drawn.len(), 12 + 10);
+}
+
+/// Refuses to give a store its name, or writes down what is done to names.
+#[derive(Default)]
+struct Names {
+    refuses_the_store: AtomicBool,
+    done: Mutex<Vec<String>>,
+}
+
+impl Watcher for Names {
+    fn before(&self, operation: Operation<'_>, _: Option<u64>) -> std::io::Result<()> {
+        match operation {
+            Operation::Rename(_, to) if to.ends_with("keyd.redb") && self.refuses_the_store.load(Ordering::Relaxed) => {
+                Err(std::io::Error::from_raw_os_error(libc::EIO))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn done(&self, operation: Operation<'_>, _: Option<u64>) {
+        let name = |path: &Path| path.file_name().unwrap().to_string_lossy().into_owned();
+        let line = match operation {
+            Operation::Remove(path) if path.extension().is_some_and(|end| end == "skb1") => "removed".to_owned(),
+            Operation::SyncDirectory(path) => format!("synced {}", name(path)),
+            Operation::Rename(_, to) => format!("renamed to {}", name(to)),
+            _ => return,
+        };
+        self.done.lock().unwrap().push(line);
+    }
+}
+
+/// Were it there again after a power cut, it would pass for the backup of a store that was lost.
+#[test]
+fn a_creation_begun_again_removes_the_backup_of_the_first_for_good_before_it_announces_another_store() {
+    let memory = LockedMemory::new().unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let (master, places) = (MasterKey::parse(MASTER_KEY.as_bytes(), &memory).unwrap(), places(&directory));
+    let (places, master, memory) = (&places, &master, &memory);
+    let creation = Creation { places, master, shared: false, adopt_legacy: false, memory, random: &random, now: BEGIN };
+    let names = Arc::new(Names::default());
+    let _watch = watch(directory.path(), Arc::clone(&names) as Arc<dyn Watcher>);
+    names.refuses_the_store.store(true, Ordering::Relaxed);
+    assert!(create(&creation).is_err());
+    names.refuses_the_store.store(false, Ordering::Relaxed);
+    names.done.lock().unwrap().clear();
+    create(&creation).unwrap();
+    assert_eq!(names.done.lock().unwrap()[..3], ["removed", "synced backup", "renamed to keyd.redb.mark"]);
 }
