@@ -6,6 +6,8 @@
 use super::{Job, LOOKS, QUEUE, Writer};
 use crate::auth::operation::{CreateKey, RotateKey};
 use crate::auth::permit::Permit;
+use crate::operations::check::online::SelfCheck;
+use crate::operations::check::state::Outcome;
 use crate::operations::create_key::create_key;
 use crate::operations::fake_store::{Fault, locked};
 use crate::operations::ledger::{Change, Ledger};
@@ -124,6 +126,33 @@ fn a_panic_after_which_the_store_cannot_be_looked_at_suspends_changes() {
     locked(&running.medium).unreadable = false;
     assert!(matches!(running.rotate(), Some(Err(Refusal::Suspended))));
     running.stop();
+}
+
+#[test]
+fn a_self_check_goes_on_between_jobs_again_and_again() {
+    let Rig { medium, directory, ledger, engine, .. } = Rig::new();
+    let check = SelfCheck::new(Duration::from_millis(1), || (), &engine);
+    let (writer, thread) = Writer::start_checking(ledger, check).unwrap();
+    let started = std::time::Instant::now();
+    let mut seen = 0;
+    while seen < 3 {
+        assert!(started.elapsed() < LONG, "{:?}", engine.progress.self_check());
+        // A job is done at once, whatever the check is at.
+        ask(&writer, |ledger| ledger.commit(Change::default(), |_| ())).unwrap().unwrap();
+        let loads = locked(&medium).loads;
+        while locked(&medium).loads == loads {
+            assert!(started.elapsed() < LONG, "no check begins");
+            std::thread::yield_now();
+        }
+        seen += 1;
+    }
+    while engine.progress.self_check().outcome != Outcome::Sound {
+        assert!(started.elapsed() < LONG, "{:?}", engine.progress.self_check());
+        std::thread::yield_now();
+    }
+    drop(writer);
+    thread.join().unwrap();
+    drop(directory);
 }
 
 /// Has the writer at a job, which ends when it is told to.

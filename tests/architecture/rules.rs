@@ -37,6 +37,8 @@ pub const SECRET_TYPES: &[(&str, &str)] = &[
     ("src/operations/ledger.rs", "Ledger"),
     ("src/operations/load.rs", "Authentic"),
     ("src/operations/load.rs", "Loaded"),
+    ("src/operations/load.rs", "Rooted"),
+    ("src/operations/check/examination.rs", "Examination"),
     ("src/operations/key_choice.rs", "Choice"),
     ("src/operations/rotation/key_sources.rs", "HeldKey"),
     ("src/cli/key.rs", "ChosenKey"),
