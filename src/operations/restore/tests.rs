@@ -147,23 +147,14 @@ const SCENES: [&str; 10] = [
     "a store, and a whole rewrite of it",
 ];
 
-const POINTS: [&str; 9] = [
-    "restore-written",
-    "restore-mark-kept",
-    "restore-announced",
-    "restore-moved",
-    "restore-installed",
-    "restore-marked",
-    "restore-backed-up",
-    "written",
-    "renamed",
-];
+const POINTS: &str = "restore-written restore-mark-kept restore-announced restore-moved restore-installed restore-marked \
+                      restore-backed-up written renamed";
 
 #[test]
 fn whatever_lies_there_a_death_at_any_point_leaves_the_old_store_the_new_one_or_a_restore_that_goes_on() {
     let mut deaths = 0;
     for scene in SCENES {
-        for point in POINTS {
+        for point in POINTS.split_whitespace() {
             for n in 1.. {
                 let (rig, places, backups) = rotated();
                 lay(scene, &rig, &places);
