@@ -4,7 +4,7 @@
 //! Called by `place`, for every command that touches the store.
 
 use super::output;
-use crate::cli::exit::{self, Exit};
+use crate::cli::exit;
 use crate::cli::failure::Failure;
 use crate::config::file_system::network_file_system;
 use crate::config::key_source_error::{chown_name, shell_quoted, user_name};
@@ -61,10 +61,7 @@ pub fn check_files(places: &Places, purpose: Use) -> Result<(), Failure> {
     judge.place_of_mark(places);
     judge.backups(&places.backups);
     judge.warnings.iter().for_each(|warning| warn(warning));
-    match judge.refused {
-        None => Ok(()),
-        Some((exit, faults)) => Err(Failure::say(exit, faults)),
-    }
+    if judge.refused.is_empty() { Ok(()) } else { Err(Failure::say(exit::NOT_PERMITTED, judge.refused.join("; "))) }
 }
 
 fn warn(warning: &str) {
@@ -79,21 +76,11 @@ fn warn(warning: &str) {
 struct Judge {
     /// The store's directory.
     directory: Option<Metadata>,
-    refused: Option<(Exit, String)>,
+    refused: Vec<String>,
     warnings: Vec<String>,
 }
 
 impl Judge {
-    fn refuse(&mut self, what: String) {
-        match &mut self.refused {
-            Some((_, faults)) => {
-                faults.push_str("; ");
-                faults.push_str(&what);
-            }
-            None => self.refused = Some((exit::NOT_PERMITTED, what)),
-        }
-    }
-
     /// A file of the daemon's own. What is no file at all its reader names.
     fn file(&mut self, path: &Path, what: &str, purpose: Use) {
         let Ok(found) = path.symlink_metadata() else { return };
@@ -103,14 +90,15 @@ impl Judge {
         let (quoted, mode) = (shell_quoted(path), found.mode() & 0o7777);
         if !self.is_trusted_owner(found.uid()) {
             let (owner, daemon) = (user_name(found.uid()), chown_name(geteuid().as_raw()));
-            self.refuse(format!(
+            self.refused.push(format!(
                 "{what} {quoted} belongs to {owner}, neither root nor the daemon's user: chown {daemon} {quoted}"
             ));
         } else if mode & 0o002 != 0 {
-            self.refuse(format!("everyone can change {what} {quoted} (mode {mode:04o}): chmod 600 {quoted}"));
+            self.refused.push(format!("everyone can change {what} {quoted} (mode {mode:04o}): chmod 600 {quoted}"));
         } else if mode & 0o020 != 0 {
             let fault = format!("the group can change {what} {quoted} (mode {mode:04o}): chmod 600 {quoted}");
-            if self.group_has_the_directory(found.gid()) { self.warnings.push(fault) } else { self.refuse(fault) }
+            let is_no_matter = self.group_has_the_directory(found.gid());
+            (if is_no_matter { &mut self.warnings } else { &mut self.refused }).push(fault);
         } else if mode & 0o044 != 0 {
             self.warnings.push(format!(
                 "others can read {what} {quoted} (mode {mode:04o}), with all names and times: chmod 600 {quoted}"
@@ -125,12 +113,12 @@ impl Judge {
         let Err(error) = opened else { return };
         let (quoted, user) = (shell_quoted(path), geteuid().as_raw());
         match error.kind() {
-            io::ErrorKind::PermissionDenied => self.refuse(format!(
+            io::ErrorKind::PermissionDenied => self.refused.push(format!(
                 "{what} {quoted} cannot be opened by the daemon's user, {}: chown {} {quoted} && chmod 600 {quoted}",
                 user_name(user),
                 chown_name(user)
             )),
-            io::ErrorKind::ReadOnlyFilesystem => self.refuse(format!(
+            io::ErrorKind::ReadOnlyFilesystem => self.refused.push(format!(
                 "{what} {quoted} lies on a file system that is mounted read-only: mount it writable; if a fault made it \
                  read-only (`dmesg` tells), open what is there with `servos-keyd serve --salvage` and mend the disk first"
             )),
@@ -205,7 +193,7 @@ impl Judge {
         if !found.is_dir() {
             self.warnings.push(format!("no backup can be written to {quoted}: it is not a directory"));
         } else if mode & 0o1002 == 0o002 {
-            self.refuse(format!(
+            self.refused.push(format!(
                 "everyone can change the backup directory {quoted} (mode {mode:04o}): chmod 700 {quoted}"
             ));
         } else if !is_usable(directory) {
