@@ -7,6 +7,7 @@ pub mod accept;
 pub mod adopt_legacy_key;
 pub mod backup;
 pub mod check_key;
+mod commit;
 pub mod create;
 pub mod create_key;
 pub mod decrypt;
@@ -30,6 +31,7 @@ pub mod legacy_proof;
 pub mod list_keys;
 pub mod load;
 pub mod mark_check;
+mod probes;
 pub mod progress;
 pub mod promotion;
 mod recovery;
@@ -46,7 +48,11 @@ pub mod self_test;
 pub mod start_failure;
 pub mod status;
 #[cfg(test)]
+mod storm_tests;
+#[cfg(test)]
 mod test_rig;
+mod trouble;
+mod unsettled;
 pub mod verify_canary;
 pub mod versions;
 pub mod whoami;

@@ -4,25 +4,23 @@
 //! Called by `rpc`, which hands in jobs and awaits their answers; started and stopped by `cli`.
 
 use super::ledger::Ledger;
+use super::probes::{Pace, Probes};
 use super::recovery::recover;
 use super::refusal::Refusal;
+use super::resume::resume;
 use super::rotation::steps::{Advance, advance};
-use crate::telemetry::events;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError, TrySendError, sync_channel};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// Jobs that may wait at once.
 const QUEUE: usize = 64;
 
 /// Of these, jobs that only look: components ask for them, and must not keep an operator's changes out.
 const LOOKS: usize = QUEUE / 2;
-
-/// When a step of a rotation that could not be done is tried again.
-const RETRY: Duration = Duration::from_secs(60);
 
 /// Something to do with the ledger. It answers through a channel of its own.
 pub type Job = Box<dyn FnOnce(&mut Ledger) + Send>;
@@ -49,13 +47,13 @@ impl Writer {
     /// # Errors
     /// What the operating system says if it gives no thread.
     pub fn start(ledger: Ledger) -> std::io::Result<(Self, JoinHandle<()>)> {
-        Self::start_retrying(ledger, RETRY)
+        Self::start_paced(ledger, Pace::default())
     }
 
-    /// The same, with the time after which a step is tried again.
-    pub(super) fn start_retrying(ledger: Ledger, retry: Duration) -> std::io::Result<(Self, JoinHandle<()>)> {
+    /// The same, with the times after which what could not be done is tried again.
+    pub(super) fn start_paced(ledger: Ledger, pace: Pace) -> std::io::Result<(Self, JoinHandle<()>)> {
         let (jobs, queue) = sync_channel(QUEUE);
-        let thread = std::thread::Builder::new().name("writer".to_owned()).spawn(move || run(ledger, &queue, retry))?;
+        let thread = std::thread::Builder::new().name("writer".to_owned()).spawn(move || run(ledger, &queue, pace))?;
         Ok((Self { jobs, looks: Arc::default() }, thread))
     }
 
@@ -69,17 +67,25 @@ impl Writer {
         if waiting >= LOOKS {
             return Err(Refusal::Busy);
         }
-        self.submit(Box::new(move |ledger| {
+        self.send(Box::new(move |ledger| {
             let _place = place;
             job(ledger);
         }))
     }
 
-    /// Hands in a job that may change something.
+    /// Hands in a job that may change something. If the outcome of the change before it is not known, that is found out
+    /// first, if it can be.
     ///
     /// # Errors
     /// [`Refusal::Busy`] if too many wait already, [`Refusal::Suspended`] if the thread is gone.
     pub fn submit(&self, job: Job) -> Result<(), Refusal> {
+        self.send(Box::new(move |ledger| {
+            ledger.settle_first();
+            job(ledger);
+        }))
+    }
+
+    fn send(&self, job: Job) -> Result<(), Refusal> {
         self.jobs.try_send(job).map_err(|error| match error {
             TrySendError::Full(_) => Refusal::Busy,
             TrySendError::Disconnected(_) => Refusal::Suspended,
@@ -98,61 +104,78 @@ enum Rest {
     Jobs,
 }
 
-fn run(mut ledger: Ledger, queue: &Receiver<Job>, retry: Duration) {
+/// Whose turn it is.
+enum Turn {
+    Job(Job),
+    Step,
+    Probe,
+}
+
+fn run(mut ledger: Ledger, queue: &Receiver<Job>, pace: Pace) {
     let mut rest = Rest::Step;
+    let mut probes = Probes::new(pace);
     // Jobs and steps take turns, so that neither keeps the other waiting.
-    while let Some(job) = next(queue, rest) {
-        let asked = match job {
+    while let Some(turn) = next(queue, rest, probes.at()) {
+        let mut asked = match turn {
             // The caller sees its channel closed and answers INTERNAL.
-            Some(job) => guarded(&mut ledger, job).is_none() || ledger.rotation_asked(),
-            None => true,
+            Turn::Job(job) => guarded(&mut ledger, job).is_none() || ledger.rotation_asked(),
+            Turn::Step => true,
+            Turn::Probe => {
+                probes.made();
+                guarded(&mut ledger, Ledger::probe);
+                false
+            }
         };
-        // A queue that is never empty does not put the time off.
-        if matches!(rest, Rest::Until(time) if Instant::now() < time) && !asked {
-            continue;
+        if ledger.has_recovered() {
+            guarded(&mut ledger, resume);
+            asked = true;
         }
-        rest = match guarded(&mut ledger, advance) {
-            Some(Advance::More) => Rest::Step,
-            // A step that panicked is one that could not be done.
-            Some(Advance::Later) | None => Rest::Until(Instant::now() + retry),
-            Some(Advance::Idle) => Rest::Jobs,
-        };
+        // A queue that is never empty does not put the time off.
+        if asked || !matches!(rest, Rest::Until(time) if Instant::now() < time) {
+            rest = match guarded(&mut ledger, advance) {
+                Some(Advance::More) => Rest::Step,
+                // A step that panicked is one that could not be done.
+                Some(Advance::Later) | None => Rest::Until(Instant::now() + pace.step),
+                Some(Advance::Idle) => Rest::Jobs,
+            };
+        }
+        probes.follow(ledger.is_failing());
     }
 }
 
-/// The next job; `Some(None)` if it is a step's turn, `None` if there will be no more.
-fn next(queue: &Receiver<Job>, rest: Rest) -> Option<Option<Job>> {
-    match rest {
-        Rest::Step => match queue.try_recv() {
-            Ok(job) => Some(Some(job)),
-            Err(TryRecvError::Empty) => Some(None),
-            Err(TryRecvError::Disconnected) => None,
-        },
-        Rest::Until(time) => match queue.recv_timeout(time.saturating_duration_since(Instant::now())) {
-            Ok(job) => Some(Some(job)),
-            Err(RecvTimeoutError::Timeout) => Some(None),
-            Err(RecvTimeoutError::Disconnected) => None,
-        },
-        Rest::Jobs => queue.recv().ok().map(Some),
+/// Whose turn is next; `None` if there will be no more. A probe that is due goes before a queue that is never empty.
+fn next(queue: &Receiver<Job>, rest: Rest, probe: Option<Instant>) -> Option<Turn> {
+    let now = Instant::now();
+    if probe.is_some_and(|time| time <= now) {
+        return Some(Turn::Probe);
+    }
+    let (time, then) = match (rest, probe) {
+        (Rest::Step, _) => {
+            return match queue.try_recv() {
+                Ok(job) => Some(Turn::Job(job)),
+                Err(TryRecvError::Empty) => Some(Turn::Step),
+                Err(TryRecvError::Disconnected) => None,
+            };
+        }
+        (Rest::Jobs, None) => return queue.recv().ok().map(Turn::Job),
+        (Rest::Until(step), Some(probe)) if probe < step => (probe, Turn::Probe),
+        (Rest::Until(step), _) => (step, Turn::Step),
+        (Rest::Jobs, Some(probe)) => (probe, Turn::Probe),
+    };
+    match queue.recv_timeout(time.saturating_duration_since(now)) {
+        Ok(job) => Some(Turn::Job(job)),
+        Err(RecvTimeoutError::Timeout) => Some(then),
+        Err(RecvTimeoutError::Disconnected) => None,
     }
 }
 
 /// Does something with the ledger. A panic costs the job it comes from alone, where the ledger can tell how far it came.
 fn guarded<T>(ledger: &mut Ledger, work: impl FnOnce(&mut Ledger) -> T) -> Option<T> {
     let done = catch_unwind(AssertUnwindSafe(|| work(&mut *ledger))).ok();
-    if done.is_none() && !recovered(ledger) {
-        ledger.suspend();
-        tracing::error!(
-            event = events::STORE_SUSPENDED,
-            "a change broke off: no further change until the daemon is restarted; Encrypt and Decrypt go on"
-        );
+    if done.is_none() && catch_unwind(AssertUnwindSafe(|| recover(ledger))).is_err() {
+        ledger.fails_on_panic();
     }
     done
-}
-
-/// A panic costs its own job alone, if the store tells that it did not come between a commit and its publication.
-fn recovered(ledger: &mut Ledger) -> bool {
-    catch_unwind(AssertUnwindSafe(|| recover(ledger))).unwrap_or(false)
 }
 
 #[cfg(test)]

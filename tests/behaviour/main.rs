@@ -22,6 +22,7 @@ mod dev;
 mod exit_codes;
 mod faults;
 mod field_limits;
+mod full_disk;
 mod harness;
 mod key_files;
 mod keyctl_offline;
