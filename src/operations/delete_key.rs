@@ -33,7 +33,7 @@ pub struct Deleted {
 ///
 /// # Errors
 /// [`Refusal::Salvage`], [`Refusal::NoSuchKey`], [`Refusal::RequestIdReused`], [`Refusal::Store`]: what was
-/// disabled so far stays so, and the next start goes on.
+/// disabled so far stays so, and the rest follows by itself.
 pub fn delete_key(
     permit: &Permit<DeleteKey>,
     ledger: &mut Ledger,
@@ -92,7 +92,7 @@ pub(super) fn disable_versions(ledger: &mut Ledger, id: KeyId) -> Result<(), Ref
         let mut change = Change::default();
         for version in some {
             let name = record::version(version.id);
-            let bytes = ledger.store.read(&name)?.ok_or_else(|| Refusal::Damaged(format!("{name} is missing")))?;
+            let bytes = ledger.read(&name)?.ok_or_else(|| Refusal::Damaged(format!("{name} is missing")))?;
             let stored: record::Version =
                 record::decode(&name, &bytes).map_err(|error| Refusal::Damaged(error.to_string()))?;
             if stored.state != i32::from(record::VersionState::Disabled) {

@@ -1,9 +1,10 @@
-//! A store in memory that fails as it is told: before a commit, after it, or in the middle of the thread.
+//! A store in memory, or in a file too, that fails as it is told: before a commit, after it, or in the middle of the thread.
 //!
 //! Must never be gentler than a real one: it holds batches to their limits and generations to their order.
 //! Called by `test_rig`, which keeps the medium when the store is dropped as in a crash.
 
 use crate::store::port::{Batch, Snapshot, Store, StoreError};
+use crate::store::redb_adapter::RedbStore;
 use std::collections::VecDeque;
 use std::io;
 use std::path::Path;
@@ -32,12 +33,22 @@ pub(super) struct Medium {
     pub(super) faults: VecDeque<Fault>,
     /// Said by every load and read as long as it is here.
     pub(super) unreadable: bool,
+    /// The same from the end of this commit on, counted from the first.
+    pub(super) unreadable_from: Option<u32>,
+    /// Commits so far, those included that failed.
+    pub(super) commits_tried: u32,
+    /// Said by every commit that meets no fault of its own, as long as it is here; nothing is written.
+    pub(super) refuses: Option<fn() -> StoreError>,
+    /// The same of commits that write the whole file anew.
+    pub(super) refuses_rewrites: Option<fn() -> StoreError>,
     /// Records of each commit so far, and whether it rewrote.
     pub(super) commits: Vec<(usize, bool)>,
     /// Loads so far.
     pub(super) loads: usize,
     /// Reads of one record so far.
     pub(super) reads: usize,
+    /// The file that everything is really in, where there is one; `snapshot` is what must be in it.
+    pub(super) file: Option<RedbStore>,
 }
 
 /// The store.
@@ -49,6 +60,10 @@ pub(super) fn locked(medium: &Mutex<Medium>) -> MutexGuard<'_, Medium> {
 
 pub(super) fn unavailable() -> StoreError {
     StoreError::Unavailable { path: "fake".into(), source: io::Error::from_raw_os_error(libc::EIO) }
+}
+
+pub(super) fn full() -> StoreError {
+    StoreError::Full { path: "fake".into() }
 }
 
 /// One of each kind of error that a commit can say but a conflict.
@@ -78,7 +93,13 @@ impl FakeStore {
             return Err(StoreError::GenerationNotRising { expected, next });
         }
         batch.check_size()?;
+        medium.commits_tried += 1;
+        medium.unreadable |= medium.unreadable_from.is_some_and(|from| medium.commits_tried >= from);
         let fault = medium.faults.pop_front();
+        let refuses = medium.refuses.or(medium.refuses_rewrites.filter(|_| rewrites));
+        if let (None, Some(error)) = (&fault, refuses) {
+            return Err(error());
+        }
         if let Some(Fault::Fails(error)) = fault {
             return Err(error);
         }
@@ -86,6 +107,11 @@ impl FakeStore {
         let found = medium.snapshot.generation;
         if found != expected {
             return Err(StoreError::Conflict { expected, found });
+        }
+        match &mut medium.file {
+            Some(file) if rewrites => file.commit_rewriting(expected, next, batch)?,
+            Some(file) => file.commit(expected, next, batch)?,
+            None => {}
         }
         medium.snapshot = medium.snapshot.clone().after(next, batch);
         medium.commits.push((batch.puts.len() + batch.deletes.len(), rewrites));
@@ -101,7 +127,14 @@ impl Store for FakeStore {
     fn load(&mut self) -> Result<Snapshot, StoreError> {
         let mut medium = locked(&self.0);
         medium.loads += 1;
-        if medium.unreadable { Err(unavailable()) } else { Ok(medium.snapshot.clone()) }
+        if medium.unreadable {
+            return Err(unavailable());
+        }
+        if let Some(file) = &mut medium.file {
+            let found = file.load()?;
+            assert!(found == medium.snapshot, "the file holds something else");
+        }
+        Ok(medium.snapshot.clone())
     }
 
     fn read(&mut self, name: &str) -> Result<Option<Vec<u8>>, StoreError> {

@@ -3,7 +3,7 @@
 //! Must never let the store use a generation that may have been seen, nor an export of the lost time pass for new.
 //! Called by `restore` and `accept`.
 
-use super::ledger::apply;
+use super::commit::apply;
 use super::load::{self, Authentic};
 use super::start_failure::StartFailure;
 use crate::custody::snapshot;

@@ -1,25 +1,22 @@
-//! The one writer's state: the store with the keys that seal its records, and the commit that keeps both true.
+//! The one writer's state: the store with the keys that seal its records, and what a change of it is made of.
 //!
-//! Must never acknowledge what is not durable, nor let memory and disk tell different stories.
+//! Must never hand out what the store shows while the outcome of a change is not known.
 //! Called by the operations that change something, on the writer's thread alone.
 
 use super::engine::Engine;
 use super::key_records::Maker;
-use super::keyring::Keyring;
 use super::refusal::Refusal;
 use super::rotation::Rotation;
 use super::rotation::key_sources::KeySources;
 use super::rotation::refusal::RotationRefusal;
 use super::rotation::reseal::Resealed;
-use super::{fault, load};
+use super::trouble::Trouble;
+use super::unsettled::Phase;
 use crate::custody::digests::Digests;
 use crate::custody::id::StoreId;
 use crate::custody::keys::{LockedMemory, MasterKey, RootKey};
-use crate::custody::snapshot;
 use crate::store::port::{Batch, Snapshot, Store, StoreError};
 use crate::store::record;
-use crate::telemetry::chain::chain;
-use crate::telemetry::events;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -59,6 +56,10 @@ pub struct Change {
     pub(super) defers_mark: bool,
     /// Whether the file holds seals that were dropped, from this change on.
     pub(super) rewrite_due: Option<bool>,
+    /// What is said once the change is kept, however long it takes to find out that it is.
+    pub(super) once_kept: Option<Box<dyn FnOnce() + Send>>,
+    /// It changes nothing but the MAC: it proves that the store can be written.
+    pub(super) proves: bool,
 }
 
 impl Change {
@@ -108,7 +109,11 @@ pub struct Ledger {
     pub(super) resealed: Option<Resealed>,
     /// Somebody asked for a rotation that waits to go on.
     pub(super) go_on_asked: bool,
-    /// A panic broke off a change: memory may not be what the disk is.
+    /// Whether the outcome of a change is still to be found out.
+    pub(super) phase: Phase,
+    /// What the store or its mark refused last.
+    pub(super) trouble: Trouble,
+    /// The store shows what this ledger never wrote, or memory is half way through a change: only a start can judge it.
     pub(super) suspended: bool,
     /// The last self-check found the store damaged: nothing is written on top of that, nor copied from it.
     pub(super) damage_found: bool,
@@ -132,7 +137,7 @@ impl Ledger {
         if found != Some(loaded.mac) {
             return Err(Refusal::Damaged("it changed while it was opened".to_owned()));
         }
-        engine.progress.committed(loaded.digests.len() + 1);
+        engine.progress.counted(loaded.digests.len() + 1);
         Ok(Self {
             store,
             places,
@@ -151,6 +156,8 @@ impl Ledger {
             marked: false,
             resealed: None,
             go_on_asked: false,
+            phase: Phase::Rest,
+            trouble: Trouble::default(),
             suspended: false,
             damage_found: false,
         })
@@ -165,10 +172,13 @@ impl Ledger {
     /// Every record as the store has it now.
     ///
     /// # Errors
-    /// [`Refusal::Store`], also if the store is not at the generation that was last committed; [`Refusal::Damaged`].
+    /// [`Refusal::Store`], also if the store is not at the generation that was last committed; [`Refusal::Unsettled`];
+    /// [`Refusal::Damaged`].
     pub(super) fn snapshot(&mut self) -> Result<Snapshot, Refusal> {
+        self.settled()?;
         self.refuse_damage()?;
-        let snapshot = self.store.load()?;
+        let loaded = self.store.load();
+        let snapshot = self.read_or_failing(loaded)?;
         if snapshot.generation != self.generation {
             let found = snapshot.generation;
             return Err(StoreError::Conflict { expected: self.generation, found }.into());
@@ -176,139 +186,24 @@ impl Ledger {
         Ok(snapshot)
     }
 
-    /// Commits a change, durably, and then publishes what it means for calls.
+    /// One record as the store has it now.
     ///
     /// # Errors
-    /// [`Refusal::Store`], [`Refusal::Damaged`]: nothing was changed, on disk or in memory.
-    pub(super) fn commit(&mut self, mut change: Change, publish: impl FnOnce(&mut Keyring)) -> Result<(), Refusal> {
-        if self.suspended {
-            return Err(Refusal::Suspended);
-        }
-        self.refuse_damage()?;
-        let next = self.generation.saturating_add(1);
-        let meta = self.meta_after(&change, next);
-        if meta != self.meta {
-            change.put((record::META.to_owned(), record::encode(&meta)));
-        }
-        if let Some(sealed) = &change.sealed {
-            let sealed = record::encode(sealed);
-            change.put((record::MASTER.to_owned(), sealed));
-        }
-        if let Some((id, request)) = &change.request {
-            let remembered = (record::request(id), record::encode(request));
-            change.put(remembered);
-        }
-        let forgotten = self.forget_old_requests(&mut change);
-        let undo = apply(&mut self.digests, &change.batch);
-        let root = change.root.as_ref().map_or(&self.root, |(root, _)| root);
-        let mac = snapshot::mac(root, &self.store_id, next, &self.digests);
-        change.put((record::MAC.to_owned(), mac.to_vec()));
-
-        let done = if change.rewrites {
-            self.store.commit_rewriting(self.generation, next, &change.batch)
-        } else {
-            self.store.commit(self.generation, next, &change.batch)
-        };
-        let settled = match done {
-            Ok(()) => Ok(next),
-            Err(error) => self.settle(next, &mac, &change).ok_or(error),
-        };
-        fault::point("commit");
-        match settled {
-            Ok(reached) => self.generation = reached,
-            Err(error) => {
-                revert(&mut self.digests, undo);
-                return Err(self.not_committed(error));
-            }
-        }
-        self.meta = meta;
-        self.sealed = change.sealed.unwrap_or_else(|| std::mem::take(&mut self.sealed));
-        if let Some((root, master)) = change.root {
-            self.previous = Some(std::mem::replace(&mut self.root, root));
-            self.master = master;
-        }
-        for id in forgotten {
-            self.requests.remove(&id);
-        }
-        self.requests.extend(change.request);
-        self.engine.progress.committed(self.digests.len() + 1);
-        self.publish(publish);
-        if change.defers_mark {
-            self.marked = false;
-        } else {
-            self.write_mark();
-        }
-        fault::point("mark");
-        Ok(())
+    /// [`Refusal::Store`], [`Refusal::Unsettled`].
+    pub(super) fn read(&mut self, name: &str) -> Result<Option<Vec<u8>>, Refusal> {
+        self.settled()?;
+        let read = self.store.read(name);
+        self.read_or_failing(read)
     }
 
-    fn refuse_damage(&self) -> Result<(), Refusal> {
+    /// Refuses what would build on damage, or copy from it.
+    ///
+    /// # Errors
+    /// [`Refusal::Damaged`].
+    pub(super) fn refuse_damage(&self) -> Result<(), Refusal> {
         match self.damage_found {
             true => Err(Refusal::Damaged("the self-check found it damaged; see status".to_owned())),
             false => Ok(()),
-        }
-    }
-
-    /// What is true of the whole store after a change.
-    fn meta_after(&self, change: &Change, next: u64) -> record::Meta {
-        let mut meta = self.meta.clone();
-        if change.touches_keyring {
-            meta.keyring = next;
-        }
-        if change.finishes_rotation {
-            meta.rotations = meta.rotations.saturating_add(1);
-        }
-        meta.rewrite_due = change.rewrite_due.unwrap_or(meta.rewrite_due);
-        meta
-    }
-
-    fn not_committed(&mut self, error: StoreError) -> Refusal {
-        self.engine.progress.failed();
-        if matches!(error, StoreError::Conflict { .. }) {
-            // Only this thread commits, so the store has a commit that this ledger does not know.
-            self.suspend();
-            tracing::error!(
-                event = events::STORE_SUSPENDED,
-                error = %chain(&error),
-                "the store is not at the generation that was last committed: no further change until a restart"
-            );
-        } else {
-            tracing::error!(event = events::STORE_COMMIT_FAILED, error = %chain(&error), "a change was not written");
-        }
-        error.into()
-    }
-
-    /// Refuses every further change: what memory and store hold may differ.
-    pub(super) fn suspend(&mut self) {
-        self.suspended = true;
-        self.engine.progress.suspended();
-    }
-
-    /// Settles a commit that reported a failure, where the store shows it all the same. Being shown is not being kept:
-    /// after a failed sync the kernel shows what the disk may never get. So everything is written anew, into a new file,
-    /// and that is what counts. Answers the generation that is then durable.
-    fn settle(&mut self, next: u64, mac: &[u8; 32], change: &Change) -> Option<u64> {
-        let found = self.store.load().ok()?;
-        if found.generation != next || found.records.get(record::MAC).is_none_or(|shown| shown != mac) {
-            return None;
-        }
-        let after = next.saturating_add(1);
-        let root = change.root.as_ref().map_or(&self.root, |(root, _)| root);
-        let mac = snapshot::mac(root, &self.store_id, after, &self.digests);
-        let mut batch = Batch::default();
-        batch.puts.insert(record::MAC.to_owned(), mac.to_vec());
-        match self.store.commit_rewriting(next, after, &batch) {
-            Ok(()) => Some(after),
-            Err(error) => {
-                // The store shows a commit that may not last: only a start can tell which it is.
-                self.suspend();
-                tracing::error!(
-                    event = events::STORE_SUSPENDED,
-                    error = %chain(&error),
-                    "no further change until a restart"
-                );
-                None
-            }
         }
     }
 
@@ -321,19 +216,6 @@ impl Ledger {
             random: &*engine.random,
             now: (engine.clock)(),
         }
-    }
-
-    /// Lets calls see the commit.
-    fn publish(&self, change: impl FnOnce(&mut Keyring)) {
-        let mut keyring = Keyring::clone(&self.engine.keyring());
-        keyring.generation = self.generation;
-        keyring.keyring = self.meta.keyring;
-        keyring.rotations = self.meta.rotations;
-        // What cannot be read of a record that this ledger made itself stays as it was.
-        keyring.master = load::facts(&self.sealed).unwrap_or(keyring.master);
-        keyring.rotation = Rotation::of(&self.sealed).unwrap_or(keyring.rotation);
-        change(&mut keyring);
-        self.engine.publish(keyring);
     }
 
     /// Refuses what waits for the end of a rotation of the master key.
@@ -352,28 +234,3 @@ impl Ledger {
         std::mem::take(&mut self.go_on_asked)
     }
 }
-
-/// Brings digests up to a batch; returns what they were, for [`revert`].
-pub(super) fn apply(digests: &mut Digests, batch: &Batch) -> Vec<(String, Option<[u8; 32]>)> {
-    let mut undo = Vec::with_capacity(batch.puts.len() + batch.deletes.len());
-    for (name, value) in &batch.puts {
-        undo.push((name.clone(), digests.insert(name, snapshot::digest(value))));
-    }
-    for name in &batch.deletes {
-        undo.push((name.clone(), digests.remove(name)));
-    }
-    undo
-}
-
-fn revert(digests: &mut Digests, undo: Vec<(String, Option<[u8; 32]>)>) {
-    for (name, before) in undo.into_iter().rev() {
-        match before {
-            Some(digest) => digests.insert(&name, digest),
-            None => digests.remove(&name),
-        };
-    }
-}
-
-#[cfg(test)]
-#[path = "ledger_tests.rs"]
-mod tests;

@@ -45,18 +45,32 @@ impl Ledger {
 
     /// Brings the mark up to the store. A failure costs protection against an older file, not the call.
     pub(super) fn write_mark(&mut self) {
+        let problem = self.try_mark();
+        self.mark_tried(problem);
+    }
+
+    /// The same; answers what kept it from being written. That is said once for as long as it lasts.
+    pub(super) fn try_mark(&mut self) -> Option<String> {
         let mark = Mark { now: Some(self.state()), to_come: None };
         let written = mark::write(&self.places.mark, &mark);
         self.marked = written.is_ok();
-        match written {
-            Ok(()) => self.engine.progress.marked(self.generation),
-            Err(error) => tracing::error!(
+        let error = match written {
+            Ok(()) => {
+                self.engine.progress.marked(self.generation);
+                return None;
+            }
+            Err(error) => error,
+        };
+        let problem = format!("the high-water mark: {}", chain(&error));
+        if self.mark_problem() != Some(&problem) {
+            tracing::error!(
                 event = events::STORE_MARK_FAILED,
                 path = %self.places.mark.display(),
                 error = %chain(&error),
-                "the high-water mark could not be written; the next commit tries again"
-            ),
+                "the high-water mark could not be written; it is tried again until it can"
+            );
         }
+        Some(problem)
     }
 
     /// The state that a mark names.

@@ -11,6 +11,7 @@ pub mod check_key;
 mod claim;
 #[cfg(test)]
 mod clock_tests;
+mod commit;
 pub mod create;
 pub mod create_key;
 #[cfg(test)]
@@ -38,6 +39,7 @@ pub mod list_keys;
 pub mod load;
 mod load_record;
 pub mod mark_check;
+mod probes;
 pub mod progress;
 pub mod promotion;
 mod recovery;
@@ -54,7 +56,11 @@ pub mod self_test;
 pub mod start_failure;
 pub mod status;
 #[cfg(test)]
+mod storm_tests;
+#[cfg(test)]
 mod test_rig;
+mod trouble;
+mod unsettled;
 pub mod verify_canary;
 pub mod versions;
 pub mod whoami;

@@ -4,7 +4,7 @@
 //! Called by `ledger` and `backup`, which write it, and by `status`, which reads it.
 
 use super::check::state::SelfCheckState;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// What the writer did last.
@@ -14,8 +14,6 @@ pub struct Progress {
     backup_generation: AtomicU64,
     backup_at: AtomicI64,
     records: AtomicU32,
-    store_failing: AtomicBool,
-    suspended: AtomicBool,
     rotation_done: AtomicU32,
     rotation_total: AtomicU32,
     rotation_problem: Mutex<String>,
@@ -36,19 +34,6 @@ impl Progress {
     /// The store holds so many records.
     pub fn counted(&self, records: usize) {
         self.records.store(u32::try_from(records).unwrap_or(u32::MAX), Ordering::Relaxed);
-    }
-
-    pub(super) fn committed(&self, records: usize) {
-        self.counted(records);
-        self.store_failing.store(false, Ordering::Relaxed);
-    }
-
-    pub(super) fn failed(&self) {
-        self.store_failing.store(true, Ordering::Relaxed);
-    }
-
-    pub(super) fn suspended(&self) {
-        self.suspended.store(true, Ordering::Relaxed);
     }
 
     /// Of the step that a rotation is at, so much is done.
@@ -86,12 +71,6 @@ impl Progress {
         self.self_check.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Whether changes are refused until a restart.
-    #[must_use]
-    pub fn is_suspended(&self) -> bool {
-        self.suspended.load(Ordering::Relaxed)
-    }
-
     /// Generation of the mark; 0 under salvage, which reads none.
     #[must_use]
     pub fn mark_generation(&self) -> u64 {
@@ -108,11 +87,5 @@ impl Progress {
     #[must_use]
     pub fn records(&self) -> u32 {
         self.records.load(Ordering::Relaxed)
-    }
-
-    /// Whether the last change could not be written.
-    #[must_use]
-    pub fn store_failing(&self) -> bool {
-        self.store_failing.load(Ordering::Relaxed)
     }
 }

@@ -1,25 +1,23 @@
-//! After a panic on the writer's thread: is memory still what the store is?
+//! After a panic on the writer's thread: how far the change was that it broke off.
 //!
-//! Must never let changes go on where the two could differ: what was acknowledged must be what is there.
+//! Must never let changes go on where memory and store could differ: what was acknowledged must be what is there.
 //! Called by `writer`.
 
 use super::ledger::Ledger;
-use super::load;
-use crate::custody::snapshot;
-use crate::store::record;
+use super::unsettled::Phase;
 
-/// Whether the job broke off before its commit or after it was published, and not between. The digests are taken from
-/// the store, because a commit that broke off leaves its own behind.
-pub(super) fn recover(ledger: &mut Ledger) -> bool {
-    let Ok(found) = ledger.store.load() else { return false };
-    let digests = load::digests(&found);
-    let mac = found.records.get(record::MAC).map_or(&[][..], Vec::as_slice);
-    let agrees = found.generation == ledger.generation
-        && ledger.engine.keyring().generation == ledger.generation
-        && snapshot::verify(&ledger.root, &ledger.store_id, ledger.generation, &digests, mac);
-    if agrees {
-        ledger.digests = digests;
-        ledger.resealed = None;
+/// A panic inside of the few moves between a commit and its publication.
+#[derive(Debug, thiserror::Error)]
+#[error("a change broke off while memory took it over")]
+struct BrokeOff;
+
+/// Puts the ledger in order: a change that was not sent never was; one that was is found out about, now or later. Only in
+/// the middle of taking one over is nothing to be told but by a start.
+pub(super) fn recover(ledger: &mut Ledger) {
+    ledger.resealed = None;
+    match ledger.phase {
+        Phase::Rest => {}
+        Phase::Sent(_) => ledger.broke_off(),
+        Phase::Keeping => ledger.suspend(&BrokeOff),
     }
-    agrees
 }

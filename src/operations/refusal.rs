@@ -84,9 +84,17 @@ pub enum Refusal {
     /// Changes wait in line already; try again later.
     #[error("too many changes are waiting")]
     Busy,
-    /// An earlier change broke off in a way that only a restart mends.
-    #[error("an earlier change failed half way in memory: restart the daemon")]
+    /// The store is not as the daemon left it, in a way that only a restart can judge.
+    #[error("the store is not as the daemon left it: restart the daemon")]
     Suspended,
+    /// Whether the change before was written is not known yet. The daemon finds out by itself.
+    #[error("whether the last change was written is not known yet: {reason}")]
+    Unsettled {
+        /// What keeps it from being found out.
+        reason: String,
+        /// What that means for the caller.
+        trouble: StoreTrouble,
+    },
     /// The rotation of the master key stands against it, or is not what the call takes it for.
     #[error(transparent)]
     Rotation(#[from] RotationRefusal),
@@ -167,20 +175,30 @@ pub enum StoreTrouble {
     Unavailable,
 }
 
+impl StoreTrouble {
+    /// What an error of the store means for the caller.
+    #[must_use]
+    pub fn of(error: &StoreError) -> Self {
+        match error {
+            StoreError::Conflict { .. } => Self::Conflict,
+            StoreError::Damaged { .. }
+            | StoreError::Empty { .. }
+            | StoreError::Foreign { .. }
+            | StoreError::NewerFormat { .. } => Self::Damaged,
+            StoreError::Full { .. } => Self::Full,
+            _ => Self::Unavailable,
+        }
+    }
+}
+
 impl Refusal {
     /// What a refusal that comes from the store means for the caller.
     #[must_use]
     pub fn trouble(&self) -> StoreTrouble {
         match self {
-            Self::Store(StoreError::Conflict { .. }) => StoreTrouble::Conflict,
-            Self::Store(
-                StoreError::Damaged { .. }
-                | StoreError::Empty { .. }
-                | StoreError::Foreign { .. }
-                | StoreError::NewerFormat { .. },
-            )
-            | Self::Damaged(_) => StoreTrouble::Damaged,
-            Self::Store(StoreError::Full { .. }) => StoreTrouble::Full,
+            Self::Store(error) => StoreTrouble::of(error),
+            Self::Unsettled { trouble, .. } => *trouble,
+            Self::Damaged(_) => StoreTrouble::Damaged,
             _ => StoreTrouble::Unavailable,
         }
     }
@@ -194,6 +212,7 @@ impl Refusal {
                 | Self::Backup(_)
                 | Self::Damaged(_)
                 | Self::Suspended
+                | Self::Unsettled { .. }
                 | Self::MarkBehind
                 | Self::Random
                 | Self::Memory(_)

@@ -5,6 +5,7 @@
 
 use super::check::state::{Outcome, SelfCheckState};
 use super::engine::{Engine, Facts};
+use super::health::{Health, StoreState};
 use super::keyring::{DataKey, Keyring};
 use super::rotation::{Rotation, State, report};
 use crate::auth::operation::GetStatus;
@@ -32,6 +33,8 @@ pub struct Status {
     pub rotation: Option<RotationStatus>,
     /// The last self-check.
     pub self_check: SelfCheckState,
+    /// What the daemon knows to be wrong with itself.
+    pub health: Health,
 }
 
 /// How far a rotation is.
@@ -61,6 +64,7 @@ pub fn status(_permit: &Permit<GetStatus>, engine: &Engine) -> Status {
         records: engine.progress.records(),
         warnings,
         self_check: engine.progress.self_check(),
+        health: engine.health.now(),
         rotation: keyring.rotation.clone().map(|rotation| rotation_status(rotation, engine)),
         keyring,
     }
@@ -87,17 +91,17 @@ fn warnings(keyring: &Keyring, engine: &Engine) -> Vec<String> {
     if engine.facts.salvage {
         warnings.push("Salvage: the daemon only opens. Restore a backup, then start it without --salvage.".to_owned());
     }
-    if engine.progress.is_suspended() {
-        warnings.push(
-            "No change is possible: one broke off half way, see the log. Restart the daemon; until then it seals and \
-             opens with the keys it had."
-                .to_owned(),
-        );
-    } else if engine.progress.store_failing() {
-        warnings.push(format!(
-            "The last change could not be written to {}: see the log, mend the disk, and repeat the change.",
-            engine.facts.store_path
-        ));
+    let Health { store, store_problem, .. } = engine.health.now();
+    match store {
+        StoreState::Suspended => warnings.push(format!(
+            "No change is possible: {store_problem}. Restart the daemon, which judges what is there; until then it seals \
+             and opens with the keys it had."
+        )),
+        StoreState::Failing => warnings.push(format!(
+            "What a change needs cannot be written: {store_problem}. Mend the disk: the daemon tries again and goes on by \
+             itself; until then it seals and opens with the keys it had."
+        )),
+        StoreState::Healthy | StoreState::ReadOnly => {}
     }
     warnings.extend(self_check_warnings(&engine.progress.self_check()));
     if let Some(rotation) = &keyring.rotation {
@@ -160,7 +164,9 @@ fn rotation_warning(rotation: &Rotation, engine: &Engine) -> String {
     match problem.as_str() {
         "" => state,
         problem if rotation.state() == State::Pending => format!("{state} The start could not finish it: {problem}"),
-        problem if engine.progress.is_suspended() => format!("{state} It waits for a restart of the daemon: {problem}"),
+        problem if engine.health.now().store == StoreState::Suspended => {
+            format!("{state} It waits for a restart of the daemon: {problem}")
+        }
         problem => format!("{state} It waits, and is tried again every minute: {problem}"),
     }
 }

@@ -10,6 +10,7 @@ use super::delete_key::{Deleted, delete_key};
 use super::encrypt::{self, Sealed};
 use super::engine::{Engine, Facts};
 use super::fake_store::{FakeStore, Fault, Medium, locked};
+use super::health::StoreState;
 use super::keyring::{DataKey, Keyring};
 use super::ledger::{Ledger, Places};
 use super::load::{self, Loaded};
@@ -112,7 +113,10 @@ impl Rig {
     pub(super) fn try_restarted(self) -> Result<Self, (Snapshot, StartFailure)> {
         let Self { memory, medium, clock, directory, sources, policy, ledger, engine } = self;
         drop((ledger, engine));
-        locked(&medium).unreadable = false;
+        {
+            let mut medium = locked(&medium);
+            (medium.unreadable, medium.refuses, medium.refuses_rewrites) = (false, None, None);
+        }
         let ledger = match started(&memory, &medium, &clock, places(&directory), &sources) {
             Ok(ledger) => ledger,
             Err(failure) => return Err((locked(&medium).snapshot.clone(), failure)),
@@ -190,18 +194,22 @@ impl Rig {
         self.engine.keyring()
     }
 
+    /// A change as the writer does it: what is not known of the one before comes first.
     pub(super) fn create(&mut self, key: &str, request: Option<String>) -> Result<Created, Refusal> {
         let permit = self.permit(key);
+        self.ledger.settle_first();
         create_key(&permit, &mut self.ledger, request)
     }
 
     pub(super) fn rotate(&mut self, key: &str, request: Option<String>) -> Result<Rotated, Refusal> {
         let permit = self.permit(key);
+        self.ledger.settle_first();
         rotate_key(&permit, &mut self.ledger, request)
     }
 
     pub(super) fn delete(&mut self, key: &str, request: Option<String>) -> Result<Deleted, Refusal> {
         let permit = self.permit(key);
+        self.ledger.settle_first();
         delete_key(&permit, &mut self.ledger, request)
     }
 
@@ -221,6 +229,12 @@ impl Rig {
         let master = MasterKey::parse(self.sources.lock().unwrap().held[0].2.as_bytes(), &self.memory).unwrap();
         let authentic = load::authenticate(self.snapshot(), master, &self.memory).expect("the MAC fits");
         load::open(authentic, &self.memory).expect("everything opens")
+    }
+
+    /// What health says of the store, and why.
+    pub(super) fn store_state(&self) -> (StoreState, String) {
+        let health = self.engine.health.now();
+        (health.store, health.store_problem)
     }
 
     /// Holds memory to what the store would load as.

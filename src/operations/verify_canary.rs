@@ -31,7 +31,7 @@ pub enum Finding {
 /// # Errors
 /// [`Refusal::Store`] if the record cannot be read.
 pub fn verify_own(_permit: &Permit<VerifyCanary>, ledger: &mut Ledger) -> Result<Finding, Refusal> {
-    let Some(bytes) = ledger.store.read(record::CANARY)? else { return Ok(Finding::Damaged) };
+    let Some(bytes) = ledger.read(record::CANARY)? else { return Ok(Finding::Damaged) };
     let Ok(canary) = record::decode::<record::Canary>(record::CANARY, &bytes) else { return Ok(Finding::Damaged) };
     let opens = load::canary_opens(&canary, &ledger.master, &ledger.store_id);
     Ok(if opens { Finding::Opens } else { Finding::Damaged })

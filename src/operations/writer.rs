@@ -5,25 +5,23 @@
 
 use super::check::online::SelfCheck;
 use super::ledger::Ledger;
+use super::probes::{Pace, Probes};
 use super::recovery::recover;
 use super::refusal::Refusal;
+use super::resume::resume;
 use super::rotation::steps::{Advance, advance};
-use crate::telemetry::events;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError, TrySendError, sync_channel};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// Jobs that may wait at once.
 const QUEUE: usize = 64;
 
 /// Of these, jobs that only look: components ask for them, and must not keep an operator's changes out.
 const LOOKS: usize = QUEUE / 2;
-
-/// When a step of a rotation that could not be done is tried again.
-const RETRY: Duration = Duration::from_secs(60);
 
 /// Something to do with the ledger. It answers through a channel of its own.
 pub type Job = Box<dyn FnOnce(&mut Ledger) + Send>;
@@ -50,7 +48,7 @@ impl Writer {
     /// # Errors
     /// What the operating system says if it gives no thread.
     pub fn start(ledger: Ledger) -> std::io::Result<(Self, JoinHandle<()>)> {
-        Self::start_with(ledger, RETRY, None)
+        Self::start_with(ledger, Pace::default(), None)
     }
 
     /// Starts the thread, with a self-check between its jobs.
@@ -58,22 +56,18 @@ impl Writer {
     /// # Errors
     /// As [`Writer::start`].
     pub fn start_checking(ledger: Ledger, check: SelfCheck) -> std::io::Result<(Self, JoinHandle<()>)> {
-        Self::start_with(ledger, RETRY, Some(check))
+        Self::start_with(ledger, Pace::default(), Some(check))
     }
 
-    /// Like [`Writer::start`], with the time after which a step is tried again.
+    /// Like [`Writer::start`], with the times after which what could not be done is tried again.
     #[cfg(test)]
-    pub(super) fn start_retrying(ledger: Ledger, retry: Duration) -> std::io::Result<(Self, JoinHandle<()>)> {
-        Self::start_with(ledger, retry, None)
+    pub(super) fn start_paced(ledger: Ledger, pace: Pace) -> std::io::Result<(Self, JoinHandle<()>)> {
+        Self::start_with(ledger, pace, None)
     }
 
-    fn start_with(
-        ledger: Ledger,
-        retry: Duration,
-        check: Option<SelfCheck>,
-    ) -> std::io::Result<(Self, JoinHandle<()>)> {
+    fn start_with(ledger: Ledger, pace: Pace, check: Option<SelfCheck>) -> std::io::Result<(Self, JoinHandle<()>)> {
         let (jobs, queue) = sync_channel(QUEUE);
-        let work = move || run(ledger, &queue, retry, check);
+        let work = move || run(ledger, &queue, pace, check);
         let thread = std::thread::Builder::new().name("writer".to_owned()).spawn(work)?;
         Ok((Self { jobs, looks: Arc::default() }, thread))
     }
@@ -88,17 +82,25 @@ impl Writer {
         if waiting >= LOOKS {
             return Err(Refusal::Busy);
         }
-        self.submit(Box::new(move |ledger| {
+        self.send(Box::new(move |ledger| {
             let _place = place;
             job(ledger);
         }))
     }
 
-    /// Hands in a job that may change something.
+    /// Hands in a job that may change something. If the outcome of the change before it is not known, that is found out
+    /// first, if it can be.
     ///
     /// # Errors
     /// [`Refusal::Busy`] if too many wait already, [`Refusal::Suspended`] if the thread is gone.
     pub fn submit(&self, job: Job) -> Result<(), Refusal> {
+        self.send(Box::new(move |ledger| {
+            ledger.settle_first();
+            job(ledger);
+        }))
+    }
+
+    fn send(&self, job: Job) -> Result<(), Refusal> {
         self.jobs.try_send(job).map_err(|error| match error {
             TrySendError::Full(_) => Refusal::Busy,
             TrySendError::Disconnected(_) => Refusal::Suspended,
@@ -121,37 +123,53 @@ enum Rest {
 enum Turn {
     Job(Job),
     Step,
+    Probe,
     Check,
 }
 
-fn run(mut ledger: Ledger, queue: &Receiver<Job>, retry: Duration, mut check: Option<SelfCheck>) {
+fn run(mut ledger: Ledger, queue: &Receiver<Job>, pace: Pace, mut check: Option<SelfCheck>) {
     let mut rest = Rest::Step;
+    let mut probes = Probes::new(pace);
     // Jobs and steps take turns, so that neither keeps the other waiting. A self-check goes behind both.
-    while let Some(turn) = next(queue, rest, check.as_ref().map(SelfCheck::next_due)) {
-        let asked = match turn {
+    while let Some(turn) = next(queue, rest, probes.at(), check.as_ref().map(SelfCheck::next_due)) {
+        let mut asked = match turn {
             // The caller sees its channel closed and answers INTERNAL.
             Turn::Job(job) => guarded(&mut ledger, job).is_none() || ledger.rotation_asked(),
             Turn::Step => true,
+            Turn::Probe => {
+                probes.made();
+                guarded(&mut ledger, Ledger::probe);
+                false
+            }
             Turn::Check => {
                 check_some(&mut ledger, check.as_mut());
+                probes.follow(ledger.is_failing());
                 continue;
             }
         };
-        // A queue that is never empty does not put the time off.
-        if matches!(rest, Rest::Until(time) if Instant::now() < time) && !asked {
-            continue;
+        if ledger.has_recovered() {
+            guarded(&mut ledger, resume);
+            asked = true;
         }
-        rest = match guarded(&mut ledger, advance) {
-            Some(Advance::More) => Rest::Step,
-            // A step that panicked is one that could not be done.
-            Some(Advance::Later) | None => Rest::Until(Instant::now() + retry),
-            Some(Advance::Idle) => Rest::Jobs,
-        };
+        // A queue that is never empty does not put the time off.
+        if asked || !matches!(rest, Rest::Until(time) if Instant::now() < time) {
+            rest = match guarded(&mut ledger, advance) {
+                Some(Advance::More) => Rest::Step,
+                // A step that panicked is one that could not be done.
+                Some(Advance::Later) | None => Rest::Until(Instant::now() + pace.step),
+                Some(Advance::Idle) => Rest::Jobs,
+            };
+        }
+        probes.follow(ledger.is_failing());
     }
 }
 
-/// Whose turn is next; `None` if there will be no more jobs.
-fn next(queue: &Receiver<Job>, rest: Rest, check: Option<Instant>) -> Option<Turn> {
+/// Whose turn is next; `None` if there will be no more jobs. A probe that is due goes before a queue that is never empty.
+fn next(queue: &Receiver<Job>, rest: Rest, probe: Option<Instant>, check: Option<Instant>) -> Option<Turn> {
+    let now = Instant::now();
+    if probe.is_some_and(|time| time <= now) {
+        return Some(Turn::Probe);
+    }
     let step = match rest {
         Rest::Step => {
             return match queue.try_recv() {
@@ -160,16 +178,14 @@ fn next(queue: &Receiver<Job>, rest: Rest, check: Option<Instant>) -> Option<Tur
                 Err(TryRecvError::Disconnected) => None,
             };
         }
-        Rest::Until(time) => Some((time, Turn::Step)),
+        Rest::Until(time) => Some(time),
         Rest::Jobs => None,
     };
-    let (time, turn) = match (step, check) {
-        (Some((time, _)), Some(check)) if check < time => (check, Turn::Check),
-        (Some(step), _) => step,
-        (None, Some(check)) => (check, Turn::Check),
-        (None, None) => return queue.recv().ok().map(Turn::Job),
-    };
-    match queue.recv_timeout(time.saturating_duration_since(Instant::now())) {
+    // The first that is due; of two at once, the one that stands first here.
+    let due = [(probe, Turn::Probe), (step, Turn::Step), (check, Turn::Check)];
+    let first = due.into_iter().filter_map(|(time, turn)| Some((time?, turn))).min_by_key(|(time, _)| *time);
+    let Some((time, turn)) = first else { return queue.recv().ok().map(Turn::Job) };
+    match queue.recv_timeout(time.saturating_duration_since(now)) {
         Ok(job) => Some(Turn::Job(job)),
         Err(RecvTimeoutError::Timeout) => Some(turn),
         Err(RecvTimeoutError::Disconnected) => None,
@@ -186,19 +202,10 @@ fn check_some(ledger: &mut Ledger, check: Option<&mut SelfCheck>) {
 /// Does something with the ledger. A panic costs the job it comes from alone, where the ledger can tell how far it came.
 fn guarded<T>(ledger: &mut Ledger, work: impl FnOnce(&mut Ledger) -> T) -> Option<T> {
     let done = catch_unwind(AssertUnwindSafe(|| work(&mut *ledger))).ok();
-    if done.is_none() && !recovered(ledger) {
-        ledger.suspend();
-        tracing::error!(
-            event = events::STORE_SUSPENDED,
-            "a change broke off: no further change until the daemon is restarted; Encrypt and Decrypt go on"
-        );
+    if done.is_none() && catch_unwind(AssertUnwindSafe(|| recover(ledger))).is_err() {
+        ledger.fails_on_panic();
     }
     done
-}
-
-/// A panic costs its own job alone, if the store tells that it did not come between a commit and its publication.
-fn recovered(ledger: &mut Ledger) -> bool {
-    catch_unwind(AssertUnwindSafe(|| recover(ledger))).unwrap_or(false)
 }
 
 #[cfg(test)]

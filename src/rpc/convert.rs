@@ -9,6 +9,7 @@ use crate::operations::check::state::{Outcome, SelfCheckState};
 use crate::operations::create_key::Created;
 use crate::operations::decrypt::{Format, Opened};
 use crate::operations::encrypt::Sealed;
+use crate::operations::health::StoreState;
 use crate::operations::keyring::{DataKey, Keyring, Version, VersionState};
 use crate::operations::list_keys::Row;
 use crate::operations::status::Status;
@@ -137,6 +138,15 @@ fn version(key: &DataKey, version: &Version) -> v1::KeyVersion {
     }
 }
 
+fn store_state(state: StoreState) -> v1::StoreState {
+    match state {
+        StoreState::Healthy => v1::StoreState::Healthy,
+        StoreState::Failing => v1::StoreState::Failing,
+        StoreState::Suspended => v1::StoreState::Suspended,
+        StoreState::ReadOnly => v1::StoreState::ReadOnly,
+    }
+}
+
 pub(super) fn status(status: Status) -> v1::GetStatusResponse {
     let (keyring, facts) = (&status.keyring, status.facts);
     let protection = if facts.memfd_secret { v1::MemoryProtection::MemfdSecret } else { v1::MemoryProtection::Mlock };
@@ -151,6 +161,8 @@ pub(super) fn status(status: Status) -> v1::GetStatusResponse {
             created: keyring.created,
             records: status.records,
             mark_generation: status.mark_generation,
+            state: store_state(status.health.store).into(),
+            problem: status.health.store_problem,
         }),
         master_key: Some(v1::MasterKeyStatus {
             fingerprint: keyring.master.fingerprint.to_string(),

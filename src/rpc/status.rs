@@ -55,6 +55,13 @@ pub fn of(refusal: &Refusal) -> (Code, String) {
             "the high-water mark cannot be written: mend its directory, see the daemon's log, and repeat the call"
                 .to_owned(),
         ),
+        Refusal::Unsettled { trouble: StoreTrouble::Damaged, .. } => store(StoreTrouble::Damaged),
+        Refusal::Unsettled { .. } => (
+            Code::Unavailable,
+            "whether the last change was written is not known yet: mend the disk, then repeat the call; the daemon goes on \
+             by itself"
+                .to_owned(),
+        ),
         Refusal::Suspended => {
             (Code::Unavailable, "no change is possible until the daemon is restarted: see its log".to_owned())
         }

@@ -5,7 +5,7 @@
 
 use super::{REJECTED, UNAUTHENTICATED, broken, of};
 use crate::auth::policy::Denied;
-use crate::operations::refusal::{BackupError, Refusal, Rejection, StoreError};
+use crate::operations::refusal::{BackupError, Refusal, Rejection, StoreError, StoreTrouble};
 use crate::operations::rotation::refusal::RotationRefusal;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -100,7 +100,8 @@ fn row(refusal: &Refusal) -> (Code, &'static str) {
             | StoreError::Foreign { .. }
             | StoreError::NewerFormat { .. },
         )
-        | Refusal::Damaged(_) => (Code::DataLoss, "the store is damaged"),
+        | Refusal::Damaged(_)
+        | Refusal::Unsettled { trouble: StoreTrouble::Damaged, .. } => (Code::DataLoss, "the store is damaged"),
         Refusal::Store(
             StoreError::Missing { .. }
             | StoreError::AlreadyExists { .. }
@@ -113,6 +114,7 @@ fn row(refusal: &Refusal) -> (Code, &'static str) {
         )
         | Refusal::Backup(_)
         | Refusal::Suspended
+        | Refusal::Unsettled { .. }
         | Refusal::MarkBehind
         | Refusal::Random
         | Refusal::Memory(_) => (Code::Unavailable, "cannot be used now"),
@@ -166,6 +168,8 @@ fn every_refusal() -> Vec<Refusal> {
         Refusal::Damaged(CAUSE.to_owned()),
         Refusal::Busy,
         Refusal::Suspended,
+        Refusal::Unsettled { reason: CAUSE.to_owned(), trouble: StoreTrouble::Damaged },
+        Refusal::Unsettled { reason: CAUSE.to_owned(), trouble: StoreTrouble::Full },
         Refusal::Random,
         Refusal::Memory(CAUSE.to_owned()),
         Refusal::MarkBehind,

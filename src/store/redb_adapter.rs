@@ -125,6 +125,8 @@ pub struct RedbStore<M: Medium = Direct> {
     medium: M,
     /// The file that was opened first, or that a rewrite put in its place: no other one is ever gone on with.
     id: FileId,
+    /// The file that a rewrite was about to put there, as long as it is not known whether it did.
+    renaming: Option<FileId>,
     database: Option<Database>,
 }
 
@@ -143,7 +145,7 @@ impl<M: Medium> RedbStore<M> {
     fn open_on(path: &Path, medium: M) -> Result<Self, StoreError> {
         let (database, id) = file::open_writable(path, None, &medium)?;
         fault::point("opened");
-        let mut store = Self { path: path.to_owned(), medium, id, database: Some(database) };
+        let mut store = Self { path: path.to_owned(), medium, id, renaming: None, database: Some(database) };
         store.check_path()?;
         store.using(|database, path| file::read_all(database, path).map(drop))?;
         Ok(store)
@@ -151,9 +153,16 @@ impl<M: Medium> RedbStore<M> {
 
     /// Holds the path to still name the file that was opened: what is committed to any other is lost, and what would
     /// be read from any other nobody has judged.
-    fn check_path(&self) -> Result<(), StoreError> {
+    fn check_path(&mut self) -> Result<(), StoreError> {
         match FileId::at(&self.path) {
-            Ok(id) if id == self.id => Ok(()),
+            Ok(id) if id == self.id => {
+                self.renaming = None;
+                Ok(())
+            }
+            Ok(id) if self.renaming == Some(id) => {
+                self.adopt(id);
+                Ok(())
+            }
             Ok(_) => Err(StoreError::unavailable(&self.path, file::REPLACED)),
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
                 Err(StoreError::unavailable(&self.path, "the open store was moved away or removed"))
@@ -185,7 +194,11 @@ impl<M: Medium> RedbStore<M> {
     }
 
     /// A file that has no room for a repair can still be read: the repair is then made in memory.
-    fn or_by_view<T>(&self, answer: Result<T, StoreError>, pick: impl FnOnce(Snapshot) -> T) -> Result<T, StoreError> {
+    fn or_by_view<T>(
+        &mut self,
+        answer: Result<T, StoreError>,
+        pick: impl FnOnce(Snapshot) -> T,
+    ) -> Result<T, StoreError> {
         match answer {
             Err(StoreError::Full { .. } | StoreError::NotPermitted { .. }) => {
                 let snapshot = view(&self.path)?;
@@ -198,15 +211,26 @@ impl<M: Medium> RedbStore<M> {
 
     fn rewrite(&mut self, snapshot: &Snapshot) -> Result<(), StoreError> {
         let id = write_beside(&self.path, snapshot, &self.medium)?;
+        self.renaming = Some(id);
         let renamed = durable::rename(&unfinished(&self.path), &self.path);
-        // An error may have come after the rename, from the directory's sync.
-        if FileId::at(&self.path).is_ok_and(|now| now == id) {
-            self.id = id;
-            self.close();
-        } else {
-            let _ = disk::remove(&unfinished(&self.path));
+        // An error may have come after the rename, from the directory's sync. Which file is there then is looked at now,
+        // and where even that fails, at the next use.
+        match FileId::at(&self.path) {
+            Ok(now) if now == id => self.adopt(id),
+            Ok(_) => {
+                self.renaming = None;
+                let _ = disk::remove(&unfinished(&self.path));
+            }
+            Err(_) => {}
         }
         renamed
+    }
+
+    /// Goes on with the file that a rewrite put in the place of the one before.
+    fn adopt(&mut self, id: FileId) {
+        self.id = id;
+        self.renaming = None;
+        self.close();
     }
 }
 

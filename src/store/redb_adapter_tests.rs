@@ -371,3 +371,25 @@ fn a_store_with_an_unreadable_table_is_damage_not_an_empty_store() {
     assert!(matches!(view(&path), Err(StoreError::Damaged { .. })));
     assert!(matches!(RedbStore::open(&path), Err(StoreError::Damaged { .. })));
 }
+
+#[test]
+fn a_rewrite_whose_rename_could_not_be_looked_at_is_gone_on_with_as_it_then_is() {
+    for renamed in [true, false] {
+        let (_dir, path) = made();
+        let mut store = RedbStore::open(&path).unwrap();
+        let after = first().after(2, &put("a", b"1"));
+        // What a rewrite leaves when nothing can be asked of the path behind its rename.
+        store.renaming = Some(write_beside(&path, &after, &Direct).unwrap());
+        if renamed {
+            fs::rename(unfinished(&path), &path).unwrap();
+        }
+        let found = store.load().unwrap();
+        assert!(found == if renamed { after } else { first() });
+        store.commit(found.generation, found.generation + 1, &put("b", b"2")).unwrap();
+        assert_eq!(store.renaming, None);
+        // From then on no other file is.
+        write_new(&path, &first()).unwrap();
+        fs::rename(unfinished(&path), &path).unwrap();
+        assert!(matches!(store.load(), Err(StoreError::Unavailable { .. })));
+    }
+}

@@ -40,7 +40,15 @@ events! {
     STORE_COMMIT_FAILED = "store.commit_failed";
     /// The high-water mark could not be written behind a commit; the commit stands.
     STORE_MARK_FAILED = "store.mark_failed";
-    /// Changes are refused until a restart: one broke off half way in memory.
+    /// A commit reported a failure, and whether it was made cannot be told yet: no change until it can.
+    STORE_UNSETTLED = "store.unsettled";
+    /// It can be told now what became of a change that was unsettled.
+    STORE_SETTLED = "store.settled";
+    /// The store cannot be used, or for another reason than before; it is tried again until it can.
+    STORE_FAILING = "store.failing";
+    /// The store and its mark can be written again.
+    STORE_RECOVERED = "store.recovered";
+    /// Changes are refused until a restart: the store is not as this daemon left it.
     STORE_SUSPENDED = "store.suspended";
     /// A backup is durable: its file and generation.
     BACKUP_WRITTEN = "backup.written";

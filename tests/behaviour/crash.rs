@@ -189,6 +189,8 @@ fn a_stop_ends_with_0_within_the_drain_and_leaves_no_socket() {
             client.encrypt(&name("default"), b"x", &cell("1")).await.unwrap();
             let started = Instant::now();
             daemon.signal(signal);
+            // The next signal must not come before it: of two at once, either may be taken for the first.
+            eventually("it stops", || daemon.said().contains("stopping"));
             let stopped = daemon.stop().expect(0);
             assert!(started.elapsed() < Duration::from_secs(12), "{:?}", started.elapsed());
             drop(client);

@@ -25,6 +25,7 @@ mod exit_codes;
 mod faults;
 mod field_limits;
 mod fsck;
+mod full_disk;
 mod harness;
 mod key_files;
 mod keyctl_offline;

@@ -7,10 +7,9 @@ use super::disk::Survives;
 use super::operations::{Act, Operation};
 use super::promise::{State, Value};
 use super::random::seed_of;
-use super::room::{Live, Room};
+use super::room::Room;
 use super::trial::{Cut, Recorded, Scene, record, repair, trial};
 use servos_keyd::store::disk;
-use servos_keyd::store::redb_adapter::view;
 use std::fmt;
 use std::str::FromStr;
 
@@ -104,13 +103,6 @@ pub struct Endured {
     pub values: usize,
 }
 
-/// Whether the daemon refuses changes until a restart, or will at the next one: of a commit it could not tell whether it
-/// lasts, and the store shows one that memory does not know. Reads go on.
-fn is_latched(room: &Room, live: &Live) -> bool {
-    let shown = view(&room.places().store).map(|snapshot| snapshot.generation).ok();
-    live.engine.progress.is_suspended() || shown != Some(live.engine.keyring().generation)
-}
-
 /// Does an operation with a fault on the way; then, the fault gone, again; then starts anew, and on what a power cut
 /// right behind the fault would have left.
 ///
@@ -130,11 +122,10 @@ pub fn endure(room: &Room, operation: &Operation, scene: &Scene, fault: Fault, s
         }
         promise.values.extend(sealed);
         endured.values += promise.check_values(&live.engine).map_err(|why| format!("in memory: {why}"))?;
-        if let (Err(first), Act::Call(act)) = (&answer, operation.act)
-            && let Err(why) = act(room, &mut live)
-            && !is_latched(room, &live)
-        {
-            return Err(format!("answered {first}; then, the fault gone: {why}"));
+        if let (Err(first), Act::Call(act)) = (&answer, operation.act) {
+            // As the writer does before each job.
+            live.ledger.settle_first();
+            act(room, &mut live).map_err(|why| format!("answered {first}; then, the fault gone: {why}"))?;
         }
         promise.states.push(State::of(&live.engine.keyring(), 0));
         promise.values.extend(Value::seal_some(&live.engine, 0));

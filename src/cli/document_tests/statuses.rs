@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use crate::auth::policy::Denied;
 use crate::custody::id::{Fingerprint, VersionId};
-use crate::operations::refusal::{Refusal, Rejection};
+use crate::operations::refusal::{Refusal, Rejection, StoreTrouble};
 use crate::operations::rotation::key_sources::SourceUnreadable;
 use crate::operations::rotation::refusal::RotationRefusal;
 use crate::rpc::status::{UNAUTHENTICATED, of};
@@ -44,6 +44,7 @@ fn number(refusal: &Refusal) -> usize {
         Refusal::Random => 22,
         Refusal::Memory(_) => 23,
         Refusal::MarkBehind => 24,
+        Refusal::Unsettled { .. } => 37,
         Refusal::Rotation(why) => match why {
             RotationRefusal::UnderWay { .. } => 25,
             RotationRefusal::Decided { .. } => 26,
@@ -99,6 +100,7 @@ fn examples() -> Vec<Refusal> {
         Refusal::Random,
         Refusal::Memory("x".into()),
         Refusal::MarkBehind,
+        Refusal::Unsettled { reason: "x".into(), trouble: StoreTrouble::Unavailable },
     ];
     all.extend(rotation_refusals());
     all
@@ -153,7 +155,7 @@ fn rows() -> BTreeSet<(String, String)> {
 #[test]
 fn every_refusal_has_an_example() {
     let covered: BTreeSet<usize> = examples().iter().map(number).collect();
-    assert_eq!(covered, (0..37).collect());
+    assert_eq!(covered, (0..38).collect());
 }
 
 #[test]

@@ -8,7 +8,7 @@ use super::output::{count, fields, push_list, time, time_value};
 use super::rotate_show;
 use super::socket::SocketArguments;
 use crate::cli::failure::Failure;
-use crate::proto::v1::{GetStatusResponse, MemoryProtection, SelfCheck, SelfCheckResult};
+use crate::proto::v1::{GetStatusResponse, MemoryProtection, SelfCheck, SelfCheckResult, StoreState, StoreStatus};
 use crate::store::backup_file::list;
 use serde_json::{Value, json};
 use std::path::Path;
@@ -28,6 +28,16 @@ fn memory(status: &GetStatusResponse) -> (&'static str, &'static str) {
     }
 }
 
+fn store_state(store: &StoreStatus) -> (&'static str, &'static str) {
+    match store.state() {
+        StoreState::Healthy => ("healthy", "healthy: it takes changes"),
+        StoreState::Failing => ("failing", "FAILING: changes are refused, and it is tried again without a restart"),
+        StoreState::Suspended => ("suspended", "SUSPENDED: changes are refused until a restart"),
+        StoreState::ReadOnly => ("read_only", "read-only: salvage writes nothing"),
+        StoreState::Unspecified => ("unknown", "unknown"),
+    }
+}
+
 fn value(status: &GetStatusResponse) -> Value {
     let store = status.store.clone().unwrap_or_default();
     let master = status.master_key.clone().unwrap_or_default();
@@ -44,6 +54,8 @@ fn value(status: &GetStatusResponse) -> Value {
             "created": time_value(store.created),
             "records": store.records,
             "mark_generation": store.mark_generation,
+            "state": store_state(&store).0,
+            "problem": store.problem,
         },
         "master_key": {
             "fingerprint": master.fingerprint,
@@ -128,6 +140,10 @@ fn text(status: &GetStatusResponse) -> String {
         let generations = format!("{}, keyring {}, mark {}", store.generation, store.keyring, store.mark_generation);
         rows.push(("  generation", generations));
         rows.push(("  records", store.records.to_string()));
+        rows.push(("  state", store_state(store).1.to_owned()));
+        if !store.problem.is_empty() {
+            rows.push(("  problem", store.problem.clone()));
+        }
     }
     rows.push(("keys", format!("{} with {}", count(status.keys, "key"), count(status.versions, "version"))));
     for key in &status.legacy_keys {
@@ -172,7 +188,7 @@ fn newest_on_disk(directory: &Path) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::proto::v1::{BackupStatus, MasterKeyStatus, Rotation, RotationState, StoreStatus};
+    use crate::proto::v1::{BackupStatus, MasterKeyStatus, Rotation, RotationState};
 
     fn status() -> GetStatusResponse {
         GetStatusResponse {
@@ -249,6 +265,26 @@ mod tests {
             status.self_check = Some(check(result));
             assert!(text(&status).contains(said) && text(&status).contains("there was no backup"), "{}", text(&status));
             assert_eq!(value(&status)["self_check"]["result"], word);
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_with_the_store_is_shown_and_an_unknown_state_is_no_good_one() {
+        let mut status = status();
+        let store = status.store.as_mut().unwrap();
+        store.set_state(StoreState::Failing);
+        store.problem = "no space is left for /var/lib/servos-keyd/keyd.redb".into();
+        let said = text(&status);
+        assert!(said.contains("FAILING: ") && said.contains("no space is left for /var/lib"), "{said}");
+        let shown = value(&status);
+        assert_eq!(
+            (&shown["store"]["state"], &shown["store"]["problem"]),
+            (&"failing".into(), &json!(status.store.as_ref().unwrap().problem))
+        );
+        for (state, word) in [(1, "healthy"), (3, "suspended"), (4, "read_only"), (0, "unknown"), (77, "unknown")] {
+            status.store = Some(StoreStatus { state, ..StoreStatus::default() });
+            assert_eq!(value(&status)["store"]["state"], word);
+            assert!(!text(&status).contains("  problem"));
         }
     }
 

@@ -208,3 +208,16 @@ fn tell_manager(words: &[Notification<'_>]) {
     // Whoever supervises the daemon notices by itself if it does not hear from it.
     let _ = notify(std::env::var_os("NOTIFY_SOCKET").as_deref(), words);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::operations::health::StoreState;
+
+    #[test]
+    fn the_manager_hears_of_each_condition_and_of_nothing_else_while_all_is_well() {
+        assert_eq!(said(&Health::default()), "serving");
+        let failing = Health { store: StoreState::Failing, store_problem: "no space".into(), damage_found: true };
+        assert_eq!(said(&failing), "serving; changes wait: no space; the self-check found damage");
+    }
+}

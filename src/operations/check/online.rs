@@ -85,6 +85,8 @@ impl SelfCheck {
     pub fn step(&mut self, ledger: &mut Ledger) {
         let begun = Instant::now();
         self.stage = match std::mem::replace(&mut self.stage, Stage::Waiting) {
+            // What became of a change, or whether the disk is well, must be known first.
+            _ if postponed(ledger) => Stage::Waiting,
             Stage::Waiting => Self::begin(ledger),
             Stage::Store(examination, round) => Self::go_through_store(ledger, examination, round),
             Stage::Backup(newest, round) => Self::go_through_backup(ledger, newest, round),
@@ -92,7 +94,7 @@ impl SelfCheck {
         match self.stage {
             Stage::Waiting => {
                 // What was not checked now is tried again before long.
-                self.wait(if ledger.suspended { LATER.min(self.every) } else { self.every }, &ledger.engine);
+                self.wait(if postponed(ledger) { LATER.min(self.every) } else { self.every }, &ledger.engine);
             }
             _ => self.due = Instant::now() + (begun.elapsed() * PAUSE).max(SHORTEST_PAUSE),
         }
@@ -123,9 +125,6 @@ impl SelfCheck {
 
     /// Reads the store as the disk has it. One read, so that a commit in between tears nothing.
     fn begin(ledger: &mut Ledger) -> Stage {
-        if ledger.suspended {
-            return Stage::Waiting;
-        }
         let mut round = Round::begin(ledger.generation);
         let snapshot = match ledger.store.load_from_medium() {
             Ok(snapshot) if snapshot.generation == ledger.generation => snapshot,
@@ -223,6 +222,11 @@ impl SelfCheck {
         round.end_with(ledger, Some(&path), problem);
         Stage::Waiting
     }
+}
+
+/// Whether the store cannot be judged now.
+fn postponed(ledger: &Ledger) -> bool {
+    ledger.suspended || ledger.is_failing()
 }
 
 /// Looks at the records that one step may; answers whether some are left.

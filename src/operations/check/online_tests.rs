@@ -171,7 +171,7 @@ fn a_step_is_followed_by_a_pause_and_nothing_is_held_between_two_checks() {
 #[test]
 fn while_changes_are_refused_for_another_reason_nothing_is_judged() {
     let mut rig = good();
-    rig.ledger.suspend();
+    rig.ledger.suspend(&std::io::Error::other("planted"));
     let mut check = new(&rig);
     check.step(&mut rig.ledger);
     assert!(matches!(check.stage, Stage::Waiting));

@@ -11,6 +11,7 @@ use super::super::refusal::Refusal;
 use super::super::requests::RequestId;
 use super::Rotation;
 use super::refusal::RotationRefusal;
+use crate::custody::id::Fingerprint;
 use crate::custody::keys::{MasterKey, RootKey};
 use crate::custody::record_seal;
 use crate::store::record;
@@ -95,6 +96,8 @@ pub(super) fn change_root(
         ledger.remember(&mut change, request, record::encode_rotation(&record));
     }
     change.root = Some((root, key));
+    let (old, new) = (decided.old, decided.new);
+    change.once_kept = Some(Box::new(move || say(aborting, old, new)));
     ledger.resealed = None;
     ledger.commit(change, |keyring| {
         keyring.pending_legacy = None;
@@ -102,14 +105,16 @@ pub(super) fn change_root(
             keyring.legacy.insert(0, legacy);
         }
     })?;
-    let (old, new) = (decided.old, decided.new);
-    if aborting {
+    Ok(decided)
+}
+
+fn say(aborted: bool, old: Fingerprint, new: Fingerprint) {
+    if aborted {
         tracing::warn!(event = events::ROTATION_ABORTED, %old, %new, "the old key alone opens the store: if the new one \
             leaked, begin a new rotation now");
     } else {
         tracing::info!(event = events::ROTATION_FINISHED, %old, %new, "the new key alone opens the store");
     }
-    Ok(decided)
 }
 
 /// A fingerprint is short: the key must open what it goes on with.

@@ -56,15 +56,20 @@ pub(super) fn make_some(ledger: &mut Ledger, rotation: record::Rotation) -> Resu
     ledger.commit(change, |keyring| made.into_iter().for_each(|key| keyring.replace_key(key)))
 }
 
-/// Writes the backup that holds them all, then lets them seal; the last commit ends the rotation.
+/// Writes the backup that holds them all, then lets them seal; the last commit ends the rotation, and then `once_over` is
+/// called.
 ///
 /// # Errors
 /// [`Refusal::Backup`]: what was sealed with until now goes on sealing. [`Refusal::Store`].
-pub(super) fn back_up_and_promote(ledger: &mut Ledger) -> Result<(), Refusal> {
+pub(super) fn back_up_and_promote(
+    ledger: &mut Ledger,
+    once_over: impl FnOnce() + Send + 'static,
+) -> Result<(), Refusal> {
     ledger.engine.progress.rotated(0, 0);
     backup::write(ledger)?;
     fault::point("backup");
     let waiting: Vec<Arc<DataKey>> = live(ledger).into_iter().filter(|key| key.is_promoting()).collect();
+    let mut once_over: Option<Box<dyn FnOnce() + Send>> = Some(Box::new(once_over));
     let mut parts = waiting.chunks(PRIMARIES_AT_ONCE).peekable();
     loop {
         let some = parts.next().unwrap_or_default();
@@ -80,6 +85,7 @@ pub(super) fn back_up_and_promote(ledger: &mut Ledger) -> Result<(), Refusal> {
         let is_last = parts.peek().is_none();
         if is_last {
             change.sealed = Some(record::Master { rotation: None, ..ledger.sealed.clone() });
+            change.once_kept = once_over.take();
         }
         ledger.commit(change, |keyring| primary.into_iter().for_each(|key| keyring.replace_key(key)))?;
         if is_last {

@@ -83,7 +83,7 @@ fn part(ledger: &mut Ledger, keyring: &Keyring, reached: &mut Resealed) -> Resul
 /// A record with its seal made anew; `None` if it is under the root in use already.
 fn anew(ledger: &mut Ledger, keyring: &Keyring, name: &str) -> Result<Option<Vec<u8>>, Refusal> {
     let changed = || Refusal::Damaged(format!("record {name} is not what was committed"));
-    let bytes = ledger.store.read(name)?.ok_or_else(changed)?;
+    let bytes = ledger.read(name)?.ok_or_else(changed)?;
     if ledger.digests.get(name) != Some(snapshot::digest(&bytes)) {
         return Err(changed());
     }

@@ -187,18 +187,19 @@ fn begin(
     change.put((record::CANARY.to_owned(), record::encode(&record::Canary { schema: record::SCHEMA, seals })));
     let (old_legacy, new_legacy) = hold_as_legacy(ledger, new, &mut change)?;
     ledger.remember(&mut change, id, record::encode_rotation(&record));
+    let (old, new) = (rotation.old, rotation.new);
+    change.once_kept = Some(Box::new(move || {
+        tracing::info!(
+            event = events::ROTATION_BEGUN, %old, %new,
+            "both keys open the store: put the new one in the place of the old, then finish the rotation"
+        );
+    }));
     ledger.commit(change, |keyring| {
         if let Some(legacy) = old_legacy {
             keyring.legacy.insert(0, legacy);
         }
         keyring.pending_legacy = new_legacy;
-    })?;
-    let (old, new) = (rotation.old, rotation.new);
-    tracing::info!(
-        event = events::ROTATION_BEGUN, %old, %new,
-        "both keys open the store: put the new one in the place of the old, then finish the rotation"
-    );
-    Ok(())
+    })
 }
 
 /// While legacy values open, components that still read the key themselves write with the one or the other: the old key

@@ -13,6 +13,7 @@ use crate::operations::refusal::Refusal;
 use crate::operations::resume::resume;
 use crate::operations::start_failure::StartFailure;
 use crate::operations::test_rig::{Rig, id};
+use crate::store::record;
 
 /// What is being done when it goes wrong.
 #[derive(Clone, Copy, Debug)]
@@ -20,7 +21,7 @@ pub(super) struct Case {
     /// A begin, if it is not the end of a pending one.
     pub(super) ending: Option<Ending>,
     keep_data_keys: bool,
-    legacy: bool,
+    pub(super) legacy: bool,
 }
 
 /// Begins, finishes and aborts, with and without new versions, with and without legacy values open.
@@ -59,8 +60,8 @@ pub(super) struct Scene {
     pub(super) rig: Rig,
     /// Everything that was sealed so far.
     values: Vec<Value>,
-    /// The generation before the call.
-    before: u64,
+    /// The record of the roots before the call, as stored.
+    before: Vec<u8>,
 }
 
 impl Scene {
@@ -84,7 +85,7 @@ impl Scene {
             rig.begin_as(NEW, Begin { keep_data_keys: case.keep_data_keys, ..Begin::default() }).unwrap();
             rig.hold_key(ending.keys().0);
         }
-        let before = rig.snapshot().generation;
+        let before = rig.snapshot().records.remove(record::MASTER).unwrap();
         Self { case, rig, values, before }
     }
 
@@ -105,13 +106,13 @@ impl Scene {
         assert!(told.old == rig.fingerprint(OLD) && told.new == rig.fingerprint(NEW), "{:?}", self.case);
         assert_eq!(told.aborting, matches!(self.case.ending, Some(Ending::Abort { .. })), "{:?}", self.case);
         assert_eq!(told.new_data_keys, self.case.new_data_keys(), "{:?}", self.case);
-        if !self.rig.ledger.suspended {
+        if self.rig.ledger.changes_possible().is_ok() {
             self.rig.check();
         }
         while self.rig.step().is_some_and(|step| step != Step::Waiting) {
             self.seal();
             match self.rig.advance() {
-                Advance::More | Advance::Idle if !self.rig.ledger.suspended => self.rig.check(),
+                Advance::More | Advance::Idle if self.rig.ledger.changes_possible().is_ok() => self.rig.check(),
                 _ => return Err(self.rig.problem()),
             }
         }
@@ -124,7 +125,7 @@ impl Scene {
 
     /// The keys that open the store now, by what is promised: the first commit of each call decides.
     fn promised(&self) -> Vec<&'static str> {
-        let decided = self.rig.snapshot().generation > self.before;
+        let decided = self.rig.snapshot().records.get(record::MASTER) != Some(&self.before);
         match (self.case.ending, decided) {
             (None, false) => vec![OLD],
             (None, true) | (Some(_), false) => vec![OLD, NEW],

@@ -82,6 +82,7 @@ impl Rig {
         let Begin { keep_data_keys, dry_run, id } = begin;
         let request = Request { fingerprint, new_key: text.as_bytes(), keep_data_keys, dry_run, id };
         let permit = self.whole();
+        self.ledger.settle_first();
         rotate(&permit, &mut self.ledger, request)
     }
 
@@ -105,6 +106,7 @@ impl Rig {
         id: Option<String>,
     ) -> Result<Report, Refusal> {
         let request = EndRequest { fingerprint: self.fingerprint(key), dry_run, id };
+        self.ledger.settle_first();
         match ending {
             Ending::Finish => {
                 let permit = self.whole();

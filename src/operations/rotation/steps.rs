@@ -70,12 +70,12 @@ fn step(ledger: &mut Ledger) -> Result<(), Refusal> {
         RotationStep::Backup => {
             let Rotation { old, new, .. } =
                 Rotation::of_record(&rotation).map_err(|failure| Refusal::Damaged(failure.to_string()))?;
-            new_versions::back_up_and_promote(ledger)?;
-            tracing::info!(
-                event = events::ROTATION_COMPLETE, %old, %new,
-                "the rotation is complete: no old seal is left in the store"
-            );
-            Ok(())
+            new_versions::back_up_and_promote(ledger, move || {
+                tracing::info!(
+                    event = events::ROTATION_COMPLETE, %old, %new,
+                    "the rotation is complete: no old seal is left in the store"
+                );
+            })
         }
         RotationStep::Pending | RotationStep::Unspecified => Ok(()),
     }
@@ -87,9 +87,7 @@ fn drop_previous_root(ledger: &mut Ledger, mut rotation: record::Rotation) -> Re
     rotation.set_step(RotationStep::Rewriting);
     let sealed = record::Master { previous_root: Vec::new(), rotation: Some(rotation), ..ledger.sealed.clone() };
     let change = Change { touches_keyring: true, sealed: Some(sealed), rewrite_due: Some(true), ..Change::default() };
-    ledger.commit(change, |_| ())?;
-    ledger.previous = None;
-    Ok(())
+    ledger.commit(change, |_| ())
 }
 
 /// Writes the store into a new file, in which no dropped seal is.

@@ -11,8 +11,9 @@ use super::stage::{NEW, NEXT, OLD};
 use crate::custody::id::Fingerprint;
 use crate::operations::encrypt;
 use crate::operations::engine::Engine;
-use crate::operations::fake_store::{Fault, Medium, locked};
+use crate::operations::fake_store::{Fault, Medium, full, locked};
 use crate::operations::ledger::Ledger;
+use crate::operations::probes::Pace;
 use crate::operations::refusal::Refusal;
 use crate::operations::test_rig::{Rig, context, name, peer};
 use crate::operations::writer::Writer;
@@ -38,7 +39,8 @@ impl Running {
     fn start(rig: Rig, retry: Duration) -> Self {
         let keys = [NEW, NEXT].map(|key| rig.fingerprint(key));
         let Rig { medium, directory, policy, ledger, engine, .. } = rig;
-        let (writer, thread) = Writer::start_retrying(ledger, retry).unwrap();
+        let pace = Pace { step: retry, probe: SOON, longest: SOON };
+        let (writer, thread) = Writer::start_paced(ledger, pace).unwrap();
         Self { writer, thread, engine, medium, policy, keys, _directory: directory }
     }
 
@@ -180,4 +182,30 @@ fn a_step_that_panics_is_tried_again_with_no_job_to_wake_the_writer() {
     running.until_over(std::thread::yield_now);
     assert!(locked(&running.medium).faults.is_empty());
     running.stop();
+}
+
+#[test]
+fn a_rotation_that_a_full_disk_stopped_goes_on_at_once_when_there_is_room_with_no_call() {
+    for rewrites_alone in [false, true] {
+        let mut rig = Rig::new();
+        rig.begin(NEW, None).unwrap();
+        rig.hold_key(NEW);
+        let running = Running::start(rig, Duration::from_secs(3600));
+        {
+            let mut medium = locked(&running.medium);
+            medium.faults.push_back(Fault::None);
+            let refuses = if rewrites_alone { &mut medium.refuses_rewrites } else { &mut medium.refuses };
+            *refuses = Some(full);
+        }
+        running.end(false).unwrap();
+        running.until_it_waits();
+        assert!(!running.engine.health.now().is_well());
+        {
+            let mut medium = locked(&running.medium);
+            (medium.refuses, medium.refuses_rewrites) = (None, None);
+        }
+        running.until_over(std::thread::yield_now);
+        assert_eq!(running.seal(), 2);
+        running.stop();
+    }
 }

@@ -1,0 +1,187 @@
+//! A change whose outcome is not known: what it would mean is kept until the store shows whether it is there.
+//!
+//! Must never go on from what the store shows unless this ledger wrote exactly that.
+//! Called by `commit` when the store reported a failure, by `trouble` as time passes, and by the writer after a panic.
+
+use super::commit::{Undo, revert};
+use super::keyring::Keyring;
+use super::ledger::Ledger;
+use super::load;
+use super::refusal::Refusal;
+use crate::custody::keys::{MasterKey, RootKey};
+use crate::custody::snapshot;
+use crate::store::port::{Batch, Snapshot, StoreError};
+use crate::store::record;
+use crate::telemetry::events;
+
+/// A change that was sent to the store, and all that memory takes over when it is kept.
+pub(super) struct Unsettled {
+    /// The generation that it was sent as.
+    pub(super) next: u64,
+    /// The highest that it was ever sent as: it may be there as any from `next` on.
+    pub(super) highest: u64,
+    /// The digests of the records that it changes, as they were. The ledger's are those after it.
+    pub(super) undo: Undo,
+    pub(super) meta: record::Meta,
+    pub(super) sealed: Option<record::Master>,
+    pub(super) root: Option<(RootKey, MasterKey)>,
+    /// Ids of requests that it forgets.
+    pub(super) forgotten: Vec<String>,
+    pub(super) request: Option<(String, record::Request)>,
+    /// What calls see then.
+    pub(super) keyring: Keyring,
+    pub(super) defers_mark: bool,
+    pub(super) once_kept: Option<Box<dyn FnOnce() + Send>>,
+    pub(super) proves: bool,
+}
+
+/// How far the change is that the ledger is at. A panic leaves it where it was.
+pub(super) enum Phase {
+    /// There is none: memory is what the store is.
+    Rest,
+    /// It may be in the store, and is not in memory.
+    Sent(Box<Unsettled>),
+    /// It is in the store, and memory is taking it over.
+    Keeping,
+}
+
+impl Phase {
+    /// The root that the store's MAC is made with if the change is there and brings one.
+    pub(super) fn root(&self) -> Option<&RootKey> {
+        match self {
+            Self::Sent(unsettled) => unsettled.root.as_ref().map(|(root, _)| root),
+            Self::Rest | Self::Keeping => None,
+        }
+    }
+
+    /// Takes the change out, to be taken over.
+    pub(super) fn begin_to_keep(&mut self) -> Option<Unsettled> {
+        match std::mem::replace(self, Self::Keeping) {
+            Self::Sent(unsettled) => Some(*unsettled),
+            other => {
+                *self = other;
+                None
+            }
+        }
+    }
+}
+
+/// What became of a change.
+pub(super) enum Settled {
+    /// It is durable, and published.
+    Kept,
+    /// It is not in the store.
+    Dropped,
+    /// That cannot be told yet, for this reason.
+    Unknown(StoreError),
+    /// The store shows what this ledger never wrote: no further change until a restart.
+    Conflict(StoreError),
+}
+
+impl Ledger {
+    /// Whether the outcome of a change is still to be found out.
+    pub(super) fn is_unsettled(&self) -> bool {
+        matches!(self.phase, Phase::Sent(_))
+    }
+
+    /// Refuses what cannot be told while the outcome of a change is not known.
+    ///
+    /// # Errors
+    /// [`Refusal::Unsettled`].
+    pub(super) fn settled(&self) -> Result<(), Refusal> {
+        if self.is_unsettled() { Err(self.unsettled_refusal()) } else { Ok(()) }
+    }
+
+    /// Refuses every change that cannot be made now, whatever it is.
+    ///
+    /// # Errors
+    /// [`Refusal::Suspended`], [`Refusal::Unsettled`], [`Refusal::Damaged`].
+    pub(super) fn changes_possible(&self) -> Result<(), Refusal> {
+        if self.suspended {
+            return Err(Refusal::Suspended);
+        }
+        self.settled()?;
+        self.refuse_damage()
+    }
+
+    /// Finds out whether the change that was sent is in the store. What is shown is not yet kept: after a failed sync the
+    /// kernel shows what the disk may never get. So everything is written anew then, into a new file, and that is what
+    /// counts. That too can fail after it is shown: the change is then there under a higher generation.
+    pub(super) fn settle(&mut self) -> Settled {
+        let found = match self.store.load() {
+            Ok(found) => found,
+            Err(cause) => return Settled::Unknown(cause),
+        };
+        let Phase::Sent(sent) = &mut self.phase else { return Settled::Dropped };
+        if found.generation == self.generation {
+            revert(&mut self.digests, &sent.undo);
+            self.phase = Phase::Rest;
+            return match self.contradiction(&found) {
+                Some(conflict) => self.conflict(conflict),
+                None => Settled::Dropped,
+            };
+        }
+        if !(sent.next..=sent.highest).contains(&found.generation) || !self.shows_what_was_sent(&found) {
+            let (expected, found) = (self.generation, found.generation);
+            return self.conflict(StoreError::Conflict { expected, found });
+        }
+        let (shown, after) = (found.generation, found.generation.saturating_add(1));
+        drop(found);
+        if let Phase::Sent(sent) = &mut self.phase {
+            sent.highest = sent.highest.max(after);
+        }
+        let mut batch = Batch::default();
+        batch.puts.insert(record::MAC.to_owned(), self.mac_after(after).to_vec());
+        match self.store.commit_rewriting(shown, after, &batch) {
+            Ok(()) => {
+                self.keep(after);
+                Settled::Kept
+            }
+            Err(cause) => Settled::Unknown(cause),
+        }
+    }
+
+    /// Whether a snapshot is the state after the change that was sent, and its MAC is ours.
+    fn shows_what_was_sent(&self, found: &Snapshot) -> bool {
+        let root = self.phase.root().unwrap_or(&self.root);
+        self.is_committed(root, found)
+    }
+
+    fn is_committed(&self, root: &RootKey, found: &Snapshot) -> bool {
+        let mac = found.records.get(record::MAC).map_or(&[][..], Vec::as_slice);
+        load::digests(found) == self.digests
+            && snapshot::verify(root, &self.store_id, found.generation, &self.digests, mac)
+    }
+
+    /// What stands against a snapshot's being what was committed last.
+    pub(super) fn contradiction(&self, found: &Snapshot) -> Option<StoreError> {
+        if found.generation != self.generation {
+            return Some(StoreError::Conflict { expected: self.generation, found: found.generation });
+        }
+        if self.is_committed(&self.root, found) {
+            return None;
+        }
+        let detail = "its records are not those that were last committed".to_owned();
+        Some(StoreError::Damaged { path: self.places.store.clone(), detail })
+    }
+
+    /// Only this thread commits, so what the store shows is from somebody else, or damage.
+    pub(super) fn conflict(&mut self, found: StoreError) -> Settled {
+        self.suspend(&found);
+        Settled::Conflict(found)
+    }
+
+    /// Says what became of a change that was not known when its call was answered.
+    pub(super) fn say_settled(kept: bool) {
+        let outcome = if kept { "it is kept" } else { "it was not written" };
+        tracing::warn!(
+            event = events::STORE_SETTLED,
+            kept,
+            "the outcome of a change that failed is known now: {outcome}"
+        );
+    }
+}
+
+#[cfg(test)]
+#[path = "unsettled_tests.rs"]
+mod tests;
