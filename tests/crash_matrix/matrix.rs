@@ -237,7 +237,9 @@ impl Work<'_> {
         let seed = seed_of(self.arguments.seed, &case);
         let mut numbers = Seeded::new(seed);
         let only = self.arguments.only.as_ref().and_then(|only| only.second);
-        if only.is_none() && !numbers.percent(self.depth.repairs) {
+        // Drawn in a replay too: what is drawn behind it is the same then.
+        let is_chosen = numbers.percent(self.depth.repairs);
+        if only.is_none() && !is_chosen {
             return;
         }
         let cuts = some_at_each_sync(&repair, &mut numbers);
