@@ -124,7 +124,10 @@ pub fn run(arguments: &Arguments) -> Report {
             }
             Err(why) => report.failures.push((operation.name.to_owned(), format!("uncut: {why}"))),
         }
-        eprintln!("{}: {:.1} s", operation.name, began.elapsed().as_secs_f64());
+        let Counts { cuts, second_cuts, faults, .. } =
+            report.rows.last().map(|(_, counts)| *counts).unwrap_or_default();
+        let took = began.elapsed().as_secs_f64();
+        eprintln!("{}: {cuts} + {second_cuts} cuts, {faults} faults, {took:.1} s", operation.name);
         if report.failures.len() >= MOST_FAILURES {
             break;
         }
