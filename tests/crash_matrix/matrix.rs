@@ -124,7 +124,10 @@ pub fn run(arguments: &Arguments) -> Report {
             }
             Err(why) => report.failures.push((operation.name.to_owned(), format!("uncut: {why}"))),
         }
-        eprintln!("{}: {:.1} s", operation.name, began.elapsed().as_secs_f64());
+        let Counts { cuts, second_cuts, faults, .. } =
+            report.rows.last().map(|(_, counts)| *counts).unwrap_or_default();
+        let took = began.elapsed().as_secs_f64();
+        eprintln!("{}: {cuts} + {second_cuts} cuts, {faults} faults, {took:.1} s", operation.name);
         if report.failures.len() >= MOST_FAILURES {
             break;
         }
@@ -237,7 +240,9 @@ impl Work<'_> {
         let seed = seed_of(self.arguments.seed, &case);
         let mut numbers = Seeded::new(seed);
         let only = self.arguments.only.as_ref().and_then(|only| only.second);
-        if only.is_none() && !numbers.percent(self.depth.repairs) {
+        // Drawn in a replay too: what is drawn behind it is the same then.
+        let is_chosen = numbers.percent(self.depth.repairs);
+        if only.is_none() && !is_chosen {
             return;
         }
         let cuts = some_at_each_sync(&repair, &mut numbers);
