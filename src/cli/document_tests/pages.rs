@@ -104,7 +104,9 @@ fn every_fault_has_its_expectation_and_a_test() {
         assert!(!fault.is_empty() && !expected.is_empty(), "{row}");
         // `the same` is the test of the row above.
         let named = if test.starts_with("the same") { above } else { test };
-        assert!(!tests_named(named).is_empty(), "no test: {row}");
+        let programs: Vec<&str> = named.split('`').filter(|word| word.starts_with("tests/")).collect();
+        assert!(programs.iter().all(|program| root().join(program).exists()), "{row}");
+        assert!(!programs.is_empty() || !tests_named(named).is_empty(), "no test: {row}");
         above = named;
     }
 }
