@@ -155,6 +155,7 @@ fn json_has_what_people_are_told_and_a_refusal_is_json_too() {
     assert_eq!(error["error"]["exit"], 65);
     assert!(error["error"]["message"].as_str().unwrap().contains("--older"), "{error}");
     std::fs::write(installation.store(), b"damaged").unwrap();
+    std::fs::set_permissions(installation.store(), std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
     let restored = installation.restore_with(&["--json", "--older", "--canary", canary.to_str().unwrap(), oldest]);
     let restored = restored.expect(0);
     assert_eq!(restored.stderr, "");
