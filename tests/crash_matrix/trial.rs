@@ -208,7 +208,15 @@ pub fn trial(room: &Room, operation: &Operation, run: &Run, cut: Cut, seed: u64)
         values += promise.check_values(&again.engine)?;
         starts += 1;
     }
-    let repair = Run { base, inodes, done, promise, settled: is_done, acknowledged: true, failing: Survives::Nothing };
+    let repair = Run {
+        base,
+        inodes,
+        done,
+        promise,
+        settled: is_done,
+        acknowledged: is_done || operation.is_offline(),
+        failing: Survives::Nothing,
+    };
     Ok(Outcome { repair, values, starts })
 }
 
