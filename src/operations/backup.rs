@@ -19,6 +19,7 @@ use crate::store::record;
 use crate::telemetry::chain::chain;
 use crate::telemetry::events;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 /// What is told of a backup that was made.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -73,7 +74,8 @@ pub fn back_up(_permit: &Permit<operation::Backup>, ledger: &mut Ledger) -> Resu
 /// # Errors
 /// [`Refusal::Store`] if the store cannot be read, [`Refusal::Damaged`] if it does not hold what was committed.
 pub fn contents(_permit: &Permit<operation::Backup>, ledger: &mut Ledger) -> Result<(Made, Pieces), Refusal> {
-    let backup = taken(ledger)?;
+    let engine = Arc::clone(&ledger.engine);
+    let backup = engine.in_background(|| taken(ledger)).unwrap_or(Err(Refusal::Suspended))?;
     let written = backup.unix_seconds;
     // What takes time, to write the bytes and their digest, is done by whoever takes the pieces.
     let pieces = Pieces::of(backup).map_err(Refusal::Backup)?;
@@ -91,6 +93,11 @@ pub fn write(ledger: &mut Ledger) -> Result<PathBuf, Refusal> {
 }
 
 fn keep(ledger: &mut Ledger) -> Result<Kept, Refusal> {
+    let engine = Arc::clone(&ledger.engine);
+    engine.in_background(|| keep_now(ledger)).unwrap_or(Err(Refusal::Suspended))
+}
+
+fn keep_now(ledger: &mut Ledger) -> Result<Kept, Refusal> {
     let backup = taken(ledger)?;
     let generation = backup.generation;
     let kept = backup_file::keep(&ledger.places.backups, &backup).map_err(Refusal::Backup)?;

@@ -14,6 +14,9 @@ use std::sync::{Arc, PoisonError, RwLock};
 /// Tells the time: Unix seconds.
 pub type Clock = dyn Fn() -> i64 + Send + Sync;
 
+/// Does work that takes long behind what serves calls, and returns when it is done.
+pub type Background = fn(&mut (dyn FnMut() + Send));
+
 /// What the daemon said of itself at its start, for status.
 #[derive(Debug, Clone, Default)]
 pub struct Facts {
@@ -54,6 +57,7 @@ pub struct Engine {
     pub progress: Progress,
     /// What the daemon knows to be wrong with itself.
     pub health: HealthWatch,
+    background: Background,
 }
 
 impl Engine {
@@ -62,7 +66,20 @@ impl Engine {
     pub fn new(keyring: Keyring, random: Box<Random>, clock: Box<Clock>, facts: Facts) -> Self {
         let health = HealthWatch::new(if facts.salvage { StoreState::ReadOnly } else { StoreState::Healthy });
         let keyring = RwLock::new(Arc::new(keyring));
-        Self { keyring, random, clock, facts, progress: Progress::default(), health }
+        Self { keyring, random, clock, facts, progress: Progress::default(), health, background: |work| work() }
+    }
+
+    /// The same, with long work done by `background`.
+    #[must_use]
+    pub fn with_background(self, background: Background) -> Self {
+        Self { background, ..self }
+    }
+
+    /// Does work that takes long on a large store behind what serves calls. `None` would be work that was not done.
+    pub(super) fn in_background<T: Send>(&self, work: impl FnOnce() -> T + Send) -> Option<T> {
+        let (mut work, mut done) = (Some(work), None);
+        (self.background)(&mut || done = work.take().map(|work| work()));
+        done
     }
 
     /// The keyring as it stands now; a change later does not reach it.

@@ -8,6 +8,7 @@ use super::ledger::Ledger;
 use super::refusal::Refusal;
 use crate::auth::operation::ExportKeyring;
 use crate::auth::permit::Permit;
+use std::sync::Arc;
 
 /// The bytes of a backup, and the generation it holds.
 pub struct Export {
@@ -22,7 +23,8 @@ pub struct Export {
 /// # Errors
 /// [`Refusal::Store`], [`Refusal::Damaged`].
 pub fn export_keyring(_permit: &Permit<ExportKeyring>, ledger: &mut Ledger) -> Result<Export, Refusal> {
-    let backup = backup::taken(ledger)?;
+    let engine = Arc::clone(&ledger.engine);
+    let backup = engine.in_background(|| backup::taken(ledger)).unwrap_or(Err(Refusal::Suspended))?;
     let generation = backup.generation;
     Ok(Export { pieces: Pieces::of(backup).map_err(Refusal::Backup)?, generation })
 }

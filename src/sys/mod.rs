@@ -6,6 +6,7 @@
 pub mod allocator;
 #[cfg(test)]
 mod apart;
+pub mod background;
 pub mod environment;
 pub mod harden;
 pub mod locked;

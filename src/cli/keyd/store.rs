@@ -23,6 +23,7 @@ use crate::store::backup_prune;
 use crate::store::mark;
 use crate::store::port::{Snapshot, StoreError};
 use crate::store::redb_adapter::{self, RedbStore};
+use crate::sys::background;
 use crate::sys::locked::{LockedMemory, Protection};
 use crate::telemetry::chain::chain;
 use crate::telemetry::events;
@@ -174,7 +175,8 @@ pub fn open_with(
     mark_check::check(&places.mark, mark.as_ref(), &state, previous)?;
     let loaded = load::open(authentic, memory)?;
     report_opened(&loaded.keyring, given, &source, pending.as_deref());
-    let engine = Arc::new(Engine::new(loaded.keyring, random, clock, facts));
+    let engine = Engine::new(loaded.keyring, random, clock, facts).with_background(background::run);
+    let engine = Arc::new(engine);
     // What an interrupted rewrite left goes only now: under another key, or beside a damaged store, it may be all there is.
     redb_adapter::discard_unfinished(&places.store).map_err(StartFailure::from)?;
     if let Err(error) = backup_prune::discard_unfinished(&places.backups, &state.store_id) {

@@ -15,6 +15,7 @@ use super::state::SelfCheckState;
 use crate::store::port::StoreError;
 use crate::telemetry::chain::chain;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// How long after a start the first one comes: the daemon has other things to do then.
@@ -87,7 +88,7 @@ impl SelfCheck {
         self.stage = match std::mem::replace(&mut self.stage, Stage::Waiting) {
             // What became of a change, or whether the disk is well, must be known first.
             _ if postponed(ledger) => Stage::Waiting,
-            Stage::Waiting => Self::begin(ledger),
+            Stage::Waiting => behind_calls(ledger, Self::begin),
             Stage::Store(examination, round) => Self::go_through_store(ledger, examination, round),
             Stage::Backup(newest, round) => Self::go_through_backup(ledger, newest, round),
         };
@@ -174,7 +175,7 @@ impl SelfCheck {
             round.fault(flaw.check, flaw.text);
         }
         round.check_mark(ledger);
-        Self::begin_backup(ledger, round)
+        behind_calls(ledger, |ledger| Self::begin_backup(ledger, round))
     }
 
     fn begin_backup(ledger: &mut Ledger, round: Round) -> Stage {
@@ -222,6 +223,12 @@ impl SelfCheck {
         round.end_with(ledger, Some(&path), problem);
         Stage::Waiting
     }
+}
+
+/// Does what cannot be done in small steps: to read a file whole.
+fn behind_calls(ledger: &mut Ledger, stage: impl FnOnce(&mut Ledger) -> Stage + Send) -> Stage {
+    let engine = Arc::clone(&ledger.engine);
+    engine.in_background(|| stage(ledger)).unwrap_or(Stage::Waiting)
 }
 
 /// Whether the store cannot be judged now.
