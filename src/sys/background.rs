@@ -8,9 +8,9 @@ use super::allocator::release_free_memory;
 use std::panic::resume_unwind;
 use std::thread::{Builder, scope};
 
-/// How far it gives way: a tenth of a share of the processor where others want it, all that is left where none does.
+/// How far it gives way: a thirtieth of a share of the processor where others want it, all that is left where none does.
 /// Further, and what waits for it would starve on a busy machine.
-const NICE: libc::c_int = 10;
+const NICE: libc::c_int = 15;
 
 /// Does `work` on a thread of its own, and waits for it; on this one where the system gives no thread. A panic of it is
 /// one here.

@@ -6,7 +6,7 @@
 use super::admin::Admin;
 use super::installation::{Contents, Installation};
 use super::load::{self, Client, connect_all};
-use super::process::{cpu_nanoseconds, resident_kib};
+use super::process::{cpu_milliseconds, resident_kib};
 use super::server::Server;
 use super::{Outcome, Settings, table};
 use std::path::PathBuf;
@@ -41,9 +41,9 @@ pub fn measure(settings: &Settings) -> Outcome<()> {
     let (before, admin) = (resident_kib(daemon.pid())?, Admin::new(installation.admin_socket()));
     let (mut file, mut again, mut contents, mut cpu) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for _ in 0..settings.repeats {
-        let spent = cpu_nanoseconds(daemon.pid())?;
+        let spent = cpu_milliseconds(daemon.pid())?;
         file.push(runtime.block_on(one(&admin, Kind::File, &installation.backups()))?);
-        cpu.push((cpu_nanoseconds(daemon.pid())? - spent) as f64 / 1e6);
+        cpu.push(cpu_milliseconds(daemon.pid())? - spent);
         let begun = Instant::now();
         runtime.block_on(admin.back_up(false))?;
         again.push(begun.elapsed().as_secs_f64() * 1e3);
