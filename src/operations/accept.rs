@@ -7,7 +7,7 @@ use super::ledger::Places;
 use super::load::Authentic;
 use super::start_failure::StartFailure;
 use super::{fault, gap, mark_check};
-use crate::store::backup_file;
+use crate::store::backup_newer;
 use crate::store::mark::{self, Mark};
 use crate::store::port::Store;
 
@@ -28,7 +28,7 @@ pub fn accept(
     // A damaged mark says nothing; what it had seen is lost, and the gap covers 2^32 generations of it.
     let mark = mark::read(&places.mark).ok().flatten();
     let seen = mark.and_then(|mark| mark.now);
-    let newest_backup = backup_file::newest_generation(&places.backups, &state.store_id)?;
+    let newest_backup = backup_newer::newest_generation(&places.backups, &state.store_id)?;
     let next = mark_check::beyond(generation, mark.as_ref(), newest_backup);
     let to_come = mark::State { generation: next, ..state };
     let batch = gap::batch(authentic, next)?;

@@ -343,8 +343,7 @@ pub fn list(directory: &Path) -> Result<Vec<PathBuf>, StoreError> {
     let mut found = Vec::new();
     for entry in entries {
         let path = entry.map_err(unreadable)?.path();
-        let is_ours = path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.starts_with("keyd-"));
-        if is_ours && path.extension().is_some_and(|extension| extension == EXTENSION) {
+        if path.file_name().and_then(|name| name.to_str()).is_some_and(is_backups) {
             found.push(path);
         }
     }
@@ -358,16 +357,15 @@ pub fn is_of(name: &str, store_id: &[u8; 16]) -> bool {
     name.starts_with(&format!("keyd-{}-", hex::encode_string(store_id)))
 }
 
-/// The newest generation that a good backup of `store_id` in `directory` holds; none if there is no such backup.
-///
-/// # Errors
-/// As [`list`].
-pub fn newest_generation(directory: &Path, store_id: &[u8; 16]) -> Result<Option<u64>, StoreError> {
-    let named_so =
-        |path: &PathBuf| path.file_name().and_then(|name| name.to_str()).is_some_and(|name| is_of(name, store_id));
-    let newest_first = list(directory)?.into_iter().filter(named_so).rev();
-    let mut good = newest_first.filter_map(|path| read(&path).ok()).filter(|backup| backup.store_id == *store_id);
-    Ok(good.next().map(|backup| backup.generation))
+/// Whether a file's name says that a backup was being written to it, of whichever store.
+pub(super) fn is_unfinished(name: &str) -> bool {
+    name.strip_suffix(".tmp").is_some_and(is_backups)
+}
+
+/// What every backup's name begins and ends with.
+fn is_backups(name: &str) -> bool {
+    let end = name.strip_suffix(EXTENSION).and_then(|name| name.strip_suffix('.'));
+    end.is_some_and(|name| name.starts_with("keyd-"))
 }
 
 #[cfg(test)]

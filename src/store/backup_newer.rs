@@ -1,7 +1,8 @@
 //! A store's backups in a directory from the newest down, as far as the first good one; and what damaged ones still say.
 //!
 //! Must never pass a damaged backup for a good one: what is read of it is for telling people only.
-//! Called by `operations::restore`, to know what a backup that is to be restored may lack.
+//! Called by `operations`: for what a backup that is to be restored may lack, for what an acceptance goes on beyond, and for
+//! the checks.
 
 use super::backup_file::{self, Backup, BackupError, MAX_FILE_BYTES, SCHEMA};
 use super::durable;
@@ -19,19 +20,37 @@ pub struct Found {
     pub is_good: bool,
 }
 
+/// Those of [`backup_file::list`] whose names say that they are of this store, the newest first.
+///
+/// # Errors
+/// As [`backup_file::list`].
+pub fn newest_first(directory: &Path, store_id: &[u8; 16]) -> Result<Vec<PathBuf>, StoreError> {
+    let mut found = backup_file::list(directory)?;
+    found.retain(|path| {
+        path.file_name().and_then(|name| name.to_str()).is_some_and(|name| backup_file::is_of(name, store_id))
+    });
+    found.reverse();
+    Ok(found)
+}
+
+/// The newest generation that a good backup of `store_id` in `directory` holds; none if there is no such backup.
+///
+/// # Errors
+/// As [`newest_first`].
+pub fn newest_generation(directory: &Path, store_id: &[u8; 16]) -> Result<Option<u64>, StoreError> {
+    let good = newest_first(directory, store_id)?.into_iter().filter_map(|path| backup_file::read(&path).ok());
+    let mut good = good.filter(|backup| backup.store_id == *store_id);
+    Ok(good.next().map(|backup| backup.generation))
+}
+
 /// The backups of `store_id` in `directory`, newest first: damaged ones above generation `above` that still say
 /// something, and at last the newest good one, whatever its generation.
 ///
 /// # Errors
 /// What kept the directory from being read.
 pub fn newest(directory: &Path, store_id: &[u8; 16], above: u64) -> Result<Vec<Found>, StoreError> {
-    let name_of = |path: &Path| path.file_name().and_then(|name| name.to_str()).map(str::to_owned).unwrap_or_default();
     let mut all = Vec::new();
-    for path in backup_file::list(directory)?.into_iter().rev() {
-        let name = name_of(&path);
-        if !backup_file::is_of(&name, store_id) {
-            continue;
-        }
+    for path in newest_first(directory, store_id)? {
         match backup_file::read(&path) {
             Ok(backup) if backup.store_id == *store_id => {
                 all.push(Found { path, backup, is_good: true });
@@ -41,7 +60,9 @@ pub fn newest(directory: &Path, store_id: &[u8; 16], above: u64) -> Result<Vec<F
                 let unchecked = durable::read_regular(&path, MAX_FILE_BYTES).ok().flatten();
                 let unchecked = unchecked.and_then(|bytes| danger_decode_unchecked(&bytes));
                 // Name and content must agree: either may be what is damaged.
-                let unchecked = unchecked.filter(|backup| backup.file_name() == name && backup.generation > above);
+                let is_named_so =
+                    |backup: &Backup| path.file_name().is_some_and(|name| name == backup.file_name().as_str());
+                let unchecked = unchecked.filter(|backup| is_named_so(backup) && backup.generation > above);
                 all.extend(unchecked.map(|backup| Found { path, backup, is_good: false }));
             }
             _ => {}
@@ -54,8 +75,7 @@ pub fn newest(directory: &Path, store_id: &[u8; 16], above: u64) -> Result<Vec<F
 ///
 /// # Security
 /// No digest is looked at: values can be wrong. Only for telling what may be missing, never for restoring.
-#[must_use]
-pub fn danger_decode_unchecked(bytes: &[u8]) -> Option<Backup> {
+fn danger_decode_unchecked(bytes: &[u8]) -> Option<Backup> {
     let mut rest = bytes.strip_prefix(b"SKB1")?;
     let schema = u32::from_be_bytes(array(&mut rest)?);
     if schema != SCHEMA {

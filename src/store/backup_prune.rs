@@ -80,10 +80,7 @@ pub fn discard_unfinished(directory: &Path, store_id: &[u8; 16]) -> Result<usize
     let mut removed = 0;
     for entry in entries {
         let name = entry.map_err(|error| StoreError::from_io(directory, error))?.file_name();
-        let unfinished = name.to_str().is_some_and(|name| {
-            backup_file::is_of(name, store_id) && name.strip_suffix(".tmp").is_some_and(|name| name.ends_with(".skb1"))
-        });
-        if unfinished {
+        if name.to_str().is_some_and(|name| backup_file::is_of(name, store_id) && backup_file::is_unfinished(name)) {
             removed += usize::from(durable::remove_leftover(&directory.join(name))?);
         }
     }

@@ -3,19 +3,19 @@
 //! Must never name a file that anything reads.
 //! Called by `operations::check`.
 
-use super::durable;
+use super::{backup_file, durable, redb_adapter};
 use std::path::{Path, PathBuf};
 
 /// What lies beside the store, beside the mark and among the backups and was never finished. What cannot be looked at has
 /// none.
 #[must_use]
 pub fn list(store: &Path, mark: &Path, backups: &Path) -> Vec<PathBuf> {
-    let mut found = vec![durable::beside(store, ".new"), durable::beside(mark, ".tmp")];
+    let mut found = vec![redb_adapter::unfinished(store), durable::beside(mark, ".tmp")];
     found.retain(|path| path.symlink_metadata().is_ok());
     let entries = std::fs::read_dir(backups).into_iter().flatten().flatten().map(|entry| entry.path());
     let is_leftover = |path: &PathBuf| {
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        name.starts_with("keyd-") && name.ends_with(".skb1.tmp")
+        backup_file::is_unfinished(name)
     };
     let mut in_backups: Vec<PathBuf> = entries.filter(is_leftover).collect();
     in_backups.sort();

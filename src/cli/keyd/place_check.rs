@@ -144,7 +144,7 @@ impl Judge {
     /// a creation has two where the file system cannot rename as it should.
     fn names(&mut self, store: &Path) {
         let Ok(found) = store.symlink_metadata() else { return };
-        let unfinished = crate::store::durable::beside(store, ".new").symlink_metadata();
+        let unfinished = crate::store::redb_adapter::unfinished(store).symlink_metadata();
         let is_unfinished = unfinished.is_ok_and(|new| (new.dev(), new.ino()) == (found.dev(), found.ino()));
         if found.is_file() && found.nlink() > 1 && !is_unfinished {
             let quoted = shell_quoted(store);

@@ -8,6 +8,7 @@ use super::examination::{Examination, Examined};
 use crate::custody::id::{StoreId, VersionId};
 use crate::custody::keys::{LockedMemory, MasterKey};
 use crate::store::backup_file::{self, BackupError};
+use crate::store::backup_newer;
 use crate::store::port::{Snapshot, StoreError};
 use crate::telemetry::chain::chain;
 use std::path::{Path, PathBuf};
@@ -24,10 +25,10 @@ pub(super) struct Opening {
 
 /// The backups whose names say that they are of this store, the newest first; of every store without one.
 pub(super) fn newest_first(directory: &Path, store_id: Option<&StoreId>) -> Result<Vec<PathBuf>, StoreError> {
-    let mut found = backup_file::list(directory)?;
-    found.retain(|path| store_id.is_none_or(|id| backup_file::is_of(name_of(path), id.as_bytes())));
-    found.reverse();
-    Ok(found)
+    match store_id {
+        Some(id) => backup_newer::newest_first(directory, id.as_bytes()),
+        None => backup_file::list(directory).map(|found| found.into_iter().rev().collect()),
+    }
 }
 
 fn name_of(path: &Path) -> &str {
