@@ -42,7 +42,9 @@
 //! | `cli` | everything | yes |
 //!
 //! Key sources, clock and randomness come into `operations` as arguments from `cli`. What waits for the disk runs on
-//! one thread, the writer's, and is awaited; sealing and opening happen in memory and never wait for the disk.
+//! one thread, the writer's, and is awaited; sealing and opening happen in memory and never wait for the disk. What takes
+//! long on a large store (a backup, an export, the reading of a self-check) the writer has done on a thread that gives way
+//! to those that serve calls, and waits for it: `sys::background`.
 //!
 //! # A call
 //!
@@ -53,12 +55,27 @@
 //! writer: commit, then publish a new keyring, then the mark. What went wrong is a `Refusal`, logged once with its
 //! cause, and mapped by `rpc::status`.
 //!
+//! # What the writer does unasked
+//!
+//! Between its jobs: a look whether what failed works again, the next step of a rotation, some records of a self-check.
+//!
+//! *The store or its mark refuses a change.* `operations::trouble` keeps why, and the writer tries again at the intervals
+//! of `operations::probes`: the store opened anew and checked, then a commit that changes nothing but the MAC. Whether a
+//! change is there may not be known: then `operations::unsettled` holds all that it would mean, and no other is taken until
+//! the store shows it or the state before. A store that shows neither takes no change until a restart.
+//! `operations::health` has what is so, for status, the health service and the service manager.
+//!
+//! *The self-check*, `operations::check`, reads the store on the disk, its mark and its newest backup, and opens every seal.
+//! It writes a new backup or mark where one is not good; a damaged store takes no change until a later check finds it
+//! whole. `servos-keyd fsck` looks at the same offline, and writes nothing.
+//!
 //! # A start
 //!
 //! Harden the process, while it has one thread and no secret → take inherited sockets → configuration → log → locked
-//! memory, and the environment's key out of the environment → lock the store's directory → bind → look at the store
-//! without changing a byte → read the key → root, MAC, mark, canary → open the store for writing → finish a rotation that
-//! is pending, where the key's sources allow it → self-test → threads → READY → signal → drain → wipe. `cli::keyd::serve` reads as these lines.
+//! memory, and the environment's key out of the environment → judge the places of the store's files, and lock its
+//! directory → bind → look at the store without changing a byte → read the key → root, MAC, mark, canary → open the store
+//! for writing → finish a rotation that is pending, where the key's sources allow it → self-test → threads → READY →
+//! signal → drain → wipe. `cli::keyd::serve` reads as these lines.
 //!
 //! # The life of a key
 //!

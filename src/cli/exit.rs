@@ -115,8 +115,7 @@ pub fn of_store(error: &StoreError) -> Exit {
 }
 
 /// The code of a mark that cannot be used.
-#[must_use]
-pub fn of_mark(error: &MarkError) -> Exit {
+fn of_mark(error: &MarkError) -> Exit {
     match error {
         MarkError::Damaged { .. } => DAMAGED,
         MarkError::File(error) => of_store(error),
@@ -124,8 +123,7 @@ pub fn of_mark(error: &MarkError) -> Exit {
 }
 
 /// The code of a backup that cannot be used.
-#[must_use]
-pub fn of_backup(error: &BackupError) -> Exit {
+fn of_backup(error: &BackupError) -> Exit {
     match error {
         BackupError::Foreign | BackupError::Damaged { .. } => DAMAGED,
         BackupError::NewerSchema { .. } => CONFIG,

@@ -1,7 +1,7 @@
 //! Putting a store in its place: announced in the mark, made beside it, backed up, renamed, and the mark made plain.
 //!
 //! Must never replace a file that is there.
-//! Called by `create` and `restore`, with the directory locked.
+//! Called by `create`, with the directory locked.
 
 use super::fault;
 use super::ledger::Places;

@@ -1,7 +1,7 @@
 //! The high-water mark behind each commit: what it names, and what waits until it names the last one.
 //!
 //! Must never fail a commit that stands: a mark that cannot be written is said, and tried again.
-//! Called by `ledger` after each commit, by `cli` at a start, and by a rotation before it changes the root.
+//! Called by `commit` after each one, by `cli` at a start, and by a rotation before it changes the root.
 
 use super::ledger::Ledger;
 use super::refusal::Refusal;

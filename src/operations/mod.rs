@@ -1,7 +1,7 @@
 //! What the daemon does: one file for each RPC, and the state they stand on.
 //!
 //! Must never know gRPC, a socket or a clock of its own: requests, time and randomness come in as arguments.
-//! Called by `rpc` for calls and by `cli` for starts, creations and restores.
+//! Called by `rpc` for calls and by `cli` for starts, creations, restores and checks.
 
 pub mod accept;
 pub mod adopt_legacy_key;
