@@ -2,13 +2,10 @@
 //!
 //! Must never take a refused change for one that left nothing behind without looking. Run by `cargo test`.
 
-use crate::harness::{Daemon, Installation, block_on, cell, eventually, is_there, name};
+use crate::harness::{Daemon, Installation, admin_stub, block_on, cell, eventually, is_there, name};
 use servos_keyd::client::error::Error;
 use servos_keyd::client::key_admin::KeyFilter;
-use servos_keyd::proto::v1::key_admin_client::KeyAdminClient;
 use servos_keyd::proto::v1::{CreateKeyRequest, KeyPurpose, RotateKeyRequest};
-use std::path::PathBuf;
-use tonic::transport::{Channel, Endpoint, Uri};
 use tonic::{Code, Status};
 
 /// The primary version of a key.
@@ -99,23 +96,10 @@ fn sealing_goes_on_while_the_store_is_away_and_changes_are_refused() {
     assert_eq!(sealing(&daemon, "default"), 2);
 }
 
-/// A stub whose messages the test writes itself.
-fn stub(socket: &std::path::Path) -> KeyAdminClient<Channel> {
-    let socket: PathBuf = socket.to_owned();
-    let connect = tower::service_fn(move |_: Uri| {
-        let socket = socket.clone();
-        async move {
-            let stream = tokio::net::UnixStream::connect(socket).await?;
-            Ok::<_, std::io::Error>(hyper_util::rt::TokioIo::new(stream))
-        }
-    });
-    KeyAdminClient::new(Endpoint::from_static("http://localhost").connect_with_connector_lazy(connect))
-}
-
 /// Rotates a key in a request of this id.
 fn rotate_as(daemon: &Daemon, key: &str, request_id: &str) -> Result<u32, Status> {
     let request = RotateKeyRequest { key: key.to_owned(), request_id: request_id.to_owned() };
-    block_on(async { Ok(stub(&daemon.admin_socket).rotate_key(request).await?.into_inner().version) })
+    block_on(async { Ok(admin_stub(&daemon.admin_socket).rotate_key(request).await?.into_inner().version) })
 }
 
 const FIRST: &str = "9f3c2e70-1111-4222-8333-000000000001";
@@ -142,7 +126,7 @@ fn the_same_request_again_gives_the_same_answer_over_restarts_too() {
         purpose: KeyPurpose::Encrypt.into(),
         request_id: FIRST.to_owned(),
     };
-    let refused = block_on(async { stub(&daemon.admin_socket).create_key(request).await.map(drop).unwrap_err() });
+    let refused = block_on(async { admin_stub(&daemon.admin_socket).create_key(request).await.map(drop).unwrap_err() });
     assert_eq!(refused.code(), rotate_as(&daemon, "backups", SECOND).unwrap_err().code());
     assert_eq!(versions(&daemon, "backups"), 1);
 }

@@ -2,14 +2,12 @@
 //!
 //! Must never repeat a call, or show a key. Used by the load, and by the checks that ask again.
 
-use crate::harness::{DEADLINE, fingerprint, hex};
-use servos_keyd::proto::v1::key_admin_client::KeyAdminClient;
+use crate::harness::{DEADLINE, admin_stub, fingerprint, hex};
 use servos_keyd::proto::v1::{
     AbortRotationRequest, AdoptLegacyKeyRequest, CreateKeyRequest, DeleteKeyRequest, FinishRotationRequest,
     GetStatusRequest, GetStatusResponse, KeyPurpose, RetireLegacyKeyRequest, RotateKeyRequest, RotateRequest, Rotation,
 };
-use std::path::{Path, PathBuf};
-use tonic::transport::{Channel, Endpoint, Uri};
+use std::path::Path;
 use tonic::{Code, Status};
 
 /// Something that is asked to be changed.
@@ -98,7 +96,7 @@ impl Asked {
     }
 
     async fn sent(&self, socket: &Path) -> Result<Answer, Status> {
-        let (mut stub, request_id) = (stub(socket), self.id.clone());
+        let (mut stub, request_id) = (admin_stub(socket), self.id.clone());
         Ok(match &self.change {
             Change::Create(name) => {
                 let purpose = KeyPurpose::Encrypt.into();
@@ -153,19 +151,7 @@ fn shown(rotation: Option<Rotation>) -> Rotation {
 
 /// The daemon's state, if it still answers.
 pub async fn status(socket: &Path) -> Result<GetStatusResponse, Status> {
-    let answer = tokio::time::timeout(DEADLINE, async move { stub(socket).get_status(GetStatusRequest {}).await });
+    let answer =
+        tokio::time::timeout(DEADLINE, async move { admin_stub(socket).get_status(GetStatusRequest {}).await });
     Ok(answer.await.expect("an answer, or a broken connection")?.into_inner())
-}
-
-/// A stub on a connection of its own: the daemon closes those that carried a key.
-fn stub(socket: &Path) -> KeyAdminClient<Channel> {
-    let socket: PathBuf = socket.to_owned();
-    let connect = tower::service_fn(move |_: Uri| {
-        let socket = socket.clone();
-        async move {
-            let stream = tokio::net::UnixStream::connect(socket).await?;
-            Ok::<_, std::io::Error>(hyper_util::rt::TokioIo::new(stream))
-        }
-    });
-    KeyAdminClient::new(Endpoint::from_static("http://localhost").connect_with_connector_lazy(connect))
 }

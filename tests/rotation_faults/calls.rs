@@ -2,15 +2,12 @@
 //!
 //! Must never repeat a call. Used by every test of this binary.
 
-use crate::harness::{DEADLINE, Daemon};
+use crate::harness::{DEADLINE, Daemon, admin_stub};
 use crate::stage::{Operation, Stage};
-use servos_keyd::proto::v1::key_admin_client::KeyAdminClient;
 use servos_keyd::proto::v1::{
     AbortRotationRequest, FinishRotationRequest, GetStatusRequest, GetStatusResponse, RotateRequest, Rotation,
 };
-use std::path::{Path, PathBuf};
 use tonic::Status;
-use tonic::transport::{Channel, Endpoint, Uri};
 
 /// What a call of a rotation answered.
 #[derive(Clone)]
@@ -47,7 +44,7 @@ impl<'c> Call<'c> {
 
     /// Sends it.
     pub async fn send(&self, daemon: &Daemon) -> Result<Answer, Status> {
-        let mut stub = stub(&daemon.admin_socket);
+        let mut stub = admin_stub(&daemon.admin_socket);
         let (new_key_fingerprint, request_id) = (self.new_key.to_owned(), self.request_id.to_owned());
         let (dry_run, new_data_keys) = (self.dry_run, self.new_data_keys);
         let (rotation, backup) = match self.operation {
@@ -72,22 +69,9 @@ impl<'c> Call<'c> {
 
 /// The daemon's state, if it still answers.
 pub async fn status(daemon: &Daemon) -> Result<GetStatusResponse, Status> {
-    Ok(in_time(stub(&daemon.admin_socket).get_status(GetStatusRequest {})).await?.into_inner())
+    Ok(in_time(admin_stub(&daemon.admin_socket).get_status(GetStatusRequest {})).await?.into_inner())
 }
 
 async fn in_time<T>(call: impl Future<Output = Result<T, Status>>) -> Result<T, Status> {
     tokio::time::timeout(DEADLINE, call).await.expect("an answer, or the end of the connection")
-}
-
-/// A stub whose messages the test writes itself.
-fn stub(socket: &Path) -> KeyAdminClient<Channel> {
-    let socket: PathBuf = socket.to_owned();
-    let connect = tower::service_fn(move |_: Uri| {
-        let socket = socket.clone();
-        async move {
-            let stream = tokio::net::UnixStream::connect(socket).await?;
-            Ok::<_, std::io::Error>(hyper_util::rt::TokioIo::new(stream))
-        }
-    });
-    KeyAdminClient::new(Endpoint::from_static("http://localhost").connect_with_connector_lazy(connect))
 }

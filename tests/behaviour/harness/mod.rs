@@ -12,6 +12,7 @@ mod records;
 mod rotating;
 pub mod rotation;
 mod run;
+mod stub;
 pub mod wire;
 
 pub use daemon::{Daemon, eventually, is_there};
@@ -22,6 +23,7 @@ pub use marker::Marker;
 pub use records::fingerprint;
 pub use rotating::{legacy_value, rotation_complete, seals, seals_in};
 pub use run::{Invocation, KEYCTL, KEYD, Outcome};
+pub use stub::admin_stub;
 
 use servos_keyd::client::context::Context;
 use servos_keyd::client::key_name::KeyName;
