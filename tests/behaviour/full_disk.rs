@@ -3,7 +3,7 @@
 //! Must never fill a file system that others use: it is a small one in a mount namespace of its own. Run by `cargo test`.
 
 use crate::harness::wire::{KEY_ADMIN, KEY_SERVICE, Wire};
-use crate::harness::{Daemon, Installation, block_on, cell, eventually, is_there, name, not_run};
+use crate::harness::{Daemon, Installation, block_on, cell, eventually, in_a_small_place, is_there, name, small_place};
 use servos_keyd::client::key_admin::KeyFilter;
 use servos_keyd::proto::v1::{CreateKeyRequest, CreateKeyResponse, GetStatusResponse, KeyPurpose, StoreState};
 use std::fs;
@@ -13,35 +13,6 @@ use std::process::Command;
 use tonic::Code;
 use tonic_health::pb as health;
 
-/// The variable that says where the small file system is.
-const PLACE: &str = "FULL_DISK_PLACE";
-
-/// Mounts it and becomes the program behind the two arguments.
-const MOUNT: &str = r#"mount -t tmpfs -o size=16m,mode=0700 none "$1" && shift && exec "$@""#;
-
-/// What makes a mount namespace: as root, or as one who is root in a namespace of users.
-const NAMESPACES: [&[&str]; 2] = [&["--mount"], &["--user", "--map-root-user", "--mount"]];
-
-/// Runs one of the ignored tests below in a namespace where a small file system is mounted.
-fn in_a_small_place(test: &str) {
-    let place = tempfile::tempdir().unwrap();
-    let within = |namespace: &[&str], program: &[&str]| {
-        let mut command = Command::new("unshare");
-        command.args(namespace).args(["/bin/sh", "-c", MOUNT, "sh"]).arg(place.path()).args(program);
-        command.env(PLACE, place.path()).output()
-    };
-    let possible = |namespace: &&&[&str]| within(namespace, &["true"]).is_ok_and(|output| output.status.success());
-    let Some(namespace) = NAMESPACES.iter().find(possible) else {
-        return not_run("this process can mount nothing, not even in a namespace of its own");
-    };
-    let this = std::env::current_exe().unwrap();
-    let name = format!("full_disk::{test}");
-    let run = [this.to_str().unwrap(), "--exact", &name, "--ignored", "--nocapture"];
-    let output = within(namespace, &run).unwrap();
-    let said = [output.stdout, output.stderr].map(|said| String::from_utf8_lossy(&said).into_owned()).concat();
-    assert!(output.status.success() && said.contains("1 passed"), "{said}");
-}
-
 /// An installation whose store, mark and backups are on the small file system.
 struct Place {
     root: PathBuf,
@@ -50,7 +21,7 @@ struct Place {
 
 impl Place {
     fn here() -> Self {
-        let root = PathBuf::from(std::env::var_os(PLACE).expect("run by another test, which mounts it"));
+        let root = small_place();
         let mut installation = Installation::new();
         fs::create_dir(root.join("now")).unwrap();
         installation.store_path = Some(root.join("now/keyd.redb"));
@@ -231,7 +202,7 @@ fn full() {
 
 #[test]
 fn a_disk_that_fills_up_refuses_changes_and_goes_on_by_itself_with_room() {
-    in_a_small_place("full");
+    in_a_small_place("full_disk::full");
 }
 
 #[test]
@@ -273,7 +244,7 @@ fn read_only() {
 
 #[test]
 fn a_directory_that_becomes_read_only_refuses_changes_until_it_is_not() {
-    in_a_small_place("read_only");
+    in_a_small_place("full_disk::read_only");
 }
 
 /// The store under another name, which the daemon does not know.

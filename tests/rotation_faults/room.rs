@@ -3,41 +3,16 @@
 //! Must never fill a file system that others use: it is a small one in a mount namespace of its own. Run by `cargo test`.
 
 use crate::calls::{Answer, Call, status};
-use crate::harness::{Daemon, Installation, block_on, eventually, not_run};
+use crate::harness::{Daemon, Installation, block_on, eventually, in_a_small_place, small_place};
 use crate::stage::{Case, Operation, Stage, served};
 use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use tonic::{Code, Status};
 
-/// The variable that says where the small file system is.
-const PLACE: &str = "ROTATION_FAULTS_PLACE";
-
-/// Mounts it and becomes the program behind the two arguments.
-const MOUNT: &str = r#"mount -t tmpfs -o size=24m,mode=0700 none "$1" && shift && exec "$@""#;
-
-/// What makes a mount namespace: as root, or as one who is root in a namespace of users.
-const NAMESPACES: [&[&str]; 2] = [&["--mount"], &["--user", "--map-root-user", "--mount"]];
-
-/// Runs one of the ignored tests below in a namespace where a small file system is mounted.
-fn in_a_small_place(test: &str) {
-    let place = tempfile::tempdir().unwrap();
-    let within = |namespace: &[&str], program: &[&str]| {
-        let mut command = Command::new("unshare");
-        command.args(namespace).args(["/bin/sh", "-c", MOUNT, "sh"]).arg(place.path()).args(program);
-        command.env(PLACE, place.path()).output()
-    };
-    let possible = |namespace: &&&[&str]| within(namespace, &["true"]).is_ok_and(|output| output.status.success());
-    let Some(namespace) = NAMESPACES.iter().find(possible) else {
-        return not_run("this process can mount nothing, not even in a namespace of its own");
-    };
-    let this = std::env::current_exe().unwrap();
-    let name = format!("room::{test}");
-    let run = [this.to_str().unwrap(), "--exact", &name, "--ignored", "--nocapture"];
-    let output = within(namespace, &run).unwrap();
-    let said = [output.stdout, output.stderr].map(|said| String::from_utf8_lossy(&said).into_owned()).concat();
-    assert!(output.status.success() && said.contains("1 passed"), "{said}");
+/// Runs one of the ignored tests below, and passes on what it counted.
+fn with_little_room(test: &str) {
+    let said = in_a_small_place(&format!("room::{test}"));
     for line in said.lines().filter(|line| line.starts_with("no room ")) {
         let _ = writeln!(std::io::stderr(), "{line}");
     }
@@ -50,7 +25,7 @@ struct Place {
 
 impl Place {
     fn here() -> Self {
-        Self { root: PathBuf::from(std::env::var_os(PLACE).expect("run by another test, which mounts it")) }
+        Self { root: small_place() }
     }
 
     /// A stage whose store and backups lie here, and what they are like then.
@@ -179,7 +154,7 @@ fn begin() {
 
 #[test]
 fn a_begin_without_room_changes_nothing() {
-    in_a_small_place("begin");
+    with_little_room("begin");
 }
 
 /// Without room from each step of an end on.
@@ -217,7 +192,7 @@ fn finish() {
 
 #[test]
 fn a_finish_without_room_waits_for_it() {
-    in_a_small_place("finish");
+    with_little_room("finish");
 }
 
 #[test]
@@ -228,7 +203,7 @@ fn abort() {
 
 #[test]
 fn an_abort_without_room_waits_for_it() {
-    in_a_small_place("abort");
+    with_little_room("abort");
 }
 
 #[test]
@@ -252,5 +227,5 @@ fn start() {
 
 #[test]
 fn a_start_without_room_serves() {
-    in_a_small_place("start");
+    with_little_room("start");
 }

@@ -12,6 +12,7 @@ mod records;
 mod rotating;
 pub mod rotation;
 mod run;
+mod small_place;
 mod stub;
 pub mod wire;
 
@@ -23,6 +24,7 @@ pub use marker::Marker;
 pub use records::fingerprint;
 pub use rotating::{legacy_value, rotation_complete, seals, seals_in};
 pub use run::{Invocation, KEYCTL, KEYD, Outcome};
+pub use small_place::{in_a_small_place, small_place};
 pub use stub::admin_stub;
 
 use servos_keyd::client::context::Context;
