@@ -60,6 +60,9 @@ impl Ledger {
     /// The same without a word about a failure.
     pub(super) fn send(&mut self, change: Change, publish: impl FnOnce(&mut Keyring)) -> Result<(), NotDone> {
         let rewrites = change.rewrites;
+        if rewrites {
+            self.can_be_rewritten()?;
+        }
         let (next, batch) = self.prepare(change, publish);
         let done = if rewrites {
             self.store.commit_rewriting(self.generation, next, &batch)
@@ -76,6 +79,24 @@ impl Ledger {
                 Settled::Kept => Ok(()),
                 settled => Err(NotDone { error, settled }),
             },
+        }
+    }
+
+    /// A rewrite copies what the store shows into its place: nothing else than what was committed, or the one file that
+    /// could still be mended is gone.
+    fn can_be_rewritten(&mut self) -> Result<(), NotDone> {
+        let found = match self.store.load() {
+            Ok(found) => found,
+            Err(error) => return Err(NotDone { error, settled: Settled::Dropped }),
+        };
+        match self.contradiction(&found) {
+            None => Ok(()),
+            // A generation of somebody else's does not come and go, as what a disk reads may.
+            Some(error @ StoreError::Conflict { expected, found }) => {
+                let settled = self.conflict(StoreError::Conflict { expected, found });
+                Err(NotDone { error, settled })
+            }
+            Some(error) => Err(NotDone { error, settled: Settled::Dropped }),
         }
     }
 

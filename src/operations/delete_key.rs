@@ -83,7 +83,7 @@ fn disabled(key: &DataKey) -> DataKey {
 /// Disables the records of a deleted key's versions, a bounded number in each commit.
 ///
 /// # Errors
-/// [`Refusal::Store`].
+/// [`Refusal::Store`]; [`Refusal::Damaged`]: a seal that is not the one that was committed is left as it is.
 pub(super) fn disable_versions(ledger: &mut Ledger, id: KeyId) -> Result<(), Refusal> {
     let keyring = ledger.engine().keyring();
     let Some(key) = keyring.keys.get(&id).filter(|key| key.is_deleted()) else { return Ok(()) };
@@ -92,7 +92,8 @@ pub(super) fn disable_versions(ledger: &mut Ledger, id: KeyId) -> Result<(), Ref
         let mut change = Change::default();
         for version in some {
             let name = record::version(version.id);
-            let bytes = ledger.read(&name)?.ok_or_else(|| Refusal::Damaged(format!("{name} is missing")))?;
+            let missing = || Refusal::Damaged(format!("{name} is missing"));
+            let bytes = ledger.read_committed(&name)?.ok_or_else(missing)?;
             let stored: record::Version =
                 record::decode(&name, &bytes).map_err(|error| Refusal::Damaged(error.to_string()))?;
             if stored.state != i32::from(record::VersionState::Disabled) {

@@ -164,3 +164,25 @@ fn a_version_record_that_is_gone_is_damage_and_the_key_stays_closed() {
     assert!(matches!(rig.delete("default", None), Err(Refusal::Damaged(_))));
     assert!(rig.decrypt(&sealed).is_err());
 }
+
+#[test]
+fn a_seal_that_is_read_other_than_it_was_committed_is_not_written_back_under_a_mac_that_fits() {
+    let mut rig = Rig::new();
+    let id = rig.keyring().key(&name("default")).unwrap().id;
+    let version = rig.keyring().keys.get(&id).unwrap().versions.get(1).unwrap().id;
+    let record = record::version(version);
+    let whole = rig.snapshot().records[&record].clone();
+    *locked(&rig.medium).snapshot.records.get_mut(&record).unwrap().last_mut().unwrap() ^= 1;
+    let answer = rig.delete("default", None);
+    // As by a disk that gave other bytes once.
+    locked(&rig.medium).snapshot.records.entry(record).and_modify(|value| {
+        if answer.is_err() {
+            value.clone_from(&whole);
+        }
+    });
+    assert!(matches!(answer, Err(Refusal::Damaged(_))), "{answer:?}");
+    disable_versions(&mut rig.ledger, id).unwrap();
+    assert_eq!(disabled_records(&rig), 1);
+    rig.check();
+    rig.restarted().check();
+}

@@ -56,7 +56,7 @@ impl Ledger {
 
     fn part(&mut self, part: u32) -> Result<record::History, Refusal> {
         let name = record::history(part);
-        match self.read(&name)? {
+        match self.read_committed(&name)? {
             Some(bytes) => record::decode(&name, &bytes).map_err(|error| Refusal::Damaged(error.to_string())),
             None => Ok(record::History::default()),
         }

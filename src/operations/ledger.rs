@@ -15,6 +15,7 @@ use super::unsettled::Phase;
 use crate::custody::digests::Digests;
 use crate::custody::id::StoreId;
 use crate::custody::keys::{LockedMemory, MasterKey, RootKey};
+use crate::custody::snapshot;
 use crate::store::port::{Batch, Snapshot, Store, StoreError};
 use crate::store::record;
 use std::collections::BTreeMap;
@@ -194,6 +195,18 @@ impl Ledger {
         self.settled()?;
         let read = self.store.read(name);
         self.read_or_failing(read)
+    }
+
+    /// The same of what a change is then built on: damage that came into it would be under a MAC that fits.
+    ///
+    /// # Errors
+    /// Those of [`Ledger::read`]; [`Refusal::Damaged`] if it is not what was committed.
+    pub(super) fn read_committed(&mut self, name: &str) -> Result<Option<Vec<u8>>, Refusal> {
+        let found = self.read(name)?;
+        if found.as_deref().map(snapshot::digest) != self.digests.get(name) {
+            return Err(Refusal::Damaged(format!("record {name} is not what was committed")));
+        }
+        Ok(found)
     }
 
     /// Refuses what would build on damage, or copy from it.

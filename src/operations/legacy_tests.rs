@@ -6,7 +6,7 @@
 use super::retire_legacy_key;
 use crate::custody::id::Fingerprint;
 use crate::operations::adopt_legacy_key::adopt_legacy_key;
-use crate::operations::fake_store::{Fault, unavailable};
+use crate::operations::fake_store::{Fault, locked, unavailable};
 use crate::operations::refusal::Refusal;
 use crate::operations::status::status;
 use crate::operations::test_rig::{MASTER_KEY, Rig, id};
@@ -108,4 +108,37 @@ fn no_change_but_a_retirement_rewrites_the_file() {
     rig.delete("mine", None).unwrap();
     adopt(&mut rig, MASTER_KEY, None).unwrap();
     assert!(rig.commits().iter().all(|(_, rewrites)| !rewrites));
+}
+
+#[test]
+fn a_history_that_is_not_what_was_committed_is_not_gone_on_with() {
+    type Spoils = fn(&mut Vec<u8>);
+    let spoils: [Spoils; 2] = [|value| value.clear(), |value| value.truncate(value.len() / 2)];
+    for spoil in spoils {
+        let mut rig = Rig::new();
+        let whole = rig.snapshot();
+        spoil(locked(&rig.medium).snapshot.records.get_mut("history/0").unwrap());
+        assert!(matches!(adopt(&mut rig, FORMER[0], None), Err(Refusal::Damaged(_))));
+        locked(&rig.medium).snapshot.records.remove("history/0");
+        assert!(matches!(adopt(&mut rig, FORMER[0], None), Err(Refusal::Damaged(_))));
+        locked(&rig.medium).snapshot = whole;
+        adopt(&mut rig, FORMER[0], None).unwrap();
+        rig.restarted().check();
+    }
+}
+
+#[test]
+fn what_is_read_other_than_it_was_committed_is_not_written_into_the_place_of_the_store() {
+    let mut rig = Rig::with_legacy();
+    let own = rig.keyring().legacy[0].fingerprint;
+    let whole = rig.snapshot();
+    let version = whole.records.keys().find(|name| name.starts_with("version/")).unwrap().clone();
+    *locked(&rig.medium).snapshot.records.get_mut(&version).unwrap().last_mut().unwrap() ^= 1;
+    assert!(retire(&mut rig, own, id(1)).is_err());
+    assert!(rig.commits().is_empty(), "the file that may still be mended is in its place");
+    // As by a disk that gave other bytes for a while.
+    locked(&rig.medium).snapshot = whole;
+    assert_eq!(retire(&mut rig, own, id(1)).unwrap(), 0);
+    rig.check();
+    rig.restarted().check();
 }

@@ -82,14 +82,21 @@ pub fn path_of(directory: &Path, store_id: &[u8; 16], generation: u64) -> PathBu
     directory.join(file_name(store_id, generation))
 }
 
-/// Gives a file that has a backup's name and is none another one, with `.damaged` behind it, so that its place is free.
+/// Gives a file that has a backup's name and is none another one, with `.damaged` behind it, so that its place is free;
+/// `.damaged-2` and so on where that was given before.
 ///
 /// # Errors
-/// What kept it from being renamed; [`StoreError::AlreadyExists`] if one was put aside there before.
+/// What kept it from being renamed; [`StoreError::AlreadyExists`] if a hundred were put aside there before.
 pub fn set_aside(path: &Path) -> Result<PathBuf, StoreError> {
-    let aside = durable::beside(path, ".damaged");
-    durable::rename_to_new(path, &aside)?;
-    Ok(aside)
+    let first = durable::beside(path, ".damaged");
+    let numbered = (2..=100).map(|n| durable::beside(path, &format!(".damaged-{n}")));
+    for aside in std::iter::once(first.clone()).chain(numbered) {
+        match durable::rename_to_new(path, &aside) {
+            Err(StoreError::AlreadyExists { .. }) => {}
+            done => return done.map(|()| aside),
+        }
+    }
+    Err(StoreError::AlreadyExists { path: first })
 }
 
 /// Why bytes are not a backup, or a backup could not be kept.

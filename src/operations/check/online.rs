@@ -139,8 +139,7 @@ impl SelfCheck {
                 return Self::begin_backup(ledger, round);
             }
             Err(error) => {
-                let remedy = "see to the disk and to what is at this path";
-                round.warn(Check::File, format!("the store could not be read: {}", chain(&error)), remedy);
+                round.unread(ledger, &chain(&error).to_string());
                 return Self::begin_backup(ledger, round);
             }
         };
@@ -160,7 +159,7 @@ impl SelfCheck {
     fn go_through_store(ledger: &mut Ledger, mut examination: Box<Examination>, mut round: Round) -> Stage {
         if examination.root_id() != ledger.root.id() && examination.generation() < ledger.generation {
             // The end of a rotation came between: what was read is no longer what counts.
-            return Self::begin(ledger);
+            return behind_calls(ledger, Self::begin);
         }
         if part_of(&mut examination, ledger) {
             return Stage::Store(examination, round);
@@ -179,6 +178,7 @@ impl SelfCheck {
     }
 
     fn begin_backup(ledger: &mut Ledger, round: Round) -> Stage {
+        round.stop_changes(ledger);
         let store_id = ledger.store_id;
         let newest = match backups::newest_first(&ledger.places.backups, Some(&store_id)) {
             Ok(found) => found.into_iter().next(),
@@ -209,7 +209,7 @@ impl SelfCheck {
         let Newest { mut examination, path, written } = newest;
         if ledger.engine.progress.backup().0 != written {
             // A newer one was written meanwhile: that one counts.
-            return Self::begin_backup(ledger, round);
+            return behind_calls(ledger, |ledger| Self::begin_backup(ledger, round));
         }
         if part_of(&mut examination, ledger) {
             return Stage::Backup(Newest { examination, path, written }, round);

@@ -196,3 +196,50 @@ fn many_faults_are_told_up_to_a_bound() {
     // 28 versions, 28 keys without a primary version, and the MAC.
     assert_eq!(state.problems[20], "... and 37 more");
 }
+
+#[test]
+fn a_check_that_could_not_read_the_store_does_not_take_back_what_one_before_it_found() {
+    let mut rig = good();
+    let whole = rig.snapshot();
+    flip(&mut locked(&rig.medium).snapshot, "version/");
+    assert_eq!(checked(&mut rig).outcome, Outcome::Damaged);
+    locked(&rig.medium).unreadable = true;
+    let state = checked(&mut rig);
+    assert_eq!(state.outcome, Outcome::Damaged, "{:?}", state.problems);
+    assert!(!rig.engine.health.now().is_well());
+    locked(&rig.medium).unreadable = false;
+    assert!(matches!(rig.rotate("default", None), Err(Refusal::Damaged(_))));
+    locked(&rig.medium).snapshot = whole;
+    assert_eq!(checked(&mut rig).outcome, Outcome::Sound);
+    rig.rotate("default", None).unwrap();
+}
+
+#[test]
+fn damage_stops_changes_when_it_is_found_and_not_only_when_the_backup_was_gone_through() {
+    let mut rig = good();
+    flip(&mut locked(&rig.medium).snapshot, "version/");
+    let mut check = new(&rig);
+    while !matches!(check.stage, Stage::Backup(..)) {
+        check.step(&mut rig.ledger);
+    }
+    assert!(matches!(rig.rotate("default", None), Err(Refusal::Damaged(_))));
+    assert!(!rig.engine.health.now().is_well());
+    // Nor is it forgotten where the rest of the check is given up.
+    check.broke_off(&rig.engine);
+    assert!(matches!(rig.rotate("default", None), Err(Refusal::Damaged(_))));
+}
+
+#[test]
+fn a_backup_that_is_damaged_again_under_the_same_name_is_put_aside_again() {
+    let mut rig = good();
+    let path = backups::newest_first(&rig.backups(), None).unwrap().remove(0);
+    for times in 1..4 {
+        std::fs::write(&path, format!("damaged for the {times}. time")).unwrap();
+        let state = checked(&mut rig);
+        assert_eq!(state.outcome, Outcome::Sound, "{times}: {:?}", state.problems);
+        assert!(state.mended[0].contains("a new backup was written"), "{:?}", state.mended);
+    }
+    let aside = std::fs::read_dir(rig.backups()).unwrap().flatten();
+    let aside = aside.filter(|entry| entry.file_name().to_string_lossy().contains(".damaged"));
+    assert_eq!(aside.count(), 3, "none of them is removed");
+}

@@ -45,6 +45,24 @@ impl Round {
         self.findings.push(Finding { check, severity: Severity::Warning, text, remedy });
     }
 
+    /// The store could not be read: no damage, but where the check before found some, that stands.
+    pub(super) fn unread(&mut self, ledger: &Ledger, why: &str) {
+        if ledger.damage_found {
+            self.fault(Check::File, format!("the check before found damage, and now it could not be read: {why}"));
+        } else {
+            let remedy = "see to the disk and to what is at this path";
+            self.warn(Check::File, format!("the store could not be read: {why}"), remedy);
+        }
+    }
+
+    /// Damage stops changes from where it is found on: the rest of the check takes its time, and may be given up.
+    pub(super) fn stop_changes(&self, ledger: &mut Ledger) {
+        if self.is_damaged() {
+            ledger.damage_found = true;
+            ledger.engine.health.change(|health| health.damage_found = true);
+        }
+    }
+
     fn is_damaged(&self) -> bool {
         self.findings.iter().any(|finding| finding.severity == Severity::Fault)
     }

@@ -7,7 +7,7 @@ use super::super::keyring::Keyring;
 use super::super::ledger::{Change, Ledger};
 use super::super::refusal::Refusal;
 use crate::custody::id::{Fingerprint, VersionId};
-use crate::custody::{record_seal, snapshot};
+use crate::custody::record_seal;
 use crate::store::record::{self, RecordName};
 use std::sync::Arc;
 
@@ -83,10 +83,7 @@ fn part(ledger: &mut Ledger, keyring: &Keyring, reached: &mut Resealed) -> Resul
 /// A record with its seal made anew; `None` if it is under the root in use already.
 fn anew(ledger: &mut Ledger, keyring: &Keyring, name: &str) -> Result<Option<Vec<u8>>, Refusal> {
     let changed = || Refusal::Damaged(format!("record {name} is not what was committed"));
-    let bytes = ledger.read(name)?.ok_or_else(changed)?;
-    if ledger.digests.get(name) != Some(snapshot::digest(&bytes)) {
-        return Err(changed());
-    }
+    let bytes = ledger.read_committed(name)?.ok_or_else(changed)?;
     let (root, store, random) = (&ledger.root, &ledger.store_id, &*ledger.engine.random);
     let is_new = |seal: &[u8]| record_seal::header_owner(seal) == Some(root.id().prefix());
     match RecordName::parse(name) {
