@@ -10,6 +10,7 @@ pub mod key;
 pub mod key_sources;
 pub mod keyctl;
 pub mod keyd;
+mod plain;
 pub mod typed_key;
 
 #[cfg(test)]

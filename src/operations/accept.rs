@@ -29,7 +29,7 @@ pub fn accept(
     let mark = mark::read(&places.mark).ok().flatten();
     let seen = mark.and_then(|mark| mark.now);
     let newest_backup = backup_newer::newest_generation(&places.backups, &state.store_id)?;
-    let next = mark_check::beyond(generation, mark.as_ref(), newest_backup);
+    let next = mark_check::beyond(generation, mark.as_ref(), mark_check::credible(newest_backup));
     let to_come = mark::State { generation: next, ..state };
     let batch = gap::batch(authentic, next)?;
     // Until the commit the store is refused as it was before: served without its gap, it would give out generations that

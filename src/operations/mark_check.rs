@@ -13,6 +13,15 @@ use std::path::Path;
 /// Generations that a restored or accepted store skips are counted in these.
 pub(super) const GAP: u64 = 1 << 32;
 
+/// Generations that nothing but an authentic store may claim: one that only says so, a damaged store or a backup that no key
+/// has opened, must not use up those that are left.
+const CREDIBLE: u64 = 1 << 63;
+
+/// A generation that something only says it is of, where it may be believed that far.
+pub(super) fn credible(claimed: Option<u64>) -> Option<u64> {
+    claimed.filter(|generation| *generation < CREDIBLE)
+}
+
 /// Checks an authentic store against its mark; returns the generation of the mark's state that the store fits.
 ///
 /// # Errors
@@ -131,6 +140,14 @@ mod tests {
     fn a_missing_mark_is_refused_with_the_command_that_takes_the_store() {
         let failure = check(Path::new("mark"), None, &state(9, 1), None).unwrap_err().to_string();
         assert!(failure.contains("servos-keyd accept --generation 9"), "{failure}");
+    }
+
+    #[test]
+    fn what_only_says_so_cannot_use_up_the_generations() {
+        assert_eq!(credible(Some(u64::MAX)), None);
+        assert_eq!(credible(Some(CREDIBLE)), None);
+        let most = credible(Some(CREDIBLE - 1));
+        assert_eq!(beyond(1, None, most), CREDIBLE, "and as many are left");
     }
 
     #[test]

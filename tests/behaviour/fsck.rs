@@ -5,6 +5,7 @@
 use crate::harness::{Installation, KEYD, Outcome, block_on, name, random_key};
 use servos_keyd::store::backup_file;
 use servos_keyd::store::mark::State;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 
 /// A store with a few generations, and nobody on it.
@@ -209,4 +210,35 @@ fn a_backup_under_another_s_name_is_not_taken_for_it() {
     std::fs::copy(&installation.backups()[0], newest(&installation)).unwrap();
     assert!(backup_file::read(&newest(&installation)).is_ok());
     fsck(&installation, &[]).expect(1).saying(&["is not what its name says", "is in no backup"]);
+}
+
+#[test]
+fn what_a_start_refuses_in_its_places_is_not_called_good() {
+    let installation = made();
+    let backups = installation.path("backup");
+    for (path, bad, good) in
+        [(installation.store(), 0o666, 0o600), (installation.mark(), 0o666, 0o600), (backups, 0o777, 0o700)]
+    {
+        let set = |mode| std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+        set(bad);
+        installation.serve_refused().expect(77);
+        fsck(&installation, &[]).expect(77).saying(&["everyone can change", path.to_str().unwrap()]);
+        set(good);
+    }
+    let directory = installation.path("keyd.redb.new");
+    std::fs::create_dir(&directory).unwrap();
+    installation.serve_refused().expect(74);
+    fsck(&installation, &[]).expect(74).saying(&["keyd.redb.new is a directory", "move it away"]);
+    std::fs::remove_dir(&directory).unwrap();
+    fsck(&installation, &[]).expect(0);
+}
+
+#[test]
+fn a_name_that_a_terminal_would_obey_is_shown_and_not_obeyed() {
+    let installation = made();
+    std::fs::write(installation.path("backup").join("keyd-\x1b[2J\u{9b}31m.skb1"), b"bad").unwrap();
+    for arguments in [&[][..], &["--json"]] {
+        let told = fsck(&installation, arguments).expect(1).saying(&["[2J"]);
+        assert!(told.said().chars().all(|c| c == '\n' || !c.is_control()), "{told:#?}");
+    }
 }

@@ -158,3 +158,19 @@ fn credentials_that_the_kernel_cannot_tell_are_a_denial() {
     eventually("the log says why", || daemon.said().contains("a peer is unknown: its calls are denied"));
     block_on(async { daemon.component().encrypt(&name("default"), b"x", &cell("1")).await.unwrap() });
 }
+
+#[test]
+fn a_restore_whose_files_cannot_all_be_given_away_is_reported_all_the_same() {
+    let Some(installation) = of_a_service() else { return };
+    installation.init(&[]).expect(0);
+    let (directory, elsewhere) = (installation.path("backup"), installation.path("disk"));
+    let backup = installation.write_private("elsewhere.skb1", &std::fs::read(&installation.backups()[0]).unwrap());
+    std::fs::remove_dir_all(&directory).unwrap();
+    // Nothing lies there yet: it is taken for the daemon's own, and root follows no link to give it.
+    std::fs::create_dir(&elsewhere).unwrap();
+    std::os::unix::fs::symlink(&elsewhere, &directory).unwrap();
+    std::fs::remove_file(installation.store()).unwrap();
+    let told = installation.restore(&backup).expect(77);
+    told.saying(&["8 keys, 8 versions", "undo", "is a symbolic link"]);
+    assert_eq!(elsewhere.metadata().unwrap().uid(), 0);
+}

@@ -295,3 +295,29 @@ fn a_damaged_mark_does_not_keep_a_backup_out() {
     place.restore(&file).expect(0);
     place.serve().stop().expect(0);
 }
+
+#[test]
+fn a_link_to_a_backup_is_as_good_as_the_backup() {
+    let (place, file) = empty_place();
+    let link = place.path("latest.skb1");
+    std::os::unix::fs::symlink(&file, &link).unwrap();
+    place.restore(&link).expect(0).saying(&["8 keys, 8 versions"]);
+}
+
+#[test]
+fn a_forged_backup_cannot_use_up_the_generations_of_the_store() {
+    let installation = Installation::made();
+    let good = installation.backups()[0].clone();
+    let forgery = forged(&std::fs::read(&good).unwrap(), |backup| backup.generation = u64::MAX);
+    let name = backup_file::decode(&forgery).unwrap().file_name();
+    std::fs::write(good.with_file_name(name), forgery).unwrap();
+    std::fs::remove_file(installation.store()).unwrap();
+    installation.restore(&good).expect(65);
+    installation.restore_older(&good).expect(0).not_saying(&["no backup of the restored store"]);
+    let daemon = installation.serve_for_admin();
+    block_on(async { daemon.admin().rotate_key(&crate::harness::name("default")).await.unwrap() });
+    daemon.stop().expect(0);
+    let generation = installation.records().generation;
+    installation.accept(&["--generation", &generation.to_string(), "--yes"]).expect(0);
+    assert!(installation.records().generation < 1 << 40);
+}

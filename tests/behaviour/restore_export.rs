@@ -91,3 +91,22 @@ fn an_older_export_is_refused_like_an_older_backup_and_the_command_names_it_agai
     let refused = installation.restore_with(&["--from-export", file.to_str().unwrap()]).expect(65);
     refused.saying(&[&format!("--older --from-export {}`", file.display())]);
 }
+
+#[test]
+fn an_export_that_comes_slowly_out_of_a_pipe_is_waited_for_and_a_pipe_of_nobody_s_is_not() {
+    let (installation, export, _) = exported();
+    let place = Installation::with_key(installation.key);
+    let pipe = place.path("pipe");
+    nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::from_bits_truncate(0o600)).unwrap();
+    place.restore_with(&["--from-export", pipe.to_str().unwrap()]).expect(65).saying(&["is empty"]);
+    // Open for both, so that the writer is there before the reader, as behind `<(...)` of a shell.
+    let mut writer = std::fs::File::options().read(true).write(true).open(&pipe).unwrap();
+    let writing = std::thread::spawn(move || {
+        for piece in export.chunks(export.len() / 2) {
+            std::thread::sleep(std::time::Duration::from_millis(300));
+            std::io::Write::write_all(&mut writer, piece).unwrap();
+        }
+    });
+    place.restore_with(&["--from-export", pipe.to_str().unwrap()]).expect(0).saying(&["8 keys, 9 versions"]);
+    writing.join().unwrap();
+}

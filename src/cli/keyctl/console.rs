@@ -5,6 +5,7 @@
 
 use crate::cli::exit;
 use crate::cli::failure::Failure;
+use crate::cli::plain::{plain_json, plain_lines};
 use serde_json::{Value, json};
 use std::fs::File;
 use std::io::{self, IsTerminal, Read, Write};
@@ -55,7 +56,7 @@ impl Console {
 
     /// Prints a result: the value where JSON is asked for, the text elsewhere.
     pub(super) fn result(&mut self, value: &Value, text: &str) -> Result<(), Failure> {
-        let line = if self.json { format!("{value:#}\n") } else { format!("{}\n", text.trim_end()) };
+        let line = if self.json { plain_json(value) + "\n" } else { format!("{}\n", text.trim_end()) };
         self.write(line.as_bytes())
     }
 
@@ -81,11 +82,11 @@ impl Console {
         if self.json {
             let exit = failure.exit.code;
             let value = json!({"error": {"message": failure.message, "hint": failure.hint, "exit": exit}});
-            return self.note(&format!("{value:#}"));
+            return self.note(&plain_json(&value));
         }
-        self.note(&format!("servos-keyctl: {}", failure.message));
+        self.note(&plain_lines(&format!("servos-keyctl: {}", failure.message)));
         if let Some(hint) = &failure.hint {
-            self.note(&format!("  {hint}"));
+            self.note(&plain_lines(&format!("  {hint}")));
         }
     }
 

@@ -3,6 +3,7 @@
 //! Must never see a secret.
 //! Called by the commands of `servos-keyctl`.
 
+pub(super) use crate::cli::plain::plain;
 use serde_json::Value;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -42,14 +43,6 @@ fn rfc3339(unix_seconds: i64) -> Option<String> {
         return None;
     }
     OffsetDateTime::from_unix_timestamp(unix_seconds).ok()?.format(&Rfc3339).ok()
-}
-
-/// Text that came from somewhere else, so that a terminal shows it and obeys nothing in it.
-pub(super) fn plain(text: &str) -> String {
-    let obeyed = |c: char| {
-        c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-    };
-    text.chars().flat_map(|c| if obeyed(c) { c.escape_unicode().collect() } else { vec![c] }).collect()
 }
 
 /// `1 version`, `2 versions`.

@@ -50,7 +50,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let report = report?;
     let with_config = |text: &str| remedy::with_config(text, arguments.config.config.as_deref());
     if arguments.json {
-        output::line(&value(&report, with_config).to_string());
+        output::value(&value(&report, with_config));
     } else {
         text(&report, with_config).iter().for_each(|line| output::line(line));
     }

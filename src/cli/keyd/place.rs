@@ -74,11 +74,13 @@ fn acquire(places: &Places, directory: &Path) -> Result<DirectoryLock, Failure> 
 /// Locks the store's directory beside others that only read.
 ///
 /// # Errors
-/// 66 if there is no directory, 75 while a daemon, or a command that writes, has it, 77 if everyone can change it.
+/// 66 if there is no directory, 75 while a daemon, or a command that writes, has it, 77 if others can change it or what is
+/// in it, 78 if it is on a network file system: a start would refuse these too.
 pub fn lock_beside_readers(places: &Places) -> Result<DirectoryLock, Failure> {
     let directory = directory_of(&places.store);
     check_directory(directory)?;
-    DirectoryLock::shared(directory).map_err(|error| match error {
+    place_check::check_file_system(directory)?;
+    let lock = DirectoryLock::shared(directory).map_err(|error| match error {
         StoreError::Missing { .. } => StartFailure::NoStore { store: places.store.clone() }.into(),
         error @ StoreError::InUse { .. } => Failure::say(
             exit::of_store(&error),
@@ -88,7 +90,9 @@ pub fn lock_beside_readers(places: &Places) -> Result<DirectoryLock, Failure> {
             ),
         ),
         error => error.into(),
-    })
+    })?;
+    place_check::check_files(places, Use::Look)?;
+    Ok(lock)
 }
 
 /// Refuses a directory in which others could put another store into this one's place.

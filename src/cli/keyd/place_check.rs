@@ -22,7 +22,7 @@ use std::path::Path;
 pub enum Use {
     /// It may change it.
     Change,
-    /// It only looks: salvage.
+    /// It only looks: salvage, and a check.
     Look,
 }
 

@@ -67,11 +67,12 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let chosen = again()?;
     let mut told = Told::of(&proven, &known, canaries, chosen.pending);
     let restored = restore(&places, proven, &known, told.newest_canary(), chosen.key, &memory, key::now())?;
-    place::give_to_owner(&places, backups_are_new)?;
+    // What was done is told all the same: only the report says how to undo it.
+    let given = place::give_to_owner(&places, backups_are_new);
     told.next = format!(
         "{}; then verify the canaries of your databases: servos-keyctl verify-canary",
         remedy::start_command(arguments.config.config.as_deref(), &config, &chosen.source)
     );
     report::restored(&places, &restored, told, known, arguments.json);
-    Ok(())
+    given
 }

@@ -64,14 +64,19 @@ fn read(path: &Path, limit: u64) -> Result<(PathBuf, Option<Vec<u8>>), Failure> 
         read.map_err(|error| Failure::reading(&name, &error))?;
         name
     } else {
-        // A FIFO without a writer does not block: it is empty.
-        let opened = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path);
-        let read = opened.and_then(|file| file.take(limit.saturating_add(1)).read_to_end(&mut bytes));
+        let read = opened(path).and_then(|file| file.take(limit.saturating_add(1)).read_to_end(&mut bytes));
         read.map_err(|error| Failure::reading(path, &error))?;
         path.to_owned()
     };
     let fits = u64::try_from(bytes.len()).is_ok_and(|length| length <= limit);
     Ok((name, fits.then_some(bytes)))
+}
+
+/// A FIFO without a writer does not block: it is empty. One that has a writer, as `<(...)` of a shell, is waited for.
+fn opened(path: &Path) -> std::io::Result<File> {
+    let file = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
+    nix::fcntl::fcntl(&file, nix::fcntl::FcntlArg::F_SETFL(nix::fcntl::OFlag::empty()))?;
+    Ok(file)
 }
 
 fn canary_of(bytes: &[u8]) -> Option<[u8; 64]> {

@@ -107,7 +107,7 @@ pub(super) fn restored(places: &Places, restored: &Restored, told: Told, mut kno
     if as_json {
         see_what_was_damaged(restored, &mut known);
         let value = value(places, restored, &told, &known, &warnings, &undo);
-        return output::line(&format!("{value:#}"));
+        return output::value(&value);
     }
     let row = |name: &str, text: String| output::line(&format!("{name:<12}{text}"));
     row("store", format!("{} ({})", places.store.display(), restored.store_id));

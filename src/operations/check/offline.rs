@@ -13,6 +13,7 @@ use super::{backups, count, marked};
 use crate::custody::id::StoreId;
 use crate::custody::keys::{LockedMemory, MasterKey};
 use crate::store::port::{Snapshot, StoreError};
+use crate::store::durable::beside;
 use crate::store::{leftovers, mark};
 use crate::telemetry::chain::chain;
 use std::path::{Path, PathBuf};
@@ -99,6 +100,13 @@ impl Inspection<'_> {
             report.pass(Check::Leftovers, "none");
         }
         for path in found {
+            if path.is_dir() {
+                let text = format!("{} is a directory where the daemon puts a file of its own", path.display());
+                // What a rewrite of the store left is removed at every start.
+                let severity = if path == beside(&places.store, ".new") { Severity::Fault } else { Severity::Warning };
+                report.add(Check::Leftovers, severity, text, "move it away");
+                continue;
+            }
             let text = format!("{}: left by something that broke off, and harmless", path.display());
             report.note(Check::Leftovers, text);
         }

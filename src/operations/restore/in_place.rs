@@ -4,7 +4,7 @@
 //! Called by `known`.
 
 use super::super::start_failure::StartFailure;
-use super::super::{claim, load};
+use super::super::{claim, load, mark_check};
 use super::missing::Comparison;
 use super::proof::Proven;
 use crate::custody::keys::{LockedMemory, MasterKey};
@@ -13,9 +13,6 @@ use crate::store::record;
 use crate::store::redb_adapter;
 use crate::telemetry::chain::chain;
 use std::path::Path;
-
-/// Generations that nothing but an authentic store may claim: a damaged one must not use up those that are left.
-const CREDIBLE: u64 = 1 << 63;
 
 /// What lies in the store's place.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,7 +45,7 @@ impl InPlace {
         match self {
             Self::Nothing => None,
             Self::Whole { generation, .. } => Some(*generation),
-            Self::Unusable { generation, .. } => generation.filter(|generation| *generation < CREDIBLE),
+            Self::Unusable { generation, .. } => mark_check::credible(*generation),
         }
     }
 }

@@ -7,6 +7,7 @@ pub use super::in_place::InPlace;
 
 use super::super::claim;
 use super::super::ledger::Places;
+use super::super::mark_check::credible;
 use super::super::start_failure::StartFailure;
 use super::in_place;
 use super::missing::Comparison;
@@ -52,7 +53,8 @@ impl Known {
     /// The newest generation that store and backups are of, as far as they say.
     pub(super) fn generation(&self) -> Option<u64> {
         let backup = self.newest_backup.as_ref().map(|backup| backup.generation);
-        backup.max(self.damaged_backup).max(self.in_place.generation())
+        // A digest is no proof: whoever writes among the backups can make a file that fits its own.
+        credible(backup).max(credible(self.damaged_backup)).max(self.in_place.generation())
     }
 
     /// The newest generation that the mark has seen.

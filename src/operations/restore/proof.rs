@@ -88,7 +88,9 @@ impl Proven {
 /// # Errors
 /// [`StartFailure::InBackup`], with the file's name, for a file that is no good backup.
 pub fn read_backup(file: &Path, argument: String) -> Result<Unproven, StartFailure> {
-    let backup = backup_file::read(file).map_err(|error| StartFailure::from(error).in_backup(file))?;
+    // A link is as good as what it leads to: nothing is written there, and nothing believed that the key does not open.
+    let real = std::fs::canonicalize(file).unwrap_or_else(|_| file.to_owned());
+    let backup = backup_file::read(&real).map_err(|error| StartFailure::from(error).in_backup(file))?;
     Ok(Unproven::new(Source { name: file.to_owned(), argument }, backup))
 }
 
