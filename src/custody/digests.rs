@@ -73,6 +73,12 @@ impl Digests {
         self.starts.is_empty()
     }
 
+    /// Every name and digest, in order of name.
+    pub fn iter(&self) -> impl Iterator<Item = (&[u8], [u8; DIGEST_BYTES])> {
+        let entry = |(at, start): (usize, &usize)| Some((self.name(*start), self.digest(at)?));
+        self.starts.iter().enumerate().filter_map(entry)
+    }
+
     /// Every name, in order.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.names_after("")
@@ -99,6 +105,10 @@ impl Digests {
     }
 
     fn place(&self, name: &str) -> Result<usize, usize> {
+        // Where they come in order, each is behind the last.
+        if self.starts.last().is_none_or(|last| self.name(*last) < name.as_bytes()) {
+            return Err(self.starts.len());
+        }
         self.starts.binary_search_by(|start| self.name(*start).cmp(name.as_bytes()))
     }
 
@@ -143,6 +153,7 @@ mod tests {
     fn agree(digests: &Digests, model: &BTreeMap<String, [u8; DIGEST_BYTES]>) {
         assert_eq!((digests.len(), digests.is_empty()), (model.len(), model.is_empty()));
         assert!(digests.names().eq(model.keys()));
+        assert!(digests.iter().eq(model.iter().map(|(name, digest)| (name.as_bytes(), *digest))));
         assert!(model.iter().all(|(name, digest)| digests.get(name) == Some(*digest)));
         let covered: Vec<u8> = model
             .iter()

@@ -111,7 +111,7 @@ fn keep_now(ledger: &mut Ledger) -> Result<Kept, Refusal> {
 /// show at the restore that it is none, so they are compared with what was committed.
 pub(super) fn taken(ledger: &mut Ledger) -> Result<Backup, Refusal> {
     let snapshot = ledger.snapshot()?;
-    if load::digests(&snapshot) != ledger.digests || !mac_fits(ledger, &snapshot) {
+    if !load::is_of(&snapshot, &ledger.digests) || !mac_fits(ledger, &snapshot) {
         return Err(Refusal::Damaged("its file does not hold the records that were committed".to_owned()));
     }
     Ok(of_snapshot(ledger.store_id, snapshot, (ledger.engine.clock)()))

@@ -245,21 +245,21 @@ impl<'a> Input<'a> {
 
     /// Nothing is set aside for the count that is promised: each record is taken from bytes that are there.
     fn records(&mut self) -> Result<BTreeMap<String, Vec<u8>>, BackupError> {
-        let mut records = BTreeMap::new();
+        let mut records: Vec<(String, Vec<u8>)> = Vec::new();
         for _ in 0..self.number()? {
             let name = std::str::from_utf8(self.counted()?)
                 .ok()
                 .filter(|name| name.len() <= MAX_NAME_BYTES)
                 .ok_or(BackupError::Damaged { detail: "a record's name is not text of at most 512 bytes" })?;
-            if records.last_key_value().is_some_and(|(last, _): (&String, _)| last.as_str() >= name) {
+            if records.last().is_some_and(|(last, _)| last.as_str() >= name) {
                 return Err(BackupError::Damaged { detail: "its records are not in order" });
             }
-            records.insert(name.to_owned(), self.counted()?.to_vec());
+            records.push((name.to_owned(), self.counted()?.to_vec()));
         }
         if !self.rest.is_empty() {
             return Err(BackupError::Damaged { detail: "bytes follow its last record" });
         }
-        Ok(records)
+        Ok(records.into_iter().collect())
     }
 }
 

