@@ -3,6 +3,7 @@
 //! Must never make a backup of records that are not those that were committed, nor prune one that is young or newest.
 //! Called by `rpc::key_admin`, and by `promotion`, `create` and `export_keyring`, on the writer's thread.
 
+use super::engine::Rest;
 use super::keyring::Keyring;
 use super::ledger::{Ledger, Places};
 use super::load;
@@ -65,7 +66,8 @@ impl Made {
 /// # Errors
 /// Those of [`write`].
 pub fn back_up(_permit: &Permit<operation::Backup>, ledger: &mut Ledger) -> Result<Made, Refusal> {
-    let kept = keep(ledger)?;
+    let engine = Arc::clone(&ledger.engine);
+    let kept = engine.in_background(|rest| keep(ledger, rest)).unwrap_or(Err(Refusal::Suspended))?;
     Ok(Made::of(&ledger.engine.keyring(), Some(kept.path), kept.unix_seconds, kept.bytes))
 }
 
@@ -75,7 +77,7 @@ pub fn back_up(_permit: &Permit<operation::Backup>, ledger: &mut Ledger) -> Resu
 /// [`Refusal::Store`] if the store cannot be read, [`Refusal::Damaged`] if it does not hold what was committed.
 pub fn contents(_permit: &Permit<operation::Backup>, ledger: &mut Ledger) -> Result<(Made, Pieces), Refusal> {
     let engine = Arc::clone(&ledger.engine);
-    let backup = engine.in_background(|| taken(ledger)).unwrap_or(Err(Refusal::Suspended))?;
+    let backup = engine.in_background(|rest| taken(ledger, rest)).unwrap_or(Err(Refusal::Suspended))?;
     let written = backup.unix_seconds;
     // What takes time, to write the bytes and their digest, is done by whoever takes the pieces.
     let pieces = Pieces::of(backup).map_err(Refusal::Backup)?;
@@ -83,22 +85,19 @@ pub fn contents(_permit: &Permit<operation::Backup>, ledger: &mut Ledger) -> Res
     Ok((Made::of(&ledger.engine.keyring(), None, written, pieces.bytes()), pieces))
 }
 
-/// Writes a backup of the store as it stands; answers its file.
+/// Writes a backup of the store as it stands; answers its file. A change waits for it, so it does not rest.
 ///
 /// # Errors
 /// [`Refusal::Store`] if the store cannot be read, [`Refusal::Damaged`] if it does not hold what was committed,
 /// [`Refusal::Backup`] if the backup cannot be written.
 pub fn write(ledger: &mut Ledger) -> Result<PathBuf, Refusal> {
-    keep(ledger).map(|kept| kept.path)
-}
-
-fn keep(ledger: &mut Ledger) -> Result<Kept, Refusal> {
     let engine = Arc::clone(&ledger.engine);
-    engine.in_background(|| keep_now(ledger)).unwrap_or(Err(Refusal::Suspended))
+    let kept = engine.in_background(|_| keep(ledger, &mut || ())).unwrap_or(Err(Refusal::Suspended))?;
+    Ok(kept.path)
 }
 
-fn keep_now(ledger: &mut Ledger) -> Result<Kept, Refusal> {
-    let backup = taken(ledger)?;
+fn keep(ledger: &mut Ledger, rest: &mut Rest) -> Result<Kept, Refusal> {
+    let backup = taken(ledger, rest)?;
     let generation = backup.generation;
     let kept = backup_file::keep(&ledger.places.backups, &backup).map_err(Refusal::Backup)?;
     ledger.engine.progress.backed_up(generation, i64::try_from(kept.unix_seconds).unwrap_or(i64::MAX));
@@ -109,11 +108,13 @@ fn keep_now(ledger: &mut Ledger) -> Result<Kept, Refusal> {
 
 /// A backup of the store as it stands. A disk can give back other bytes than it was given: a backup of those would only
 /// show at the restore that it is none, so they are compared with what was committed.
-pub(super) fn taken(ledger: &mut Ledger) -> Result<Backup, Refusal> {
+pub(super) fn taken(ledger: &mut Ledger, rest: &mut Rest) -> Result<Backup, Refusal> {
     let snapshot = ledger.snapshot()?;
+    rest();
     if !load::is_of(&snapshot, &ledger.digests) || !mac_fits(ledger, &snapshot) {
         return Err(Refusal::Damaged("its file does not hold the records that were committed".to_owned()));
     }
+    rest();
     Ok(of_snapshot(ledger.store_id, snapshot, (ledger.engine.clock)()))
 }
 

@@ -14,8 +14,11 @@ use std::sync::{Arc, PoisonError, RwLock};
 /// Tells the time: Unix seconds.
 pub type Clock = dyn Fn() -> i64 + Send + Sync;
 
-/// Does work that takes long behind what serves calls, and returns when it is done.
-pub type Background = fn(&mut (dyn FnMut() + Send));
+/// Does work that takes long behind what serves calls, and returns when it is done. The work says where it can rest.
+pub type Background = fn(&mut (dyn FnMut(&mut Rest) + Send));
+
+/// Leaves the processor to calls for a moment.
+pub type Rest<'a> = dyn FnMut() + 'a;
 
 /// What the daemon said of itself at its start, for status.
 #[derive(Debug, Clone, Default)]
@@ -66,7 +69,15 @@ impl Engine {
     pub fn new(keyring: Keyring, random: Box<Random>, clock: Box<Clock>, facts: Facts) -> Self {
         let health = HealthWatch::new(if facts.salvage { StoreState::ReadOnly } else { StoreState::Healthy });
         let keyring = RwLock::new(Arc::new(keyring));
-        Self { keyring, random, clock, facts, progress: Progress::default(), health, background: |work| work() }
+        Self {
+            keyring,
+            random,
+            clock,
+            facts,
+            progress: Progress::default(),
+            health,
+            background: |work| work(&mut || ()),
+        }
     }
 
     /// The same, with long work done by `background`.
@@ -76,9 +87,9 @@ impl Engine {
     }
 
     /// Does work that takes long on a large store behind what serves calls. `None` would be work that was not done.
-    pub(super) fn in_background<T: Send>(&self, work: impl FnOnce() -> T + Send) -> Option<T> {
+    pub(super) fn in_background<T: Send>(&self, work: impl FnOnce(&mut Rest) -> T + Send) -> Option<T> {
         let (mut work, mut done) = (Some(work), None);
-        (self.background)(&mut || done = work.take().map(|work| work()));
+        (self.background)(&mut |rest| done = work.take().map(|work| work(rest)));
         done
     }
 

@@ -228,7 +228,7 @@ impl SelfCheck {
 /// Does what cannot be done in small steps: to read a file whole.
 fn behind_calls(ledger: &mut Ledger, stage: impl FnOnce(&mut Ledger) -> Stage + Send) -> Stage {
     let engine = Arc::clone(&ledger.engine);
-    engine.in_background(|| stage(ledger)).unwrap_or(Stage::Waiting)
+    engine.in_background(|_| stage(ledger)).unwrap_or(Stage::Waiting)
 }
 
 /// Whether the store cannot be judged now.
