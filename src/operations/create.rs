@@ -19,7 +19,7 @@ use crate::custody::{record_seal, snapshot};
 use crate::store::mark::{Mark, MarkError, State};
 use crate::store::port::{Batch, Snapshot};
 use crate::store::record;
-use crate::store::{backup_file, backup_prune, durable};
+use crate::store::{backup_file, backup_newer, backup_prune, durable};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -102,11 +102,10 @@ fn lost(places: &Places, mark: Option<&Mark>) -> Result<StartFailure, StartFailu
         witnesses.push(places.backups.clone());
     }
     let state = mark.and_then(|mark| mark.now.or(mark.to_come));
-    let of_marked = |path: &&PathBuf| {
-        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        state.is_none_or(|state| backup_file::is_of(name, &state.store_id))
+    let newest = match state {
+        Some(state) => backup_newer::newest_first(&places.backups, &state.store_id)?.into_iter().next(),
+        None => backups.into_iter().next_back(),
     };
-    let newest = backups.iter().rev().find(of_marked).cloned();
     Ok(StartFailure::StoreLost { store: places.store.clone(), witnesses, newest })
 }
 

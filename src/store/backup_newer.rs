@@ -5,8 +5,8 @@
 //! the checks.
 
 use super::backup_file::{self, Backup, BackupError, MAX_FILE_BYTES, SCHEMA};
-use super::durable;
 use super::port::StoreError;
+use super::{backup_prune, durable};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -20,17 +20,25 @@ pub struct Found {
     pub is_good: bool,
 }
 
-/// Those of [`backup_file::list`] whose names say that they are of this store, the newest first.
+/// Those of [`backup_file::list`] whose names say that they are of this store, the newest first. What somebody named comes
+/// last: such a name tells nothing of how new it is.
 ///
 /// # Errors
 /// As [`backup_file::list`].
 pub fn newest_first(directory: &Path, store_id: &[u8; 16]) -> Result<Vec<PathBuf>, StoreError> {
     let mut found = backup_file::list(directory)?;
-    found.retain(|path| {
-        path.file_name().and_then(|name| name.to_str()).is_some_and(|name| backup_file::is_of(name, store_id))
-    });
+    found.retain(|path| name_of(path).is_some_and(|name| backup_file::is_of(name, store_id)));
     found.reverse();
+    found.sort_by_key(|path| !is_named_by_a_daemon(path, store_id));
     Ok(found)
+}
+
+fn name_of(path: &Path) -> Option<&str> {
+    path.file_name()?.to_str()
+}
+
+fn is_named_by_a_daemon(path: &Path, store_id: &[u8; 16]) -> bool {
+    name_of(path).is_some_and(|name| backup_prune::generation(name, store_id).is_some())
 }
 
 /// The newest generation that a good backup of `store_id` in `directory` holds; none if there is no such backup.
@@ -38,36 +46,41 @@ pub fn newest_first(directory: &Path, store_id: &[u8; 16]) -> Result<Vec<PathBuf
 /// # Errors
 /// As [`newest_first`].
 pub fn newest_generation(directory: &Path, store_id: &[u8; 16]) -> Result<Option<u64>, StoreError> {
-    let good = newest_first(directory, store_id)?.into_iter().filter_map(|path| backup_file::read(&path).ok());
-    let mut good = good.filter(|backup| backup.store_id == *store_id);
-    Ok(good.next().map(|backup| backup.generation))
+    let found = newest(directory, store_id, u64::MAX)?;
+    Ok(found.into_iter().find(|found| found.is_good).map(|found| found.backup.generation))
 }
 
 /// The backups of `store_id` in `directory`, newest first: damaged ones above generation `above` that still say
-/// something, and at last the newest good one, whatever its generation.
+/// something, and at last the newest good one, whatever its generation and its name.
 ///
 /// # Errors
 /// What kept the directory from being read.
 pub fn newest(directory: &Path, store_id: &[u8; 16], above: u64) -> Result<Vec<Found>, StoreError> {
-    let mut all = Vec::new();
+    let (mut all, mut good, mut are_older) = (Vec::new(), None::<Found>, false);
     for path in newest_first(directory, store_id)? {
+        if are_older && is_named_by_a_daemon(&path, store_id) {
+            continue;
+        }
+        // Name and content must agree: of a damaged one either may be what is damaged, and a copy can be older than its name.
+        let is_named_so = |backup: &Backup| name_of(&path) == Some(backup.file_name().as_str());
         match backup_file::read(&path) {
             Ok(backup) if backup.store_id == *store_id => {
-                all.push(Found { path, backup, is_good: true });
-                break;
+                // The rest of those that a daemon named.
+                are_older |= is_named_so(&backup);
+                if good.as_ref().is_none_or(|good| good.backup.generation < backup.generation) {
+                    good = Some(Found { path, backup, is_good: true });
+                }
             }
             Err(BackupError::Damaged { .. }) => {
                 let unchecked = durable::read_regular(&path, MAX_FILE_BYTES).ok().flatten();
                 let unchecked = unchecked.and_then(|bytes| danger_decode_unchecked(&bytes));
-                // Name and content must agree: either may be what is damaged.
-                let is_named_so =
-                    |backup: &Backup| path.file_name().is_some_and(|name| name == backup.file_name().as_str());
                 let unchecked = unchecked.filter(|backup| is_named_so(backup) && backup.generation > above);
                 all.extend(unchecked.map(|backup| Found { path, backup, is_good: false }));
             }
             _ => {}
         }
     }
+    all.extend(good);
     Ok(all)
 }
 
@@ -139,6 +152,29 @@ mod tests {
         assert_eq!(seen(3), [(9, 2, false), (8, 3, false), (5, 3, true)]);
         assert_eq!(seen(8), [(9, 2, false), (5, 3, true)]);
         assert!(newest(&dir.path().join("none"), &[1; 16], 0).unwrap().is_empty());
+    }
+
+    #[test]
+    fn what_people_named_hides_no_newer_one_and_is_not_overlooked_itself() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = |generation| dir.path().join(backup(1, generation).file_name());
+        for generation in [3, 5, 9] {
+            write_durably(dir.path(), &backup(1, generation)).unwrap();
+        }
+        let newest_good = || {
+            let found = newest(dir.path(), &[1; 16], 0).unwrap();
+            let good = found.iter().find(|found| found.is_good).unwrap().backup.generation;
+            assert_eq!(newest_generation(dir.path(), &[1; 16]).unwrap(), Some(good));
+            good
+        };
+        let named = |end: &str| dir.path().join(format!("keyd-{}-{end}.skb1", "01".repeat(16)));
+        for (generation, name) in [(3, "2"), (5, "before-the-update"), (3, "00000000000000000070")] {
+            std::fs::copy(path(generation), named(name)).unwrap();
+            assert_eq!(newest_good(), 9, "{name}");
+        }
+        assert_eq!(newest_first(dir.path(), &[1; 16]).unwrap().last(), Some(&named("2")), "behind those of the daemon");
+        std::fs::rename(path(9), named("00 moved")).unwrap();
+        assert_eq!(newest_good(), 9, "whatever it is called, it is there");
     }
 
     #[test]

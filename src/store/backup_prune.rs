@@ -55,7 +55,7 @@ pub fn prune(directory: &Path, store_id: &[u8; 16], written: u64, keep: Keep, no
 }
 
 /// The generation that a backup's name tells; none for a name that no daemon gives.
-fn generation(name: &str, store_id: &[u8; 16]) -> Option<u64> {
+pub(super) fn generation(name: &str, store_id: &[u8; 16]) -> Option<u64> {
     let prefix = format!("keyd-{}-", base16ct::lower::encode_string(store_id));
     let digits = name.strip_prefix(&prefix)?.strip_suffix(".skb1")?;
     let are_all = digits.len() == 20 && digits.bytes().all(|digit| digit.is_ascii_digit());

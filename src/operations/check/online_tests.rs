@@ -243,3 +243,14 @@ fn a_backup_that_is_damaged_again_under_the_same_name_is_put_aside_again() {
     let aside = aside.filter(|entry| entry.file_name().to_string_lossy().contains(".damaged"));
     assert_eq!(aside.count(), 3, "none of them is removed");
 }
+
+#[test]
+fn a_copy_that_somebody_named_is_not_taken_for_the_newest_backup() {
+    let mut rig = good();
+    let newest = backups::newest_first(&rig.backups(), None).unwrap().remove(0);
+    let copy = newest.display().to_string().replace("-0", "-before-0");
+    std::fs::copy(&newest, copy).unwrap();
+    let state = checked(&mut rig);
+    assert_eq!((state.outcome, state.mended), (Outcome::Sound, Vec::<String>::new()));
+    assert_eq!(state.backup, newest.display().to_string());
+}

@@ -239,6 +239,10 @@ fn a_whole_newer_store_comes_before_a_newer_backup_and_that_before_the_mark() {
     assert_eq!(older(&rig, &places, &backups[0]), Some(("backup", 4)));
     let (first, second) = (copied(&rig, &backups[0]), &backups[1]);
     assert_eq!(older(&rig, &places, &first), Some(("backup", 4)));
+    let named = PathBuf::from(backups[0].display().to_string().replace("-0", "-before-0"));
+    std::fs::copy(&first, &named).unwrap();
+    assert_eq!(older(&rig, &places, &named), Some(("backup", 4)), "the name that it was given makes it no newer");
+    std::fs::remove_file(named).unwrap();
     std::fs::write(second, b"SKB1").unwrap();
     assert_eq!(older(&rig, &places, &backups[0]), None, "the newest that is good is the newest to be had");
     std::fs::remove_dir_all(rig.backups()).unwrap();
