@@ -1,11 +1,11 @@
-//! The backups as a check sees them: which is the newest, whether it is whole, and whether every version is in it.
+//! The backups as a check sees them: which is the newest, whether it is whole, and has every version and legacy key.
 //!
 //! Must never change or remove a backup, nor take a name for what is in the file.
 //! Called by `offline` and `online`.
 
 use super::super::start_failure::StartFailure;
 use super::examination::{Examination, Examined};
-use crate::custody::id::{StoreId, VersionId};
+use crate::custody::id::{Fingerprint, StoreId, VersionId};
 use crate::custody::keys::{LockedMemory, MasterKey};
 use crate::store::backup_file::{self, BackupError};
 use crate::store::backup_newer;
@@ -90,14 +90,20 @@ pub(super) fn judge(examined: &Examined) -> Result<(), String> {
     }
 }
 
-/// The versions that may have sealed something, and that this backup does not hold.
-pub(super) fn uncovered(in_use: &[VersionId], backup: &Examined) -> Option<String> {
-    let lost: Vec<&VersionId> = in_use.iter().filter(|id| !backup.versions.contains(id)).collect();
-    let named: Vec<String> = lost.iter().take(NAMED).map(ToString::to_string).collect();
-    match lost.len() {
+/// The versions that may have sealed something, and the legacy keys, that this backup does not hold.
+pub(super) fn uncovered(in_use: &[VersionId], legacy: &[Fingerprint], backup: &Examined) -> Option<String> {
+    let lost = in_use.iter().filter(|id| !backup.versions.contains(id)).map(ToString::to_string).collect();
+    let lost_legacy = legacy.iter().filter(|key| !backup.legacy_keys.contains(key)).map(ToString::to_string).collect();
+    lost_of("version", lost).or_else(|| lost_of("legacy key", lost_legacy))
+}
+
+fn lost_of(word: &str, mut lost: Vec<String>) -> Option<String> {
+    let count = lost.len();
+    lost.truncate(NAMED);
+    match count {
         0 => None,
-        count if count > NAMED => Some(format!("{count} versions are in no backup: {}, ...", named.join(", "))),
-        1 => Some(format!("version {} is in no backup", named.concat())),
-        count => Some(format!("{count} versions are in no backup: {}", named.join(", "))),
+        1 => Some(format!("{word} {} is in no backup", lost.concat())),
+        count if count > NAMED => Some(format!("{count} {word}s are in no backup: {}, ...", lost.join(", "))),
+        count => Some(format!("{count} {word}s are in no backup: {}", lost.join(", "))),
     }
 }

@@ -45,10 +45,12 @@ pub(super) struct Examined {
     pub(super) records: usize,
     pub(super) seals: usize,
     pub(super) keys: usize,
-    pub(super) legacy_keys: usize,
+    pub(super) legacy_keys: BTreeSet<Fingerprint>,
     pub(super) versions: BTreeSet<VersionId>,
     /// The versions that may have sealed something: not those of deleted keys, nor one that waits for its backup.
     pub(super) in_use: Vec<VersionId>,
+    /// A rotation of the master key is under way.
+    pub(super) is_rotating: bool,
 }
 
 /// An examination under way.
@@ -61,7 +63,7 @@ pub(super) struct Examination {
     records: usize,
     digests: Digests,
     seals: usize,
-    legacy_keys: usize,
+    legacy_keys: BTreeSet<Fingerprint>,
     keys: BTreeMap<KeyId, DataKey>,
     numbers: BTreeSet<(KeyId, u32)>,
     versions: BTreeSet<VersionId>,
@@ -98,7 +100,7 @@ impl Examination {
             seals: 3 + usize::from(!rooted.sealed.previous_root.is_empty()),
             rooted,
             digests: Digests::default(),
-            legacy_keys: 0,
+            legacy_keys: BTreeSet::new(),
             keys: BTreeMap::new(),
             numbers: BTreeSet::new(),
             versions: BTreeSet::new(),
@@ -154,7 +156,7 @@ impl Examination {
             }
             Some(RecordName::Legacy(id)) => {
                 self.seals += 1;
-                self.legacy_keys += 1;
+                self.legacy_keys.insert(Fingerprint::from_bytes(id));
                 let opened = opener.legacy(&name, &value, Fingerprint::from_bytes(id));
                 (Check::LegacyKeys, opened.map(drop))
             }
@@ -199,6 +201,7 @@ impl Examination {
             legacy_keys: self.legacy_keys,
             versions: self.versions,
             in_use: self.in_use,
+            is_rotating: self.rooted.sealed.rotation.is_some(),
         }
     }
 }

@@ -10,7 +10,7 @@ use super::super::start_failure::StartFailure;
 use super::examination::{Examination, Examined, Flaw};
 use super::finding::{Check, Report, Severity};
 use super::{backups, count, marked};
-use crate::custody::id::StoreId;
+use crate::custody::id::{Fingerprint, StoreId};
 use crate::custody::keys::{LockedMemory, MasterKey};
 use crate::store::durable::beside;
 use crate::store::port::{Snapshot, StoreError};
@@ -192,7 +192,9 @@ impl Inspection<'_> {
 }
 
 fn coverage(report: &mut Report, known: &Known, backup: &Examined) {
-    match backups::uncovered(&known.examined.in_use, backup) {
+    let legacy = known.examined.legacy_keys.iter().filter(|_| !known.examined.is_rotating);
+    let legacy: Vec<Fingerprint> = legacy.copied().collect();
+    match backups::uncovered(&known.examined.in_use, &legacy, backup) {
         Some(lost) => report.warn(Check::Coverage, lost, NEW_BACKUP),
         None => report.pass(Check::Coverage, format!("every version of generation {}", known.examined.generation)),
     }
@@ -211,7 +213,7 @@ fn tell(report: &mut Report, examined: &Examined, root: &str) {
         (Check::Mac, "it fits every record".to_owned()),
         (Check::Canary, "it opens".to_owned()),
         (Check::Identity, "it opens".to_owned()),
-        (Check::LegacyKeys, format!("{} open", examined.legacy_keys)),
+        (Check::LegacyKeys, format!("{} open", examined.legacy_keys.len())),
         (Check::Keys, count(examined.keys, "key")),
         (Check::Versions, format!("{versions}, every seal opens")),
         (Check::Records, format!("{} read", count(examined.records, "record"))),

@@ -218,7 +218,7 @@ impl SelfCheck {
         round.seals += examined.seals;
         let problem = match backups::judge(&examined) {
             Err(problem) => Some(format!("{} {problem}", path.display())),
-            Ok(()) => backups::uncovered(&ledger.versions_in_use(), &examined),
+            Ok(()) => backups::uncovered(&ledger.versions_in_use(), &ledger.legacy_in_use(), &examined),
         };
         round.end_with(ledger, Some(&path), problem);
         Stage::Waiting

@@ -6,6 +6,7 @@
 use super::super::state::Outcome;
 use super::*;
 use crate::custody::snapshot;
+use crate::operations::adopt_legacy_key::adopt_legacy_key;
 use crate::operations::backup;
 use crate::operations::fake_store::locked;
 use crate::operations::load;
@@ -242,6 +243,19 @@ fn a_backup_that_is_damaged_again_under_the_same_name_is_put_aside_again() {
     let aside = std::fs::read_dir(rig.backups()).unwrap().flatten();
     let aside = aside.filter(|entry| entry.file_name().to_string_lossy().contains(".damaged"));
     assert_eq!(aside.count(), 3, "none of them is removed");
+}
+
+#[test]
+fn a_legacy_key_that_is_in_no_backup_is_followed_by_one() {
+    let mut rig = good();
+    let permit = rig.whole();
+    adopt_legacy_key(&permit, &mut rig.ledger, &b"0123456789abcdef".repeat(4), None).unwrap();
+    // As by a directory that was full when the key was adopted.
+    std::fs::remove_file(backups::newest_first(&rig.backups(), None).unwrap().remove(0)).unwrap();
+    let state = checked(&mut rig);
+    let own = rig.keyring().legacy[0].fingerprint;
+    assert!(state.mended[0].contains(&format!("legacy key {own} is in no backup; a new")), "{:?}", state.mended);
+    assert_eq!(checked(&mut rig).mended, Vec::<String>::new());
 }
 
 #[test]

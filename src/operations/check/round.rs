@@ -8,7 +8,7 @@ use super::super::start_failure::StartFailure;
 use super::super::{backup, mark_check};
 use super::finding::{Check, Finding, Severity};
 use super::state::{Outcome, SelfCheckState};
-use crate::custody::id::VersionId;
+use crate::custody::id::{Fingerprint, VersionId};
 use crate::custody::keys::RootKey;
 use crate::store::backup_file::{self, BackupError};
 use crate::store::mark;
@@ -212,5 +212,12 @@ impl Ledger {
         live.flat_map(|key| key.versions.iter().filter(|version| version.number != key.promoting))
             .map(|version| version.id)
             .collect()
+    }
+
+    /// The legacy keys that a backup must hold. Those that a rotation of the master key adds are in the one at its end.
+    pub(super) fn legacy_in_use(&self) -> Vec<Fingerprint> {
+        let keyring = self.engine.keyring();
+        let settled = keyring.legacy.iter().filter(|_| keyring.rotation.is_none());
+        settled.map(|legacy| legacy.fingerprint).collect()
     }
 }
