@@ -11,7 +11,7 @@ use super::unsettled::{Phase, Settled, Unsettled};
 use super::{fault, load};
 use crate::custody::digests::Digests;
 use crate::custody::snapshot;
-use crate::store::port::{Batch, StoreError};
+use crate::store::port::{Batch, Snapshot, StoreError};
 use crate::store::record;
 use crate::telemetry::chain::chain;
 use crate::telemetry::events;
@@ -59,15 +59,11 @@ impl Ledger {
 
     /// The same without a word about a failure.
     pub(super) fn send(&mut self, change: Change, publish: impl FnOnce(&mut Keyring)) -> Result<(), NotDone> {
-        let rewrites = change.rewrites;
-        if rewrites {
-            self.can_be_rewritten()?;
-        }
+        let rewritten = if change.rewrites { Some(self.judged()?) } else { None };
         let (next, batch) = self.prepare(change, publish);
-        let done = if rewrites {
-            self.store.commit_rewriting(self.generation, next, &batch)
-        } else {
-            self.store.commit(self.generation, next, &batch)
+        let done = match rewritten {
+            Some(now) => self.store.commit_rewriting(now, next, &batch),
+            None => self.store.commit(self.generation, next, &batch),
         };
         fault::point("commit");
         match done {
@@ -82,15 +78,15 @@ impl Ledger {
         }
     }
 
-    /// A rewrite copies what the store shows into its place: nothing else than what was committed, or the one file that
-    /// could still be mended is gone.
-    fn can_be_rewritten(&mut self) -> Result<(), NotDone> {
+    /// What a rewrite puts in the store's place: nothing else than what was committed, or the one file that could still be
+    /// mended is gone.
+    fn judged(&mut self) -> Result<Snapshot, NotDone> {
         let found = match self.store.load() {
             Ok(found) => found,
             Err(error) => return Err(NotDone { error, settled: Settled::Dropped }),
         };
         match self.contradiction(&found) {
-            None => Ok(()),
+            None => Ok(found),
             // A generation of somebody else's does not come and go, as what a disk reads may.
             Some(error @ StoreError::Conflict { expected, found }) => {
                 let settled = self.conflict(StoreError::Conflict { expected, found });

@@ -45,6 +45,8 @@ pub(super) struct Medium {
     pub(super) commits: Vec<(usize, bool)>,
     /// Loads so far.
     pub(super) loads: usize,
+    /// Done to what is read after the next load, as by a disk that gives other bytes from then on.
+    pub(super) spoils: Option<fn(&mut Snapshot)>,
     /// Reads of one record so far.
     pub(super) reads: usize,
     /// The file that everything is really in, where there is one; `snapshot` is what must be in it.
@@ -87,8 +89,9 @@ pub(super) fn every_failure() -> Vec<StoreError> {
 }
 
 impl FakeStore {
-    fn write(&mut self, expected: u64, next: u64, batch: &Batch, rewrites: bool) -> Result<(), StoreError> {
+    fn write(&mut self, now: Option<Snapshot>, expected: u64, next: u64, batch: &Batch) -> Result<(), StoreError> {
         let mut medium = locked(&self.0);
+        let rewrites = now.is_some();
         if next <= expected {
             return Err(StoreError::GenerationNotRising { expected, next });
         }
@@ -108,12 +111,12 @@ impl FakeStore {
         if found != expected {
             return Err(StoreError::Conflict { expected, found });
         }
-        match &mut medium.file {
-            Some(file) if rewrites => file.commit_rewriting(expected, next, batch)?,
-            Some(file) => file.commit(expected, next, batch)?,
-            None => {}
+        match (&mut medium.file, &now) {
+            (Some(file), Some(now)) => file.commit_rewriting(now.clone(), next, batch)?,
+            (Some(file), None) => file.commit(expected, next, batch)?,
+            (None, _) => {}
         }
-        medium.snapshot = medium.snapshot.clone().after(next, batch);
+        medium.snapshot = now.unwrap_or_else(|| medium.snapshot.clone()).after(next, batch);
         medium.commits.push((batch.puts.len() + batch.deletes.len(), rewrites));
         match fault {
             Some(Fault::WrittenButSaysSo(error)) => Err(error),
@@ -134,7 +137,11 @@ impl Store for FakeStore {
             let found = file.load()?;
             assert!(found == medium.snapshot, "the file holds something else");
         }
-        Ok(medium.snapshot.clone())
+        let found = medium.snapshot.clone();
+        if let Some(spoil) = medium.spoils.take() {
+            spoil(&mut medium.snapshot);
+        }
+        Ok(found)
     }
 
     fn read(&mut self, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
@@ -144,10 +151,11 @@ impl Store for FakeStore {
     }
 
     fn commit(&mut self, expected: u64, next: u64, batch: &Batch) -> Result<(), StoreError> {
-        self.write(expected, next, batch, false)
+        self.write(None, expected, next, batch)
     }
 
-    fn commit_rewriting(&mut self, expected: u64, next: u64, batch: &Batch) -> Result<(), StoreError> {
-        self.write(expected, next, batch, true)
+    fn commit_rewriting(&mut self, now: Snapshot, next: u64, batch: &Batch) -> Result<(), StoreError> {
+        let expected = now.generation;
+        self.write(Some(now), expected, next, batch)
     }
 }

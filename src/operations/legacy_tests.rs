@@ -10,6 +10,7 @@ use crate::operations::fake_store::{Fault, locked, unavailable};
 use crate::operations::refusal::Refusal;
 use crate::operations::status::status;
 use crate::operations::test_rig::{MASTER_KEY, Rig, id};
+use crate::store::port::Snapshot;
 
 const FORMER: [&str; 3] = [
     "0011223344556677889900aabbccddeeff0123456789abcdef0123456789abcd",
@@ -139,6 +140,25 @@ fn what_is_read_other_than_it_was_committed_is_not_written_into_the_place_of_the
     // As by a disk that gave other bytes for a while.
     locked(&rig.medium).snapshot = whole;
     assert_eq!(retire(&mut rig, own, id(1)).unwrap(), 0);
+    rig.check();
+    rig.restarted().check();
+}
+
+#[test]
+fn what_a_rewrite_copies_is_what_was_judged_and_not_read_again() {
+    fn spoil(snapshot: &mut Snapshot) {
+        let version = snapshot.records.iter_mut().find(|(name, _)| name.starts_with("version/")).unwrap().1;
+        *version.last_mut().unwrap() ^= 1;
+    }
+    let mut rig = Rig::with_legacy();
+    let own = rig.keyring().legacy[0].fingerprint;
+    locked(&rig.medium).spoils = Some(spoil);
+    assert_eq!(retire(&mut rig, own, None).unwrap(), 0);
+    let mut rig = rig.restarted();
+    // The same where a failure leaves open what became of it, and everything is written anew.
+    rig.break_next(Fault::WrittenButSaysSo(unavailable()));
+    locked(&rig.medium).spoils = Some(spoil);
+    adopt(&mut rig, FORMER[0], None).unwrap();
     rig.check();
     rig.restarted().check();
 }

@@ -125,14 +125,13 @@ impl Ledger {
             let (expected, found) = (self.generation, found.generation);
             return self.conflict(StoreError::Conflict { expected, found });
         }
-        let (shown, after) = (found.generation, found.generation.saturating_add(1));
-        drop(found);
+        let after = found.generation.saturating_add(1);
         if let Phase::Sent(sent) = &mut self.phase {
             sent.highest = sent.highest.max(after);
         }
         let mut batch = Batch::default();
         batch.puts.insert(record::MAC.to_owned(), self.mac_after(after).to_vec());
-        match self.store.commit_rewriting(shown, after, &batch) {
+        match self.store.commit_rewriting(found, after, &batch) {
             Ok(()) => {
                 self.keep(after);
                 Settled::Kept

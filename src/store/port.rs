@@ -107,11 +107,13 @@ pub trait Store: Send {
     /// [`StoreError::Conflict`] if the generation is another one; else what kept the medium from being written.
     fn commit(&mut self, expected: u64, next: u64, batch: &Batch) -> Result<(), StoreError>;
 
-    /// Like [`Store::commit`], and afterwards the medium holds no byte of a value that was ever replaced or dropped.
+    /// Like [`Store::commit`] on the generation of `now`, and afterwards the medium holds no byte of a value that was ever
+    /// replaced or dropped. What it holds then is made of `now`, which the caller has loaded and judged: read again, a
+    /// record could be another one.
     ///
     /// # Errors
     /// As [`Store::commit`].
-    fn commit_rewriting(&mut self, expected: u64, next: u64, batch: &Batch) -> Result<(), StoreError>;
+    fn commit_rewriting(&mut self, now: Snapshot, next: u64, batch: &Batch) -> Result<(), StoreError>;
 }
 
 /// Why the store could not be read, written or made.

@@ -265,11 +265,12 @@ impl<M: Medium> Store for RedbStore<M> {
         self.using(|database, path| file::write(database, path, Some(expected), next, batch))
     }
 
-    fn commit_rewriting(&mut self, expected: u64, next: u64, batch: &Batch) -> Result<(), StoreError> {
+    fn commit_rewriting(&mut self, now: Snapshot, next: u64, batch: &Batch) -> Result<(), StoreError> {
+        let expected = now.generation;
         check(expected, next, batch)?;
-        let now = self.using(file::read_all)?;
-        if now.generation != expected {
-            return Err(StoreError::Conflict { expected, found: now.generation });
+        let found = self.using(file::read_generation)?;
+        if found != expected {
+            return Err(StoreError::Conflict { expected, found });
         }
         self.rewrite(&now.after(next, batch))?;
         // Open again at once, so that a file that cannot be is heard of now.

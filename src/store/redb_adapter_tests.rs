@@ -79,7 +79,7 @@ fn a_commit_on_another_generation_is_a_conflict_and_changes_nothing() {
     for rewriting in [false, true] {
         let mut commit = |expected, next| match rewriting {
             false => store.commit(expected, next, &put("a", b"1")),
-            true => store.commit_rewriting(expected, next, &put("a", b"1")),
+            true => store.rewriting(expected, next, &put("a", b"1")),
         };
         assert!(matches!(commit(0, 1), Err(StoreError::Conflict { expected: 0, found: 1 })));
         assert!(matches!(commit(2, 3), Err(StoreError::Conflict { expected: 2, found: 1 })));
@@ -309,7 +309,7 @@ fn a_store_moved_away_or_replaced_is_not_gone_on_with_until_it_is_back() {
     fs::rename(&path, &away).unwrap();
     let unavailable = |answer| matches!(answer, Err(StoreError::Unavailable { .. }));
     assert!(unavailable(store.commit(1, 2, &put("a", b"1"))));
-    assert!(unavailable(store.commit_rewriting(1, 2, &put("a", b"1"))));
+    assert!(unavailable(store.rewriting(1, 2, &put("a", b"1"))));
     assert!(unavailable(store.read("a").map(drop)));
     assert!(!path.exists());
     fs::rename(&other, &path).unwrap();
@@ -334,9 +334,9 @@ fn after_a_rewrite_no_byte_of_a_dropped_value_is_in_the_file() {
     let holds = |value: &[u8]| fs::read(&path).unwrap().windows(16).any(|window| window == &value[..16]);
     store.commit(3, 4, &batch).unwrap();
     assert!(holds(&replaced) && holds(&dropped), "redb itself leaves them, which is what the rewrite is for");
-    store.commit_rewriting(4, 5, &put("meta", b"rewritten")).unwrap();
+    store.rewriting(4, 5, &put("meta", b"rewritten")).unwrap();
     assert!(!holds(&replaced) && !holds(&dropped) && holds(&kept));
-    store.commit_rewriting(5, 6, &put("identity", b"")).unwrap();
+    store.rewriting(5, 6, &put("identity", b"")).unwrap();
     assert!(!holds(&kept));
     assert_eq!(store.load().unwrap().generation, 6);
     store.commit(6, 7, &put("a", b"1")).unwrap();
@@ -351,10 +351,10 @@ fn a_failed_rewrite_leaves_the_store_as_it_was() {
     let (_dir, path) = made();
     let mut store = RedbStore::open(&path).unwrap();
     fs::create_dir(unfinished(&path)).unwrap();
-    assert!(store.commit_rewriting(1, 2, &put("a", b"1")).is_err());
+    assert!(store.rewriting(1, 2, &put("a", b"1")).is_err());
     assert_eq!(store.load().unwrap(), first());
     fs::remove_dir(unfinished(&path)).unwrap();
-    store.commit_rewriting(1, 2, &put("a", b"1")).unwrap();
+    store.rewriting(1, 2, &put("a", b"1")).unwrap();
 }
 
 #[test]

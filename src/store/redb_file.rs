@@ -176,6 +176,12 @@ pub(super) fn read_all(database: &Database, path: &Path) -> Result<Snapshot, Sto
     Ok(Snapshot { generation: current(&generation, path)?, records: records.collect::<Result<_, StoreError>>()? })
 }
 
+/// The generation alone.
+pub(super) fn read_generation(database: &Database, path: &Path) -> Result<u64, StoreError> {
+    let transaction = database.begin_read().map_err(|e| fault(path, e))?;
+    current(&transaction.open_table(GENERATION).map_err(|e| fault(path, e))?, path)
+}
+
 /// One value.
 pub(super) fn read_one(database: &Database, path: &Path, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
     let transaction = database.begin_read().map_err(|e| fault(path, e))?;
