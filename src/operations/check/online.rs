@@ -11,7 +11,7 @@ use super::backups;
 use super::examination::Examination;
 use super::finding::Check;
 use super::round::Round;
-use super::state::SelfCheckState;
+use super::state::{Outcome, SelfCheckState};
 use crate::store::port::StoreError;
 use crate::telemetry::chain::chain;
 use std::path::PathBuf;
@@ -121,7 +121,14 @@ impl SelfCheck {
     fn wait(&mut self, time: Duration, engine: &Engine) {
         (self.release)();
         self.due = Instant::now() + time;
-        engine.progress.self_checked(SelfCheckState { next: self.next(engine), ..engine.progress.self_check() });
+        let mut state = SelfCheckState { next: self.next(engine), ..engine.progress.self_check() };
+        if engine.health.now().damage_found && state.outcome != Outcome::Damaged {
+            // A check that was given up behind its finding: it stops changes, whose refusals name status.
+            let problem = "the store: a check that could not go on to its end had found damage, and is made again. To mend: \
+                           see to the disk; `servos-keyd fsck`, with the daemon stopped, tells what it is";
+            (state.outcome, state.problems) = (Outcome::Damaged, vec![problem.to_owned()]);
+        }
+        engine.progress.self_checked(state);
     }
 
     /// Reads the store as the disk has it. One read, so that a commit in between tears nothing.

@@ -3,7 +3,6 @@
 //! Must never sleep: steps are taken by hand, whenever they would be due.
 //! Run by `cargo test`.
 
-use super::super::state::Outcome;
 use super::*;
 use crate::custody::snapshot;
 use crate::operations::adopt_legacy_key::adopt_legacy_key;
@@ -228,6 +227,9 @@ fn damage_stops_changes_when_it_is_found_and_not_only_when_the_backup_was_gone_t
     // Nor is it forgotten where the rest of the check is given up.
     check.broke_off(&rig.engine);
     assert!(matches!(rig.rotate("default", None), Err(Refusal::Damaged(_))));
+    // The refusal names status, which tells of it.
+    let told = rig.engine.progress.self_check();
+    assert!(told.outcome == Outcome::Damaged && told.problems[0].contains("`servos-keyd fsck`"), "{told:?}");
 }
 
 #[test]
