@@ -20,8 +20,8 @@ pub struct Found {
     pub is_good: bool,
 }
 
-/// Those of [`backup_file::list`] whose names say that they are of this store, the newest first. What somebody named comes
-/// last: such a name tells nothing of how new it is.
+/// Those of [`backup_file::list`] whose names say that they are of this store, the newest first. What somebody named
+/// comes last: such a name tells nothing of how new it is.
 ///
 /// # Errors
 /// As [`backup_file::list`].
@@ -61,7 +61,7 @@ pub fn newest(directory: &Path, store_id: &[u8; 16], above: u64) -> Result<Vec<F
         if are_older && is_named_by_a_daemon(&path, store_id) {
             continue;
         }
-        // Name and content must agree: of a damaged one either may be what is damaged, and a copy can be older than its name.
+        // Name and content must agree: either may be what is damaged, and a copy can be older than its name.
         let is_named_so = |backup: &Backup| name_of(&path) == Some(backup.file_name().as_str());
         match backup_file::read(&path) {
             Ok(backup) if backup.store_id == *store_id => {

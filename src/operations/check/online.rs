@@ -124,8 +124,8 @@ impl SelfCheck {
         let mut state = SelfCheckState { next: self.next(engine), ..engine.progress.self_check() };
         if engine.health.now().damage_found && state.outcome != Outcome::Damaged {
             // A check that was given up behind its finding: it stops changes, whose refusals name status.
-            let problem = "the store: a check that could not go on to its end had found damage, and is made again. To mend: \
-                           see to the disk; `servos-keyd fsck`, with the daemon stopped, tells what it is";
+            let problem = "the store: a check that could not go on to its end had found damage, and is made again. To \
+                           mend: see to the disk; `servos-keyd fsck`, with the daemon stopped, tells what it is";
             (state.outcome, state.problems) = (Outcome::Damaged, vec![problem.to_owned()]);
         }
         engine.progress.self_checked(state);
