@@ -228,7 +228,7 @@ fn damage_of_a_store_at_places_that_a_seed_chooses_is_refused_or_does_no_harm() 
 }
 
 #[test]
-#[ignore = "the whole walk: every byte and every length, half an hour"]
+#[ignore = "the whole walk: every byte and every length, four minutes of a release build"]
 fn damage_of_a_store_at_every_byte_is_refused_or_does_no_harm() {
     walk(|good| (0..good.len()).collect(), 7);
 }
