@@ -1,6 +1,7 @@
 //! A store's backups in a directory from the newest down, as far as the first good one; and what damaged ones still say.
 //!
-//! Must never pass a damaged backup for a good one: what is read of it is for telling people only.
+//! Must never pass a damaged backup for a good one: what is read of it is for telling people only. Nor let the name of a
+//! copy end the search: a newer one may follow it.
 //! Called by `operations`: for what a backup that is to be restored may lack, for what an acceptance goes on beyond, and for
 //! the checks.
 
@@ -175,6 +176,25 @@ mod tests {
         assert_eq!(newest_first(dir.path(), &[1; 16]).unwrap().last(), Some(&named("2")), "behind those of the daemon");
         std::fs::rename(path(9), named("00 moved")).unwrap();
         assert_eq!(newest_good(), 9, "whatever it is called, it is there");
+    }
+
+    #[test]
+    fn a_copy_of_an_old_one_under_a_newer_name_hides_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        for generation in [3, 5] {
+            write_durably(dir.path(), &backup(1, generation)).unwrap();
+        }
+        let at = |generation| dir.path().join(backup(1, generation).file_name());
+        std::fs::copy(at(3), at(9)).unwrap();
+        let found = newest(dir.path(), &[1; 16], 3).unwrap();
+        let found: Vec<_> = found.iter().map(|f| (f.path.clone(), f.backup.generation, f.is_good)).collect();
+        assert_eq!(found, [(at(5), 5, true)]);
+        assert_eq!(newest_generation(dir.path(), &[1; 16]).unwrap(), Some(5));
+        // Whatever its name, it is a backup: where there is no other, it is the newest.
+        std::fs::remove_file(at(3)).unwrap();
+        std::fs::remove_file(at(5)).unwrap();
+        assert_eq!(newest_generation(dir.path(), &[1; 16]).unwrap(), Some(3));
+        assert_eq!(newest(dir.path(), &[1; 16], 3).unwrap()[0].path, at(9));
     }
 
     #[test]

@@ -305,6 +305,22 @@ fn a_link_to_a_backup_is_as_good_as_the_backup() {
 }
 
 #[test]
+fn an_older_backup_under_a_newer_name_does_not_pass_for_the_newest() {
+    let installation = Installation::made();
+    let oldest = installation.backups()[0].clone();
+    let daemon = installation.serve_for_admin();
+    let _values = seal_more(&daemon);
+    daemon.stop().expect(0);
+    let newest = installation.backups().pop().unwrap();
+    let renamed = newest.to_str().unwrap().replace("-00000", "-09999");
+    std::fs::copy(&oldest, renamed).unwrap();
+    std::fs::remove_file(installation.store()).unwrap();
+    let named = format!(" {}`", newest.display());
+    installation.restore(&oldest).expect(65).saying(&["a newer one is there", &named]);
+    assert!(!is_there(&installation.store()));
+}
+
+#[test]
 fn a_forged_backup_cannot_use_up_the_generations_of_the_store() {
     let installation = Installation::made();
     let good = installation.backups()[0].clone();
