@@ -34,7 +34,7 @@
 //! | `custody` | `sys` | no |
 //! | `store` | `proto` | no |
 //! | `auth` | `sys` | no |
-//! | `config` | `sys` | no |
+//! | `config` | `sys`, `telemetry` | no |
 //! | `operations` | `custody`, `store`, `auth`, `telemetry` | no |
 //! | `rpc` | `operations`, `auth`, `proto`, `telemetry` | yes |
 //! | `server` | `rpc`, `sys`, `telemetry` | yes |

@@ -6,6 +6,7 @@
 use std::io;
 
 use crate::sys::locked::LockedMemoryError;
+pub use crate::telemetry::shell::shell_quoted;
 
 /// Why the master key's sources cannot be read. `place` is the source as [`super::key_source::KeySource`] names it.
 #[derive(Debug, thiserror::Error)]
@@ -189,26 +190,4 @@ pub fn user_name(uid: u32) -> String {
 pub fn chown_name(uid: u32) -> String {
     let name = user_name(uid);
     name.strip_prefix("user ").map(str::to_owned).unwrap_or(name)
-}
-
-/// A path as a shell takes it, for the commands that errors and examples suggest.
-#[must_use]
-pub fn shell_quoted(path: &std::path::Path) -> String {
-    let text = path.display().to_string();
-    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '/' | '.' | '_' | '-' | '+' | '@' | ':');
-    if !text.is_empty() && text.chars().all(plain) { text } else { format!("'{}'", text.replace('\'', r"'\''")) }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::path::Path;
-
-    use super::*;
-
-    #[test]
-    fn a_path_in_a_command_is_one_word_for_the_shell() {
-        assert_eq!(shell_quoted(Path::new("/etc/servos/servos.env")), "/etc/servos/servos.env");
-        assert_eq!(shell_quoted(Path::new("/a b;c")), "'/a b;c'");
-        assert_eq!(shell_quoted(Path::new("/it's")), r"'/it'\''s'");
-    }
 }

@@ -10,6 +10,7 @@ use crate::store::backup_file::BackupError;
 use crate::store::mark::MarkError;
 use crate::store::port::StoreError;
 use crate::telemetry::chain::chain;
+use crate::telemetry::shell::shell_quoted;
 use std::path::{Path, PathBuf};
 
 /// What helps where a store is there and not good.
@@ -320,7 +321,7 @@ fn together(paths: &[PathBuf]) -> String {
     paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(" and ")
 }
 
-/// The file where one is known, and the word for it where none is.
+/// The file, as a shell takes it, where one is known, and the word for it where none is.
 fn or_file(path: Option<&Path>) -> String {
-    path.map_or_else(|| "FILE".to_owned(), |path| path.display().to_string())
+    path.map_or_else(|| "FILE".to_owned(), shell_quoted)
 }

@@ -7,3 +7,4 @@ pub mod chain;
 pub mod events;
 pub mod log;
 pub mod panic;
+pub mod shell;

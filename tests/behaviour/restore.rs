@@ -321,6 +321,18 @@ fn an_older_backup_under_a_newer_name_does_not_pass_for_the_newest() {
 }
 
 #[test]
+fn a_backup_s_name_is_one_word_of_the_command_that_names_it() {
+    let installation = Installation::made();
+    let good = installation.backups()[0].clone();
+    let name = good.file_name().unwrap().to_str().unwrap().replace(".skb1", "9 $(id)'.skb1");
+    let crafted = good.with_file_name(&name);
+    std::fs::rename(&good, &crafted).unwrap();
+    std::fs::remove_file(installation.store()).unwrap();
+    let word = format!("'{}'`", crafted.to_str().unwrap().replace('\'', r"'\''"));
+    installation.serve_refused().expect(66).saying(&[&word]);
+}
+
+#[test]
 fn a_forged_backup_cannot_use_up_the_generations_of_the_store() {
     let installation = Installation::made();
     let good = installation.backups()[0].clone();

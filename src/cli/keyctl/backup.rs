@@ -11,6 +11,7 @@ use crate::cli::exit;
 use crate::cli::failure::Failure;
 use crate::client::backup::FetchedBackup;
 use crate::client::key_admin::AdminClient;
+use crate::config::key_source_error::shell_quoted;
 use crate::proto::v1::BackupInfo;
 use crate::store::backup_file;
 use clap::Args;
@@ -91,7 +92,7 @@ fn show(console: &mut Console, path: &str, info: &BackupInfo) -> Result<(), Fail
         ("bytes", info.bytes.to_string()),
         ("holds", format!("{}, {}", count(info.keys, "key"), count(info.versions, "version"))),
         ("opened by", format!("master key {}", info.opened_by.join(" or "))),
-        ("next", format!("keep it apart from the master key; servos-keyctl inspect {path}")),
+        ("next", format!("keep it apart from the master key; servos-keyctl inspect {}", shell_quoted(Path::new(path)))),
     ]);
     console.result(&value, &text)
 }

@@ -16,6 +16,7 @@ use crate::store::durable::beside;
 use crate::store::port::{Snapshot, StoreError};
 use crate::store::{leftovers, mark};
 use crate::telemetry::chain::chain;
+use crate::telemetry::shell::shell_quoted;
 use std::path::{Path, PathBuf};
 
 /// What mends backups: nothing that is done by hand is safer.
@@ -233,7 +234,11 @@ fn advise(report: &mut Report, store: &Path, good: Option<&Path>) {
     let salvage = "open what still opens with `servos-keyd serve --salvage`";
     let remedy = match good {
         Some(backup) => {
-            format!("move {} away, then run `servos-keyd restore {}`; or {salvage}", store.display(), backup.display())
+            format!(
+                "move {} away, then run `servos-keyd restore {}`; or {salvage}",
+                store.display(),
+                shell_quoted(backup)
+            )
         }
         None => format!("no backup here is good: look for one elsewhere for `servos-keyd restore FILE`; or {salvage}"),
     };

@@ -14,6 +14,7 @@ use crate::store::backup_file::{self, BackupError};
 use crate::store::mark;
 use crate::telemetry::chain::chain;
 use crate::telemetry::events;
+use crate::telemetry::shell::shell_quoted;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -125,7 +126,7 @@ impl Round {
 
     /// What mends a damaged store, once it is known which backup is good.
     fn advise(&mut self, store: &Path, good: Option<&Path>) {
-        let backup = good.map_or_else(|| "FILE".to_owned(), |path| path.display().to_string());
+        let backup = good.map_or_else(|| "FILE".to_owned(), shell_quoted);
         let remedy = format!(
             "changes are refused, sealing and opening go on from memory. See to the disk, stop the daemon, move {} away, \
              and run `servos-keyd restore {backup}`",

@@ -3,6 +3,7 @@
 //! Must never name a command that would lose what is newer without saying so.
 //! Called by `known`, and by `start_failure` for its text.
 
+use crate::telemetry::shell::shell_quoted;
 use std::path::PathBuf;
 
 /// What is known to be newer than a backup.
@@ -80,12 +81,12 @@ impl Newer {
             Self::Store { lacks: 1.., .. } => "Decide which of the two you need; ".to_owned(),
             Self::Store { .. } => "Start the daemon on it; ".to_owned(),
             Self::Backup { path, lacks: 1.., .. } => {
-                format!(
-                    "Decide which of the two you need; that one comes with `servos-keyd restore {}`; ",
-                    path.display()
-                )
+                let file = shell_quoted(path);
+                format!("Decide which of the two you need; that one comes with `servos-keyd restore {file}`; ")
             }
-            Self::Backup { path, .. } => format!("Restore that one with `servos-keyd restore {}`; ", path.display()),
+            Self::Backup { path, .. } => {
+                format!("Restore that one with `servos-keyd restore {}`; ", shell_quoted(path))
+            }
             Self::Mark { .. } => "Look for a newer backup; ".to_owned(),
         }
     }
