@@ -39,11 +39,19 @@ pub(super) fn check_absent(path: &Path, replace: Replace) -> Result<(), Failure>
     if replace != Replace::Asked && fs::symlink_metadata(path).is_ok() {
         return Err(exists(path, replace));
     }
+    // A device or pipe that is replaced by a file is gone for everyone, and it was meant to be written to.
+    if fs::metadata(path).is_ok_and(|there| !there.is_file()) {
+        let failure = Failure::say(exit::CANNOT_CREATE, format!("{} is no regular file", path.display()));
+        return Err(failure.with_hint("choose another name: only a file is replaced"));
+    }
     Ok(())
 }
 
 /// Writes a file of mode 0600: into a temporary one beside it, synced, then under its name, then the directory synced.
 pub(super) fn write(path: &Path, bytes: &[u8], replace: Replace) -> Result<(), Failure> {
+    if replace == Replace::Asked {
+        check_absent(path, replace)?;
+    }
     write_with(path, bytes, replace, &|_| Ok(()))
 }
 
@@ -274,6 +282,22 @@ pub(super) mod tests {
         write(&path, b"new", Replace::Asked).unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"new");
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    }
+
+    #[test]
+    fn what_is_no_file_is_not_replaced_though_it_was_asked_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let (fifo, link) = (dir.path().join("fifo"), dir.path().join("link"));
+        nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        std::os::unix::fs::symlink(&fifo, &link).unwrap();
+        for path in [&fifo, &link] {
+            let before = fs::symlink_metadata(path).unwrap().ino();
+            assert_eq!(check_absent(path, Replace::Asked).unwrap_err().exit, exit::CANNOT_CREATE);
+            assert_eq!(write(path, b"new", Replace::Asked).unwrap_err().exit, exit::CANNOT_CREATE);
+            assert_eq!(fs::symlink_metadata(path).unwrap().ino(), before);
+        }
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2, "a temporary file was left");
+        assert!(check_absent(Path::new("/dev/null"), Replace::Asked).is_err());
     }
 
     #[test]
