@@ -1,7 +1,7 @@
 //! What stood where something new is put: kept beside it, under a name that tells when.
 //!
 //! Must never replace a file, nor lose one between two names.
-//! Called by `operations::restore`, with the directory locked.
+//! Called by `operations::restore`, with the directory locked, and by `cli` for the commands that undo it.
 
 use super::durable;
 use super::port::StoreError;
@@ -19,10 +19,20 @@ pub fn name(path: &Path, stamp: &str) -> PathBuf {
     durable::beside(path, &format!("{INFIX}{stamp}"))
 }
 
-/// The stamp itself, or the first of `stamp-2`, `stamp-3`, ... under which none of the paths has something kept.
+/// Where the commands that undo a restore put what lies at `path` by then.
+#[must_use]
+pub fn undone(path: &Path, stamp: &str) -> PathBuf {
+    durable::beside(path, &format!(".undone-{stamp}"))
+}
+
+/// The stamp itself, or the first of `stamp-2`, `stamp-3`, ... under which none of the paths has something kept or
+/// undone.
 #[must_use]
 pub fn free_stamp(paths: &[&Path], stamp: &str) -> String {
-    let is_free = |stamp: &str| paths.iter().all(|path| name(path, stamp).symlink_metadata().is_err());
+    let is_nothing = |path: PathBuf| path.symlink_metadata().is_err();
+    // What was kept is moved back by an undo, and the next undo within a second would go over what that one left.
+    let is_free =
+        |stamp: &str| paths.iter().all(|path| is_nothing(name(path, stamp)) && is_nothing(undone(path, stamp)));
     let numbered = (2_u32..).map(|n| format!("{stamp}-{n}"));
     std::iter::once(stamp.to_owned()).chain(numbered).find(|stamp| is_free(stamp)).unwrap_or_default()
 }
@@ -109,6 +119,14 @@ mod tests {
         assert_eq!(list(&path), [kept.clone(), directory]);
         back(&kept, &path).unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"one");
+    }
+
+    #[test]
+    fn a_stamp_is_not_given_again_after_an_undo() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("keyd.redb");
+        fs::write(dir.path().join("keyd.redb.undone-T"), "what was undone").unwrap();
+        assert_eq!(free_stamp(&[&path], "T"), "T-2");
     }
 
     #[test]

@@ -122,6 +122,20 @@ fn a_whole_newer_store_is_given_up_only_on_purpose_and_comes_back_by_the_command
 }
 
 #[test]
+fn what_an_interrupted_rewrite_left_comes_back_too() {
+    let installation = Installation::made();
+    let backup = installation.backups()[0].clone();
+    let unfinished = installation.path("keyd.redb.new");
+    std::fs::rename(installation.store(), &unfinished).unwrap();
+    std::fs::write(installation.store(), b"not a store").unwrap();
+    let left = [unfinished, installation.store(), installation.mark()];
+    let before = left.clone().map(|path| std::fs::read(path).unwrap());
+    undo(&installation.restore(&backup).expect(0));
+    assert!(left.iter().all(|path| is_there(path)), "{:?}", installation.files().keys());
+    assert_eq!(left.map(|path| std::fs::read(path).unwrap()), before);
+}
+
+#[test]
 fn a_store_that_is_not_newer_is_replaced_without_being_asked() {
     let installation = Installation::made();
     let backup = installation.backups()[0].clone();

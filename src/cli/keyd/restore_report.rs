@@ -14,6 +14,7 @@ use crate::operations::restore::proof::Proven;
 use crate::operations::restore::{Kept, Restored};
 use crate::operations::rfc3339;
 use crate::operations::start_failure::StartFailure;
+use crate::store::{kept, redb_adapter};
 use crate::telemetry::chain::chain;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
@@ -200,18 +201,15 @@ fn warnings(restored: &Restored, told: &Told, known: &Known) -> Vec<String> {
 
 /// The commands that put back what was there, with the daemon stopped: nothing is removed by them either.
 fn undo(places: &Places, restored: &Restored) -> Vec<String> {
-    let Kept { stamp, store, mark, .. } = &restored.kept;
-    if store.is_none() && mark.is_none() {
+    let Kept { stamp, store, mark, unfinished } = &restored.kept;
+    if store.is_none() && mark.is_none() && unfinished.is_none() {
         return Vec::new();
     }
     let moved = |from: &Path, to: &Path| format!("mv {} {}", shell_quoted(from), shell_quoted(to));
-    let undone = |path: &Path| {
-        let mut name = path.as_os_str().to_owned();
-        name.push(format!(".undone-{stamp}"));
-        moved(path, &PathBuf::from(name))
-    };
+    let undone = |path: &Path| moved(path, &kept::undone(path, stamp));
     let mut commands = vec![undone(&places.store), undone(&places.mark)];
     commands.extend(restored.backup.as_ref().ok().map(|path| undone(path)));
+    commands.extend(unfinished.iter().map(|kept| moved(kept, &redb_adapter::unfinished(&places.store))));
     commands.extend(store.iter().map(|kept| moved(kept, &places.store)));
     commands.extend(mark.iter().map(|kept| moved(kept, &places.mark)));
     commands
