@@ -112,6 +112,7 @@ pub(super) fn taken(ledger: &mut Ledger, rest: &mut Rest) -> Result<Backup, Refu
     let snapshot = ledger.snapshot()?;
     rest();
     if !load::is_of(&snapshot, &ledger.digests) || !mac_fits(ledger, &snapshot) {
+        ledger.in_doubt = true;
         return Err(Refusal::Damaged("its file does not hold the records that were committed".to_owned()));
     }
     rest();

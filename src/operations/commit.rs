@@ -92,7 +92,10 @@ impl Ledger {
                 let settled = self.conflict(StoreError::Conflict { expected, found });
                 Err(NotDone { error, settled })
             }
-            Some(error) => Err(NotDone { error, settled: Settled::Dropped }),
+            Some(error) => {
+                self.in_doubt = true;
+                Err(NotDone { error, settled: Settled::Dropped })
+            }
         }
     }
 

@@ -118,6 +118,8 @@ pub struct Ledger {
     pub(super) suspended: bool,
     /// The last self-check found the store damaged: nothing is written on top of that, nor copied from it.
     pub(super) damage_found: bool,
+    /// Something else was read than what was committed: a self-check is to tell whether it is there to stay.
+    pub(super) in_doubt: bool,
 }
 
 impl Ledger {
@@ -161,6 +163,7 @@ impl Ledger {
             trouble: Trouble::default(),
             suspended: false,
             damage_found: false,
+            in_doubt: false,
         })
     }
 
@@ -204,6 +207,7 @@ impl Ledger {
     pub(super) fn read_committed(&mut self, name: &str) -> Result<Option<Vec<u8>>, Refusal> {
         let found = self.read(name)?;
         if found.as_deref().map(snapshot::digest) != self.digests.get(name) {
+            self.in_doubt = true;
             return Err(Refusal::Damaged(format!("record {name} is not what was committed")));
         }
         Ok(found)

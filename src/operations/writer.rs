@@ -147,6 +147,11 @@ fn run(mut ledger: Ledger, queue: &Receiver<Job>, pace: Pace, mut check: Option<
                 continue;
             }
         };
+        if std::mem::take(&mut ledger.in_doubt)
+            && let Some(check) = &mut check
+        {
+            check.hasten();
+        }
         if ledger.has_recovered() {
             guarded(&mut ledger, resume);
             asked = true;

@@ -238,6 +238,28 @@ fn a_self_check_goes_on_between_jobs_again_and_again() {
     drop(directory);
 }
 
+#[test]
+fn what_a_call_meets_that_was_never_committed_has_the_store_checked_at_once_and_health_says_so() {
+    let Rig { medium, directory, ledger, engine, .. } = Rig::new();
+    let check = SelfCheck::new(Duration::from_hours(24), || (), &engine);
+    let (writer, thread) = Writer::start_checking(ledger, check).unwrap();
+    for (name, value) in &mut locked(&medium).snapshot.records {
+        if name.starts_with("version/") {
+            *value.last_mut().unwrap() ^= 1;
+        }
+    }
+    let answer = ask(&writer, crate::operations::backup::write).unwrap();
+    assert!(matches!(answer, Err(Refusal::Damaged(_))), "{answer:?}");
+    let started = Instant::now();
+    while engine.health.now().is_well() || engine.progress.self_check().outcome != Outcome::Damaged {
+        assert!(started.elapsed() < LONG, "{:?}", engine.progress.self_check());
+        std::thread::yield_now();
+    }
+    drop(writer);
+    thread.join().unwrap();
+    drop(directory);
+}
+
 /// Has the writer at a job, which ends when it is told to.
 fn busy(writer: &Writer) -> Sender<()> {
     let (go, wait) = channel();

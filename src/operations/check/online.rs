@@ -101,6 +101,13 @@ impl SelfCheck {
         }
     }
 
+    /// Begins now, if none is under way: a call met what may be damage.
+    pub fn hasten(&mut self) {
+        if matches!(self.stage, Stage::Waiting) {
+            self.due = self.due.min(Instant::now());
+        }
+    }
+
     /// A step panicked: what it held is gone, and the next check begins anew.
     pub fn broke_off(&mut self, engine: &Engine) {
         self.stage = Stage::Waiting;
