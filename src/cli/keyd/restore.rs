@@ -5,6 +5,7 @@
 
 use super::restore_report::{self as report, Told};
 use super::{ConfigArguments, harden, key, place, remedy, restore_input};
+use crate::cli::exit;
 use crate::cli::failure::Failure;
 use crate::operations::restore::known::{judge, survey};
 use crate::operations::restore::proof::prove;
@@ -60,7 +61,13 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         Some(lock) => lock,
         None => {
             place::make_directory(&places)?;
-            place::lock(&places)?
+            let lock = place::lock(&places)?;
+            // What was judged above was an empty place.
+            if places.store.symlink_metadata().is_ok() {
+                let made = format!("{} was made meanwhile: run the same command again", places.store.display());
+                return Err(Failure::say(exit::TRY_AGAIN, made));
+            }
+            lock
         }
     };
     let backups_are_new = place::backups_are_new(&places);
