@@ -12,9 +12,11 @@ use crate::auth::operation;
 use crate::auth::permit::Permit;
 use crate::custody::id::{Fingerprint, StoreId};
 use crate::custody::snapshot;
-use crate::store::backup_file::{self, Backup, Kept};
+use crate::store::backup_file::{self, Backup, Kept, SCHEMA};
+use crate::store::backup_pieces::Image;
 pub use crate::store::backup_pieces::Pieces;
 use crate::store::backup_prune::{self, Keep};
+use crate::store::packed::Packed;
 use crate::store::port::Snapshot;
 use crate::store::record;
 use crate::telemetry::chain::chain;
@@ -77,10 +79,10 @@ pub fn back_up(_permit: &Permit<operation::Backup>, ledger: &mut Ledger) -> Resu
 /// [`Refusal::Store`] if the store cannot be read, [`Refusal::Damaged`] if it does not hold what was committed.
 pub fn contents(_permit: &Permit<operation::Backup>, ledger: &mut Ledger) -> Result<(Made, Pieces), Refusal> {
     let engine = Arc::clone(&ledger.engine);
-    let backup = engine.in_background(|rest| taken(ledger, rest)).unwrap_or(Err(Refusal::Suspended))?;
-    let written = backup.unix_seconds;
+    let image = engine.in_background(|rest| taken(ledger, rest)).unwrap_or(Err(Refusal::Suspended))?;
+    let written = image.unix_seconds;
     // What takes time, to write the bytes and their digest, is done by whoever takes the pieces.
-    let pieces = Pieces::of(backup).map_err(Refusal::Backup)?;
+    let pieces = Pieces::of(image).map_err(Refusal::Backup)?;
     // Only this thread commits: the keyring is that of the snapshot.
     Ok((Made::of(&ledger.engine.keyring(), None, written, pieces.bytes()), pieces))
 }
@@ -97,9 +99,9 @@ pub fn write(ledger: &mut Ledger) -> Result<PathBuf, Refusal> {
 }
 
 fn keep(ledger: &mut Ledger, rest: &mut Rest) -> Result<Kept, Refusal> {
-    let backup = taken(ledger, rest)?;
-    let generation = backup.generation;
-    let kept = backup_file::keep(&ledger.places.backups, &backup).map_err(Refusal::Backup)?;
+    let image = taken(ledger, rest)?;
+    let generation = image.records.generation;
+    let kept = backup_file::keep(&ledger.places.backups, image).map_err(Refusal::Backup)?;
     ledger.engine.progress.backed_up(generation, i64::try_from(kept.unix_seconds).unwrap_or(i64::MAX));
     tracing::info!(event = events::BACKUP_WRITTEN, path = %kept.path.display(), generation, "backup written");
     prune(&ledger.places, ledger.store_id, generation, (ledger.engine.clock)());
@@ -108,20 +110,21 @@ fn keep(ledger: &mut Ledger, rest: &mut Rest) -> Result<Kept, Refusal> {
 
 /// A backup of the store as it stands. A disk can give back other bytes than it was given: a backup of those would only
 /// show at the restore that it is none, so they are compared with what was committed.
-pub(super) fn taken(ledger: &mut Ledger, rest: &mut Rest) -> Result<Backup, Refusal> {
-    let snapshot = ledger.snapshot()?;
+pub(super) fn taken(ledger: &mut Ledger, rest: &mut Rest) -> Result<Image, Refusal> {
+    let records = ledger.packed()?;
     rest();
-    if !load::is_of(&snapshot, &ledger.digests) || !mac_fits(ledger, &snapshot) {
+    if !load::is_of(records.iter(), &ledger.digests) || !mac_fits(ledger, &records) {
         ledger.in_doubt = true;
         return Err(Refusal::Damaged("its file does not hold the records that were committed".to_owned()));
     }
     rest();
-    Ok(of_snapshot(ledger.store_id, snapshot, (ledger.engine.clock)()))
+    let unix_seconds = u64::try_from((ledger.engine.clock)()).unwrap_or(0);
+    Ok(Image { schema: SCHEMA, store_id: *ledger.store_id.as_bytes(), unix_seconds, records })
 }
 
-fn mac_fits(ledger: &Ledger, snapshot: &Snapshot) -> bool {
-    let mac = snapshot.records.get(record::MAC).map_or(&[][..], Vec::as_slice);
-    snapshot::verify(&ledger.root, &ledger.store_id, snapshot.generation, &ledger.digests, mac)
+fn mac_fits(ledger: &Ledger, records: &Packed) -> bool {
+    let mac = records.iter().find(|(name, _)| *name == record::MAC.as_bytes()).map_or(&[][..], |(_, mac)| mac);
+    snapshot::verify(&ledger.root, &ledger.store_id, records.generation, &ledger.digests, mac)
 }
 
 /// The backup that a snapshot makes.

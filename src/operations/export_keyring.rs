@@ -24,7 +24,7 @@ pub struct Export {
 /// [`Refusal::Store`], [`Refusal::Damaged`].
 pub fn export_keyring(_permit: &Permit<ExportKeyring>, ledger: &mut Ledger) -> Result<Export, Refusal> {
     let engine = Arc::clone(&ledger.engine);
-    let backup = engine.in_background(|rest| backup::taken(ledger, rest)).unwrap_or(Err(Refusal::Suspended))?;
-    let generation = backup.generation;
-    Ok(Export { pieces: Pieces::of(backup).map_err(Refusal::Backup)?, generation })
+    let image = engine.in_background(|rest| backup::taken(ledger, rest)).unwrap_or(Err(Refusal::Suspended))?;
+    let generation = image.records.generation;
+    Ok(Export { pieces: Pieces::of(image).map_err(Refusal::Backup)?, generation })
 }

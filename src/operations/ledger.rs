@@ -16,7 +16,8 @@ use crate::custody::digests::Digests;
 use crate::custody::id::StoreId;
 use crate::custody::keys::{LockedMemory, MasterKey, RootKey};
 use crate::custody::snapshot;
-use crate::store::port::{Batch, Snapshot, Store, StoreError};
+use crate::store::packed::Packed;
+use crate::store::port::{Batch, Store, StoreError};
 use crate::store::record;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -178,16 +179,16 @@ impl Ledger {
     /// # Errors
     /// [`Refusal::Store`], also if the store is not at the generation that was last committed; [`Refusal::Unsettled`];
     /// [`Refusal::Damaged`].
-    pub(super) fn snapshot(&mut self) -> Result<Snapshot, Refusal> {
+    pub(super) fn packed(&mut self) -> Result<Packed, Refusal> {
         self.settled()?;
         self.refuse_damage()?;
-        let loaded = self.store.load();
-        let snapshot = self.read_or_failing(loaded)?;
-        if snapshot.generation != self.generation {
-            let found = snapshot.generation;
+        let loaded = self.store.load_packed();
+        let packed = self.read_or_failing(loaded)?;
+        if packed.generation != self.generation {
+            let found = packed.generation;
             return Err(StoreError::Conflict { expected: self.generation, found }.into());
         }
-        Ok(snapshot)
+        Ok(packed)
     }
 
     /// One record as the store has it now.

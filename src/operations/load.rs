@@ -81,17 +81,14 @@ pub fn authenticate(snapshot: Snapshot, master: MasterKey, memory: &LockedMemory
 }
 
 pub(super) fn digests(snapshot: &Snapshot) -> Digests {
-    covered(snapshot).map(|(name, value)| (name.clone(), snapshot::digest(value))).collect()
+    let records = snapshot.records.iter().filter(|(name, _)| *name != record::MAC);
+    records.map(|(name, value)| (name.clone(), snapshot::digest(value))).collect()
 }
 
-/// Whether a snapshot holds these records and no other.
-pub(super) fn is_of(snapshot: &Snapshot, digests: &Digests) -> bool {
-    covered(snapshot).map(|(name, value)| (name.as_bytes(), snapshot::digest(value))).eq(digests.iter())
-}
-
-/// What the MAC covers.
-fn covered(snapshot: &Snapshot) -> impl Iterator<Item = (&String, &Vec<u8>)> {
-    snapshot.records.iter().filter(|(name, _)| *name != record::MAC)
+/// Whether these records, which come in order of name, are those of the digests and no other.
+pub(super) fn is_of<'r>(records: impl Iterator<Item = (&'r [u8], &'r [u8])>, digests: &Digests) -> bool {
+    let covered = records.filter(|(name, _)| *name != record::MAC.as_bytes());
+    covered.map(|(name, value)| (name, snapshot::digest(value))).eq(digests.iter())
 }
 
 /// The first step of trust: the root that only the right key opens. The MAC is not checked. Beside it, why the previous

@@ -148,7 +148,7 @@ impl Ledger {
 
     fn is_committed(&self, root: &RootKey, found: &Snapshot) -> bool {
         let mac = found.records.get(record::MAC).map_or(&[][..], Vec::as_slice);
-        load::is_of(found, &self.digests)
+        load::is_of(found.iter(), &self.digests)
             && snapshot::verify(root, &self.store_id, found.generation, &self.digests, mac)
     }
 

@@ -188,7 +188,9 @@ fn what_waits_when_the_store_fails_goes_on_by_itself_when_it_is_well() {
     assert!(ask(&running.writer, move |ledger| delete_key(&permit, ledger, None).is_err()).unwrap());
     running.fail([], None);
     running.until("it is well", |engine| engine.health.now().is_well());
-    let snapshot = ask(&running.writer, |ledger| ledger.snapshot().unwrap()).unwrap();
+    // Behind what the writer still does.
+    let medium = std::sync::Arc::clone(&running.medium);
+    let snapshot = ask(&running.writer, move |_| locked(&medium).snapshot.clone()).unwrap();
     let disabled = |name: &str, value: &[u8]| {
         record::decode::<record::Version>(name, value).unwrap().state() == record::VersionState::Disabled
     };

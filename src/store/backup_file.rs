@@ -3,6 +3,7 @@
 //! Must never believe a length or count that the file promises, nor replace a good backup by another.
 //! Called by `operations` before a version becomes primary and for `Backup`, and by `cli` for restore and inspect.
 
+use super::backup_pieces::{Image, Pieces};
 use super::port::{Snapshot, StoreError};
 use super::{disk, durable};
 use base16ct::lower as hex;
@@ -24,6 +25,10 @@ pub const MAX_FILE_BYTES: u64 = 1 << 30;
 
 const MAGIC: &[u8; 4] = b"SKB1";
 const DIGEST_BYTES: usize = 32;
+
+/// What stands before the records and behind them.
+pub(super) const FRAME_BYTES: usize = MAGIC.len() + 4 + 16 + 8 + 8 + 4 + DIGEST_BYTES;
+
 const EXTENSION: &str = "skb1";
 
 /// What a backup holds.
@@ -54,13 +59,6 @@ impl Backup {
     pub fn file_name(&self) -> String {
         file_name(&self.store_id, self.generation)
     }
-
-    fn holds_the_same(&self, other: &Self) -> bool {
-        self.schema == other.schema
-            && self.store_id == other.store_id
-            && self.generation == other.generation
-            && self.records == other.records
-    }
 }
 
 impl std::fmt::Debug for Backup {
@@ -76,7 +74,7 @@ fn file_name(store_id: &[u8; 16], generation: u64) -> String {
     format!("keyd-{}-{generation:020}.{EXTENSION}", hex::encode_string(store_id))
 }
 
-/// Where [`write_durably`] puts the backup of a store at a generation.
+/// Where [`keep`] puts the backup of a store at a generation.
 #[must_use]
 pub fn path_of(directory: &Path, store_id: &[u8; 16], generation: u64) -> PathBuf {
     directory.join(file_name(store_id, generation))
@@ -136,10 +134,16 @@ pub enum BackupError {
 /// # Errors
 /// [`BackupError::TooLarge`] for a name above [`MAX_NAME_BYTES`] or 4 GiB of anything.
 pub fn encode(backup: &Backup) -> Result<Vec<u8>, BackupError> {
-    let mut out = Vec::with_capacity(usize::try_from(encoded_bytes(backup)?).unwrap_or(0));
-    out.extend(header(backup)?);
-    for (name, value) in &backup.records {
-        push_record(&mut out, name, value)?;
+    let Backup { schema, store_id, generation, unix_seconds, records } = backup;
+    let mut out = header(*schema, store_id, *generation, *unix_seconds, records.len())?;
+    for (name, value) in records {
+        if name.len() > MAX_NAME_BYTES {
+            return Err(BackupError::TooLarge);
+        }
+        out.extend(length(name.len())?);
+        out.extend(name.as_bytes());
+        out.extend(length(value.len())?);
+        out.extend(value);
     }
     let sum = digest(&SHA256, &out);
     out.extend(sum.as_ref());
@@ -147,41 +151,20 @@ pub fn encode(backup: &Backup) -> Result<Vec<u8>, BackupError> {
 }
 
 /// What stands before the records.
-pub(super) fn header(backup: &Backup) -> Result<Vec<u8>, BackupError> {
+pub(super) fn header(
+    schema: u32,
+    store_id: &[u8; 16],
+    generation: u64,
+    unix_seconds: u64,
+    records: usize,
+) -> Result<Vec<u8>, BackupError> {
     let mut out = MAGIC.to_vec();
-    out.extend(backup.schema.to_be_bytes());
-    out.extend(backup.store_id);
-    out.extend(backup.generation.to_be_bytes());
-    out.extend(backup.unix_seconds.to_be_bytes());
-    out.extend(length(backup.records.len())?);
+    out.extend(schema.to_be_bytes());
+    out.extend(store_id);
+    out.extend(generation.to_be_bytes());
+    out.extend(unix_seconds.to_be_bytes());
+    out.extend(length(records)?);
     Ok(out)
-}
-
-pub(super) fn push_record(out: &mut Vec<u8>, name: &str, value: &[u8]) -> Result<(), BackupError> {
-    if name.len() > MAX_NAME_BYTES {
-        return Err(BackupError::TooLarge);
-    }
-    out.extend(length(name.len())?);
-    out.extend(name.as_bytes());
-    out.extend(length(value.len())?);
-    out.extend(value);
-    Ok(())
-}
-
-/// The length of the file.
-///
-/// # Errors
-/// As [`encode`].
-pub fn encoded_bytes(backup: &Backup) -> Result<u64, BackupError> {
-    let mut bytes = header(backup)?.len() + DIGEST_BYTES;
-    for (name, value) in &backup.records {
-        length(value.len())?;
-        if name.len() > MAX_NAME_BYTES {
-            return Err(BackupError::TooLarge);
-        }
-        bytes = bytes.saturating_add(8 + name.len() + value.len());
-    }
-    u64::try_from(bytes).map_err(|_| BackupError::TooLarge)
 }
 
 fn length(length: usize) -> Result<[u8; 4], BackupError> {
@@ -283,33 +266,33 @@ pub struct Kept {
     pub bytes: u64,
 }
 
-/// Writes `backup` into `directory`, which is made with mode 0700 if only it is missing, under its own file name with
+/// Does what [`keep`] does; answers the file.
+///
+/// # Errors
+/// Those of [`keep`].
+pub fn write_durably(directory: &Path, backup: &Backup) -> Result<PathBuf, BackupError> {
+    keep(directory, Image::of(backup)).map(|kept| kept.path)
+}
+
+/// Writes a backup into `directory`, which is made with mode 0700 if only it is missing, under its own file name with
 /// mode 0600. When this returns, a power cut cannot undo it. A backup of the same records that is there already, made
 /// at whatever time, is kept as it is; a damaged one under that name is replaced.
 ///
 /// # Errors
 /// [`BackupError::Differs`] if a good file of that name holds something else, [`BackupError::File`].
-pub fn write_durably(directory: &Path, backup: &Backup) -> Result<PathBuf, BackupError> {
-    keep(directory, backup).map(|kept| kept.path)
-}
-
-/// Does what [`write_durably`] does, and tells more of what is there then.
-///
-/// # Errors
-/// Those of [`write_durably`].
-pub fn keep(directory: &Path, backup: &Backup) -> Result<Kept, BackupError> {
+pub fn keep(directory: &Path, image: Image) -> Result<Kept, BackupError> {
     make_directory(directory)?;
-    let path = directory.join(backup.file_name());
-    let bytes = encoded_bytes(backup)?;
+    let path = path_of(directory, &image.store_id, image.records.generation);
+    let (unix_seconds, bytes) = (image.unix_seconds, image.bytes()?);
     match read(&path) {
-        Ok(there) if there.holds_the_same(backup) => {
+        Ok(there) if image.holds_the_same(&there) => {
             sync_again(&path)?;
             Ok(Kept { path, unix_seconds: there.unix_seconds, bytes })
         }
         Ok(_) | Err(BackupError::NewerSchema { .. }) => Err(BackupError::Differs { path }),
         Err(BackupError::File(StoreError::Missing { .. }) | BackupError::Damaged { .. } | BackupError::Foreign) => {
-            durable::replace(&path, &encode(backup)?)?;
-            Ok(Kept { path, unix_seconds: backup.unix_seconds, bytes })
+            durable::replace_with(&path, Pieces::of(image)?)?;
+            Ok(Kept { path, unix_seconds, bytes })
         }
         Err(e) => Err(e),
     }

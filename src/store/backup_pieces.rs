@@ -1,18 +1,61 @@
 //! The bytes of a backup piece by piece, made while they are taken: nothing holds a second copy of the whole.
 //!
 //! Must never differ by a byte from what `backup_file::encode` gives.
-//! Called by `operations` for Backup and ExportKeyring, whose answers are streams.
+//! Called by `operations` for Backup and ExportKeyring, whose answers are streams, and by `backup_file` for files.
 
-use super::backup_file::{self, Backup, BackupError};
+use super::backup_file::{self, Backup, BackupError, MAX_NAME_BYTES};
+use super::packed::{PIECE_BYTES, Packed};
 use ring::digest::{Context, SHA256};
-use std::collections::btree_map::IntoIter;
+use std::vec::IntoIter;
 
 /// The largest piece, in bytes.
-pub const MAX_PIECE_BYTES: usize = 64 * 1024;
+pub const MAX_PIECE_BYTES: usize = PIECE_BYTES;
+
+/// A backup that is to be written.
+#[derive(Debug)]
+pub struct Image {
+    /// Version of the records' format.
+    pub schema: u32,
+    /// Whose records they are.
+    pub store_id: [u8; 16],
+    /// When the backup was made: Unix seconds.
+    pub unix_seconds: u64,
+    /// Every record, the MAC's too, and their generation.
+    pub records: Packed,
+}
+
+impl Image {
+    /// What a backup that was read, or was made of a snapshot, is to be written as.
+    #[must_use]
+    pub fn of(backup: &Backup) -> Self {
+        let mut records = Packed::new(backup.generation);
+        backup.records.iter().for_each(|(name, value)| records.push(name, value));
+        Self { schema: backup.schema, store_id: backup.store_id, unix_seconds: backup.unix_seconds, records }
+    }
+
+    /// The length of its file.
+    ///
+    /// # Errors
+    /// [`BackupError::TooLarge`] for a name or value that the format cannot hold.
+    pub fn bytes(&self) -> Result<u64, BackupError> {
+        if !self.records.is_whole(MAX_NAME_BYTES) {
+            return Err(BackupError::TooLarge);
+        }
+        let bytes = backup_file::FRAME_BYTES.saturating_add(self.records.bytes());
+        u64::try_from(bytes).map_err(|_| BackupError::TooLarge)
+    }
+
+    pub(super) fn holds_the_same(&self, there: &Backup) -> bool {
+        self.schema == there.schema
+            && self.store_id == there.store_id
+            && self.records.generation == there.generation
+            && self.records.iter().eq(there.records.iter().map(|(name, value)| (name.as_bytes(), value.as_slice())))
+    }
+}
 
 /// The pieces of one backup, each of [`MAX_PIECE_BYTES`] but for the last.
 pub struct Pieces {
-    records: IntoIter<String, Vec<u8>>,
+    records: IntoIter<Vec<u8>>,
     made: Vec<u8>,
     sum: Option<Context>,
     bytes: u64,
@@ -22,13 +65,14 @@ impl Pieces {
     /// Begins with a backup, and uses it up.
     ///
     /// # Errors
-    /// As [`backup_file::encode`]; what is taken later does not fail.
-    pub fn of(backup: Backup) -> Result<Self, BackupError> {
-        let bytes = backup_file::encoded_bytes(&backup)?;
-        let header = backup_file::header(&backup)?;
+    /// As [`Image::bytes`]; what is taken later does not fail.
+    pub fn of(image: Image) -> Result<Self, BackupError> {
+        let bytes = image.bytes()?;
+        let Image { schema, store_id, unix_seconds, records } = image;
+        let header = backup_file::header(schema, &store_id, records.generation, unix_seconds, records.len())?;
         let mut sum = Context::new(&SHA256);
         sum.update(&header);
-        Ok(Self { records: backup.records.into_iter(), made: header, sum: Some(sum), bytes })
+        Ok(Self { records: records.into_pieces(), made: header, sum: Some(sum), bytes })
     }
 
     /// The length of all pieces together.
@@ -41,12 +85,10 @@ impl Pieces {
     fn make(&mut self) {
         while self.made.len() < MAX_PIECE_BYTES {
             let Some(sum) = &mut self.sum else { return };
-            let from = self.made.len();
             match self.records.next() {
-                // Its lengths were judged before.
-                Some((name, value)) => {
-                    let _ = backup_file::push_record(&mut self.made, &name, &value);
-                    sum.update(self.made.get(from..).unwrap_or_default());
+                Some(records) => {
+                    sum.update(&records);
+                    self.made.extend(records);
                 }
                 None => {
                     if let Some(sum) = self.sum.take() {
@@ -91,7 +133,7 @@ mod tests {
         for values in [&[][..], &[0], &[5, 0, 9], &[one - 1], &[one], &[one + 1], &[one + 32], &[3 * whole], &many] {
             let backup = backup(values);
             let expected = backup_file::encode(&backup).unwrap();
-            let pieces = Pieces::of(backup).unwrap();
+            let pieces = Pieces::of(Image::of(&backup)).unwrap();
             assert_eq!(pieces.bytes(), u64::try_from(expected.len()).unwrap(), "{} values", values.len());
             let pieces: Vec<Vec<u8>> = pieces.collect();
             let (last, full) = pieces.split_last().unwrap();
@@ -104,6 +146,6 @@ mod tests {
     fn a_name_that_could_not_be_read_again_is_refused_before_the_first_piece() {
         let mut bad = backup(&[1]);
         bad.records.insert("n".repeat(513), Vec::new());
-        assert!(matches!(Pieces::of(bad), Err(BackupError::TooLarge)));
+        assert!(matches!(Pieces::of(Image::of(&bad)), Err(BackupError::TooLarge)));
     }
 }

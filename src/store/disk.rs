@@ -4,7 +4,8 @@
 //! Called by the store's own files, for all that they create, read, write, sync, rename and remove.
 
 use std::fs::{self, File};
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Read as _};
+use std::os::unix::fs::FileExt as _;
 #[cfg(any(test, feature = "fault-injection"))]
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
@@ -65,8 +66,9 @@ pub(super) fn read_to(path: &Path, file: &File, limit: u64, out: &mut Vec<u8>) -
 }
 
 /// Writes a new file's bytes.
-pub(super) fn write_all(path: &Path, mut file: &File, bytes: &[u8]) -> io::Result<()> {
-    perform(Operation::Write(path, 0, bytes), Some(file), || file.write_all(bytes))
+pub(super) fn write_all(path: &Path, file: &File, offset: u64, bytes: &[u8]) -> io::Result<u64> {
+    perform(Operation::Write(path, offset, bytes), Some(file), || file.write_all_at(bytes, offset))?;
+    Ok(offset.saturating_add(u64::try_from(bytes.len()).unwrap_or(u64::MAX)))
 }
 
 /// Sees a file's bytes to the disk.

@@ -121,18 +121,30 @@ pub fn remove_durably(path: &Path) -> Result<(), StoreError> {
 
 /// Puts `bytes` at `path` in place of what is there, whole or not at all, durably.
 pub(super) fn replace(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
+    replace_with(path, std::iter::once(bytes))
+}
+
+/// The same with bytes that come piece by piece.
+///
+/// # Errors
+/// Those of [`replace`].
+pub(super) fn replace_with(path: &Path, pieces: impl Iterator<Item = impl AsRef<[u8]>>) -> Result<(), StoreError> {
     let temporary = beside(path, ".tmp");
     remove_leftover(&temporary)?;
-    let written = write_synced(&temporary, bytes).and_then(|()| rename(&temporary, path));
+    let written = write_synced(&temporary, pieces).and_then(|()| rename(&temporary, path));
     if written.is_err() {
         let _ = disk::remove(&temporary);
     }
     written
 }
 
-fn write_synced(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
+fn write_synced(path: &Path, pieces: impl Iterator<Item = impl AsRef<[u8]>>) -> Result<(), StoreError> {
     let file = create_new(path)?;
-    disk::write_all(path, &file, bytes).and_then(|()| disk::sync(path, &file)).map_err(|e| StoreError::from_io(path, e))
+    let mut offset = 0;
+    for piece in pieces {
+        offset = disk::write_all(path, &file, offset, piece.as_ref()).map_err(|e| StoreError::from_io(path, e))?;
+    }
+    disk::sync(path, &file).map_err(|e| StoreError::from_io(path, e))
 }
 
 /// Renames over what is there, and syncs the directory.

@@ -17,6 +17,7 @@ pub mod kept;
 pub mod leftovers;
 pub mod mark;
 mod overlay;
+pub mod packed;
 pub mod port;
 pub mod record;
 pub mod redb_adapter;

@@ -3,6 +3,7 @@
 //! Must never name a database: an adapter for another medium must fit without a change above it.
 //! Called by `operations`, which owns the writer's thread; implemented by the adapters.
 
+use super::packed::Packed;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -23,6 +24,11 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
+    /// Every name and value, in order of name.
+    pub fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        self.records.iter().map(|(name, value)| (name.as_bytes(), value.as_slice()))
+    }
+
     /// The snapshot that a commit of `batch` yields: deletes first, then puts.
     #[must_use]
     pub fn after(mut self, next: u64, batch: &Batch) -> Self {
@@ -84,6 +90,14 @@ pub trait Store: Send {
     /// # Errors
     /// What kept the medium from being read.
     fn load(&mut self) -> Result<Snapshot, StoreError>;
+
+    /// The same, packed: for what goes through all of them once.
+    ///
+    /// # Errors
+    /// As [`Store::load`].
+    fn load_packed(&mut self) -> Result<Packed, StoreError> {
+        self.load().map(|snapshot| Packed::of(&snapshot))
+    }
 
     /// Like [`Store::load`], but past every copy in memory, as far as the medium can be asked for its own bytes: what a
     /// start would find. Changes nothing.

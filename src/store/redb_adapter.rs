@@ -5,6 +5,7 @@
 
 use super::fault;
 use super::overlay::Overlay;
+use super::packed::Packed;
 use super::port::{Batch, Snapshot, Store, StoreError};
 use super::redb_file::{self as file, Direct, FileId, Medium};
 use super::redb_salvage;
@@ -245,6 +246,11 @@ impl<M: Medium> Store for RedbStore<M> {
     fn load(&mut self) -> Result<Snapshot, StoreError> {
         let answer = self.using(file::read_all);
         self.or_by_view(answer, |snapshot| snapshot)
+    }
+
+    fn load_packed(&mut self) -> Result<Packed, StoreError> {
+        let answer = self.using(file::read_packed);
+        self.or_by_view(answer, |snapshot| Packed::of(&snapshot))
     }
 
     fn load_from_medium(&mut self) -> Result<Snapshot, StoreError> {

@@ -3,6 +3,7 @@
 //! Must never begin a database in a file that exists, nor let a type or a panic of redb out of the adapter.
 //! Called by the redb adapter alone.
 
+use super::packed::Packed;
 use super::port::{Batch, Snapshot, StoreError};
 #[cfg(any(test, feature = "fault-injection"))]
 use super::redb_watched::Watched as Backend;
@@ -174,6 +175,19 @@ pub(super) fn read_all(database: &Database, path: &Path) -> Result<Snapshot, Sto
         Ok((name.value().to_owned(), value.value().to_vec()))
     });
     Ok(Snapshot { generation: current(&generation, path)?, records: records.collect::<Result<_, StoreError>>()? })
+}
+
+/// The same, packed.
+pub(super) fn read_packed(database: &Database, path: &Path) -> Result<Packed, StoreError> {
+    let transaction = database.begin_read().map_err(|e| fault(path, e))?;
+    let generation = transaction.open_table(GENERATION).map_err(|e| fault(path, e))?;
+    let records = transaction.open_table(RECORDS).map_err(|e| fault(path, e))?;
+    let mut packed = Packed::new(current(&generation, path)?);
+    for entry in records.iter().map_err(|e| fault(path, e))? {
+        let (name, value) = entry.map_err(|e| fault(path, e))?;
+        packed.push(name.value(), value.value());
+    }
+    Ok(packed)
 }
 
 /// The generation alone.
