@@ -66,7 +66,7 @@ impl Made {
 /// Backup without contents: a file in the daemon's directory.
 ///
 /// # Errors
-/// Those of [`write`].
+/// Those of [`write()`].
 pub fn back_up(_permit: &Permit<operation::Backup>, ledger: &mut Ledger) -> Result<Made, Refusal> {
     let engine = Arc::clone(&ledger.engine);
     let kept = engine.in_background(|rest| keep(ledger, rest)).unwrap_or(Err(Refusal::Suspended))?;

@@ -8,6 +8,7 @@ use hyper_util::rt::TokioIo;
 use prost::Message;
 use servos_keyd::proto::v1;
 use servos_keyd::proto::v1::key_admin_client::KeyAdminClient;
+use std::error::Error as _;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -144,9 +145,16 @@ fn calls_on_the_same_channel_go_on_over_a_new_connection() {
         stub.rotate(rotate(new)).await.unwrap();
         assert_eq!(connected.load(Ordering::SeqCst), 1);
         // The very next calls: the daemon is about to close, is closing, has closed.
+        let mut given_up = 0;
         while connected.load(Ordering::SeqCst) == 1 {
-            stub.get_status(v1::GetStatusRequest {}).await.unwrap();
+            match stub.get_status(v1::GetStatusRequest {}).await {
+                Ok(_) => {}
+                // The library's own: a call that waits for the connection as it closes is given up before it is sent.
+                Err(status) if status.code() == Code::Cancelled && status.source().is_some() => given_up += 1,
+                Err(status) => panic!("{status:?}"),
+            }
         }
+        assert!(given_up <= 1, "{given_up}");
         stub.abort_rotation(abort(new)).await.unwrap();
         assert_eq!(connected.load(Ordering::SeqCst), 2);
     });
