@@ -134,20 +134,7 @@ pub enum BackupError {
 /// # Errors
 /// [`BackupError::TooLarge`] for a name above [`MAX_NAME_BYTES`] or 4 GiB of anything.
 pub fn encode(backup: &Backup) -> Result<Vec<u8>, BackupError> {
-    let Backup { schema, store_id, generation, unix_seconds, records } = backup;
-    let mut out = header(*schema, store_id, *generation, *unix_seconds, records.len())?;
-    for (name, value) in records {
-        if name.len() > MAX_NAME_BYTES {
-            return Err(BackupError::TooLarge);
-        }
-        out.extend(length(name.len())?);
-        out.extend(name.as_bytes());
-        out.extend(length(value.len())?);
-        out.extend(value);
-    }
-    let sum = digest(&SHA256, &out);
-    out.extend(sum.as_ref());
-    Ok(out)
+    Ok(Pieces::of(Image::of(backup))?.flatten().collect())
 }
 
 /// What stands before the records.
