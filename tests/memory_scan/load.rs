@@ -127,8 +127,13 @@ impl Load {
                 let name = KeyName::new("no-such-key")?;
                 let told = client.encrypt(&name, plaintext, &context()).await.map(drop);
                 expected(matches!(told, Err(Error::UnknownKey { .. })), &told)?;
+                // Which of a value's faults it is, only the log says.
                 let told = client.decrypt(&name, sealed, &context()).await.map(drop);
-                expected(matches!(told, Err(Error::UnknownKey { .. })), &told)?;
+                expected(matches!(told, Err(Error::Rejected)), &told)?;
+                let mut foreign = sealed.to_vec();
+                foreign[4..12].copy_from_slice(&[7; 8]);
+                let told = client.decrypt(key, &foreign, &context()).await.map(drop);
+                expected(told.is_err(), &told)?;
             }
             RefusedCall::WrongContext => {
                 let told = client.decrypt(key, sealed, &Context::new("table", "users")).await.map(drop);

@@ -87,10 +87,9 @@ pub async fn all(binary: &Path, calls: usize) -> Outcome<Seens> {
         watch.idle(name).await?;
     }
     watch.rotate(&load, &operator, next, aborted).await?;
-    operator.retire_legacy_key(&base16ct::lower::encode_string(&fingerprint(&legacy))).await?;
-    watch.idle("after the legacy key was retired").await?;
     watch.seens.calls.iter_mut().zip(load.run(calls / 10).await?).for_each(|(sum, more)| sum.1 += more.1);
     watch.learn(&load).await?;
+    operator.retire_legacy_key(&base16ct::lower::encode_string(&fingerprint(&legacy))).await?;
     drop((load, operator));
     watch.idle("after all connections were closed").await?;
     if !watch.daemon.lives() {
