@@ -121,7 +121,7 @@ fn is_part(bytes: &[u8], size: Size) -> bool {
 
 /// What goes into the word `at` beside the one that is a key's length before it.
 fn mixed(before: u32, at: usize, size: Size) -> u32 {
-    if at % size.key_words == 0 {
+    if at.is_multiple_of(size.key_words) {
         substituted(before.rotate_right(8)) ^ u32::from(ROUND_CONSTANTS[at / size.key_words - 1])
     } else if size.key_words == 8 && at % 8 == 4 {
         substituted(before)

@@ -55,13 +55,15 @@ impl Installation {
         Ok(fs::set_permissions(path, fs::Permissions::from_mode(0o600))?)
     }
 
-    /// Serves, and returns when the daemon has said that it is ready.
-    pub fn serve(&self) -> Outcome<Daemon> {
+    /// Serves, and returns when the daemon has said that it is ready. Its environment is these variables.
+    pub fn serve(&self, environment: &[(&str, &str)]) -> Outcome<Daemon> {
         let notices = self.path("notify");
         let socket = UnixDatagram::bind(&notices)?;
         socket.set_read_timeout(Some(Duration::from_millis(20)))?;
         let log = fs::File::create(self.path("log"))?;
-        let process = self.command("serve").env("NOTIFY_SOCKET", &notices).stderr(log).spawn()?;
+        let mut command = self.command("serve");
+        command.env("NOTIFY_SOCKET", &notices).envs(environment.iter().copied()).stderr(log);
+        let process = command.spawn()?;
         let mut daemon = Daemon { process, log: self.path("log") };
         let (began, mut word) = (Instant::now(), [0; 512]);
         loop {

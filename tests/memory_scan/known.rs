@@ -39,9 +39,14 @@ impl Known {
         }
     }
 
-    /// Looks for 16 random bytes of a plaintext in every form.
+    /// Looks for a plaintext that repeats 16 random bytes: in every form, and for any 16 bytes of it as they are.
     pub fn add_marker(&mut self, name: &str, marker: &[u8; 16]) {
         self.add_all(Class::Marker, name, forms::of_value(marker));
+        for from in 1..forms::HALF {
+            let mut turned = *marker;
+            turned.rotate_left(from);
+            self.add_all(Class::Marker, name, vec![("raw", turned.to_vec())]);
+        }
     }
 
     /// How many secrets are looked for, and in how many forms.
@@ -60,9 +65,10 @@ impl Known {
         }
     }
 
-    /// Every place where one of them stands.
+    /// Every place where one of them stands; a plaintext that goes on is one finding.
     pub fn find(&self, bytes: &[u8]) -> Vec<(usize, Class, &str)> {
-        let mut found = Vec::new();
+        let mut found: Vec<(usize, Class, &str)> = Vec::new();
+        let mut last: HashMap<&str, usize> = HashMap::new();
         if self.patterns.is_empty() {
             return found;
         }
@@ -75,8 +81,13 @@ impl Known {
                 continue;
             };
             for pattern in candidates.iter().map(|at| &self.patterns[*at]) {
-                if bytes[offset..].starts_with(&pattern.bytes) {
-                    found.push((offset, pattern.class, pattern.name.as_str()));
+                if !bytes[offset..].starts_with(&pattern.bytes) {
+                    continue;
+                }
+                let name = pattern.name.as_str();
+                let goes_on = last.insert(name, offset).is_some_and(|before| offset - before <= pattern.bytes.len());
+                if pattern.class != Class::Marker || !goes_on {
+                    found.push((offset, pattern.class, name));
                 }
             }
         }

@@ -140,7 +140,7 @@ impl Load {
                 expected(matches!(told, Err(Error::Rejected)), &told)?;
             }
             RefusedCall::TooLarge => {
-                let much = filled(&self.markers.refused, if turn % 4 == 0 { 5 << 20 } else { (1 << 20) + 1 });
+                let much = filled(&self.markers.refused, if turn.is_multiple_of(4) { 5 << 20 } else { (1 << 20) + 1 });
                 let told = client.encrypt(key, &much, &context()).await.map(drop);
                 expected(matches!(told, Err(Error::Invalid { .. } | Error::TooLarge { .. })), &told)?;
             }

@@ -6,15 +6,18 @@ use crate::installation::{Daemon, Installation};
 use crate::keys::{Keys, Outcome, fingerprint};
 use crate::known::Known;
 use crate::load::{CONTEXT, Load, Markers, RefusedCall, admin};
+use crate::process::Process;
 use crate::scan::{Scan, Seen, scan};
+use servos_keyd::client::key_admin::AdminClient;
+use servos_keyd::client::key_name::KeyName;
 use servos_keyd::client::rotation::{AbortRotation, BeginRotation};
 use servos_keyd::store::backup_file;
 use servos_keyd::store::redb_adapter;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-/// The daemon closes a connection that has been without a call for ten seconds; with a margin for slow machines.
-const IDLE: Duration = Duration::from_secs(12);
+/// The daemon closes a connection that has been without a call for ten seconds.
+const IDLE: Duration = Duration::from_secs(11);
 const PATIENCE: Duration = Duration::from_secs(60);
 /// How often each kind of call is refused on each connection.
 const REFUSALS: usize = 40;
@@ -24,7 +27,9 @@ pub struct Moment {
     pub name: String,
     /// Whether nothing may be found: it is idle. Else it is only told.
     pub idle: bool,
-    pub outcome: Result<Scan, String>,
+    /// Connections that were open.
+    pub connections: usize,
+    pub scan: Scan,
 }
 
 /// All that was seen.
@@ -39,14 +44,33 @@ pub struct Seens {
 struct Watch {
     installation: Installation,
     daemon: Daemon,
+    /// What it has where nobody is connected.
+    sockets: usize,
     keys: Keys,
     known: Known,
     seen: Seen,
     seens: Seens,
 }
 
-/// Leads a daemon through everything.
+/// Leads a daemon through everything, and another through a start with its key in the environment.
 pub async fn all(binary: &Path, calls: usize) -> Outcome<Seens> {
+    let mut seens = one_life(binary, calls).await?;
+    let (master, mut known, mut keys) = (key()?, Known::default(), Keys::default());
+    let installation = Installation::make(binary, &master)?;
+    keys.add_master("master key", master, &mut known);
+    keys.add_all(&redb_adapter::view(&installation.path("keyd.redb"))?.records, &mut known)?;
+    let daemon = installation.serve(&[("SERVOS_MASTER_KEY", &base16ct::lower::encode_string(&master))])?;
+    let scan = scan(daemon.id(), &known, &mut Seen::default())?;
+    seens.moments.push(Moment {
+        name: "at start, key in the environment".to_owned(),
+        idle: true,
+        connections: 0,
+        scan,
+    });
+    Ok(seens)
+}
+
+async fn one_life(binary: &Path, calls: usize) -> Outcome<Seens> {
     let [master, next, aborted, legacy] = [key()?, key()?, key()?, key()?];
     let markers = Markers { load: marker()?, refused: marker()?, legacy: marker()? };
     let mut known = Known::default();
@@ -60,9 +84,10 @@ pub async fn all(binary: &Path, calls: usize) -> Outcome<Seens> {
     keys.add_master("master key never taken", aborted, &mut known);
     let installation = Installation::make(binary, &master)?;
     keys.add_all(&redb_adapter::view(&installation.path("keyd.redb"))?.records, &mut known)?;
-    let daemon = installation.serve()?;
+    let daemon = installation.serve(&[])?;
     let (seen, seens) = (Seen::default(), Seens::default());
-    let mut watch = Watch { installation, daemon, keys, known, seen, seens };
+    let sockets = Process::sockets(daemon.id());
+    let mut watch = Watch { installation, daemon, sockets, keys, known, seen, seens };
     watch.look("at start", true)?;
 
     let operator = admin(&watch.installation.path("admin.sock"));
@@ -86,6 +111,12 @@ pub async fn all(binary: &Path, calls: usize) -> Outcome<Seens> {
         load.refuse(kind, REFUSALS).await?;
         watch.idle(name).await?;
     }
+    let name = KeyName::new("short-lived")?;
+    operator.create_key(&name).await?;
+    operator.rotate_key(&name).await?;
+    watch.learn(&load).await?;
+    operator.delete_key(&name).await?;
+    watch.idle("after a key was made, rotated and deleted").await?;
     watch.rotate(&load, &operator, next, aborted).await?;
     watch.seens.calls.iter_mut().zip(load.run(calls / 10).await?).for_each(|(sum, more)| sum.1 += more.1);
     watch.learn(&load).await?;
@@ -101,13 +132,7 @@ pub async fn all(binary: &Path, calls: usize) -> Outcome<Seens> {
 
 impl Watch {
     /// A rotation that is aborted, whose key came in the call; then one that is finished, whose key came from a file.
-    async fn rotate(
-        &mut self,
-        load: &Load,
-        operator: &servos_keyd::client::key_admin::AdminClient,
-        next: [u8; 32],
-        aborted: [u8; 32],
-    ) -> Outcome<()> {
+    async fn rotate(&mut self, load: &Load, operator: &AdminClient, next: [u8; 32], aborted: [u8; 32]) -> Outcome<()> {
         let text = base16ct::lower::encode_string(&aborted);
         let name = base16ct::lower::encode_string(&fingerprint(&aborted));
         let begin =
@@ -133,7 +158,7 @@ impl Watch {
     }
 
     /// Waits until the last step of a rotation is done.
-    async fn rotated(&self, operator: &servos_keyd::client::key_admin::AdminClient) -> Outcome<()> {
+    async fn rotated(&self, operator: &AdminClient) -> Outcome<()> {
         let began = Instant::now();
         while operator.status().await?.rotation.is_some() {
             if began.elapsed() > PATIENCE {
@@ -157,15 +182,24 @@ impl Watch {
         Ok(())
     }
 
+    /// Looks once the daemon has closed every connection that it has, by itself.
     async fn idle(&mut self, name: &str) -> Outcome<()> {
         tokio::time::sleep(IDLE).await;
+        let began = Instant::now();
+        while Process::sockets(self.daemon.id()) > self.sockets {
+            if began.elapsed() > PATIENCE {
+                return Err(format!("{name}: the daemon does not close connections without a call").into());
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
         self.look(name, true)
     }
 
     fn look(&mut self, name: &str, idle: bool) -> Outcome<()> {
         let scan = scan(self.daemon.id(), &self.known, &mut self.seen)?;
+        let connections = Process::sockets(self.daemon.id()).saturating_sub(self.sockets);
         eprintln!("looked {name}: {} findings", scan.findings.len());
-        self.seens.moments.push(Moment { name: name.to_owned(), idle, outcome: Ok(scan) });
+        self.seens.moments.push(Moment { name: name.to_owned(), idle, connections, scan });
         Ok(())
     }
 }

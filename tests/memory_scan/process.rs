@@ -96,6 +96,13 @@ impl Process {
         content
     }
 
+    /// How many of its descriptors are sockets.
+    pub fn sockets(id: u32) -> usize {
+        let Ok(descriptors) = fs::read_dir(format!("/proc/{id}/fd")) else { return 0 };
+        let links = descriptors.flatten().filter_map(|entry| fs::read_link(entry.path()).ok());
+        links.filter(|link| link.to_string_lossy().starts_with("socket:")).count()
+    }
+
     /// The name of each thread, with its stack pointer; none for one that runs at this moment.
     pub fn threads(&self) -> Vec<(String, Option<u64>)> {
         let Ok(tasks) = fs::read_dir(format!("/proc/{}/task", self.id)) else { return Vec::new() };

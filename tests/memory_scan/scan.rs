@@ -7,7 +7,6 @@ use crate::known::{Class, Known};
 use crate::process::{Map, Process};
 use std::collections::HashMap;
 use std::collections::hash_map::DefaultHasher;
-use std::fmt;
 use std::hash::{Hash as _, Hasher as _};
 use std::io;
 
@@ -19,12 +18,6 @@ pub struct Finding {
     pub address: u64,
     /// The map, and the thread whose stack it is.
     pub place: String,
-}
-
-impl fmt::Display for Finding {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?}: {} at {:#x} in {}", self.class, self.what, self.address, self.place)
-    }
 }
 
 /// What one look saw.
@@ -109,12 +102,8 @@ fn place(map: &Map, address: u64, threads: &[(String, Option<u64>)]) -> String {
     let base = format!("{} {:x}-{:x} {}", map.name, map.start, map.end, map.access);
     let owner = threads.iter().find(|(_, pointer)| pointer.is_some_and(|at| (map.start..map.end).contains(&at)));
     match owner {
-        Some((thread, Some(pointer))) if address < *pointer => {
-            format!("{base}, stack of {thread}, {} bytes below its pointer (a dead frame)", pointer - address)
-        }
-        Some((thread, Some(pointer))) => {
-            format!("{base}, stack of {thread}, {} bytes above its pointer (a live frame)", address - pointer)
-        }
+        Some((thread, Some(pointer))) if address < *pointer => format!("{base}, a dead frame on the stack of {thread}"),
+        Some((thread, _)) => format!("{base}, a live frame on the stack of {thread}"),
         _ => base,
     }
 }

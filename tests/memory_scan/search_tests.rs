@@ -160,3 +160,16 @@ fn a_key_is_found_as_it_is_as_text_and_by_its_halves() {
     found_in(&sha256::keyed_state(&key, 0x5c), "HMAC outer state");
     assert_eq!(known.find(&random(100_000)), []);
 }
+
+#[test]
+fn a_piece_of_a_plaintext_is_found_and_one_that_goes_on_is_found_once() {
+    let marker: [u8; 16] = random(16).try_into().unwrap();
+    let mut known = Known::default();
+    known.add_marker("m", &marker);
+    let plaintext: Vec<u8> = marker.iter().copied().cycle().take(1_000).collect();
+    for piece in [&plaintext[..], &plaintext[5..21], &plaintext[900..917]] {
+        let memory = [&random(77)[..], piece, &random(100), piece].concat();
+        let found: Vec<usize> = known.find(&memory).iter().map(|(offset, ..)| *offset).collect();
+        assert_eq!(found, [77, 177 + piece.len()]);
+    }
+}

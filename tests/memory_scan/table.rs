@@ -14,14 +14,15 @@ const LEAST_BYTES: usize = 1 << 20;
 pub fn show(control: &Control, seens: &Seens, not_run: &[(&str, &str)], seconds: u64) -> Vec<String> {
     let mut problems = Vec::new();
     println!(
-        "\n{:<46}{:>6}{:>14}{:>12}{:>7}{:>11}{:>9}",
-        "moment", "maps", "bytes", "EIO pages", "keys", "schedules", "markers"
+        "\n{:<46}{:>10}{:>6}{:>14}{:>12}{:>7}{:>11}{:>9}",
+        "moment", "connected", "maps", "bytes", "EIO pages", "keys", "schedules", "markers"
     );
     for moment in &seens.moments {
-        let Ok(scan) = &moment.outcome else { continue };
+        let scan = &moment.scan;
         println!(
-            "{:<46}{:>6}{:>14}{:>12}{:>7}{:>11}{:>9}{}",
+            "{:<46}{:>10}{:>6}{:>14}{:>12}{:>7}{:>11}{:>9}{}",
             moment.name,
+            moment.connections,
             scan.maps,
             scan.bytes,
             scan.secret_pages,
@@ -61,10 +62,7 @@ pub fn show(control: &Control, seens: &Seens, not_run: &[(&str, &str)], seconds:
 
 fn judge(moment: &Moment, problems: &mut Vec<String>) {
     let name = &moment.name;
-    let scan = match &moment.outcome {
-        Ok(scan) => scan,
-        Err(problem) => return problems.push(format!("{name}: {problem}")),
-    };
+    let scan = &moment.scan;
     if moment.idle && !scan.findings.is_empty() {
         problems.push(format!("{name}: {} findings", scan.findings.len()));
     }
@@ -85,9 +83,8 @@ fn judge(moment: &Moment, problems: &mut Vec<String>) {
 
 /// Each kind once, with how often and where first; a thousand copies are one fault.
 fn findings(moment: &Moment) {
-    let Ok(scan) = &moment.outcome else { return };
     let mut kinds: BTreeMap<(&str, &str), Vec<u64>> = BTreeMap::new();
-    for finding in &scan.findings {
+    for finding in &moment.scan.findings {
         kinds.entry((&finding.what, &finding.place)).or_default().push(finding.address);
     }
     if !kinds.is_empty() {
@@ -108,18 +105,19 @@ fn machine_readable(
     let moments: Vec<serde_json::Value> = seens
         .moments
         .iter()
-        .filter_map(|moment| {
-            let scan = moment.outcome.as_ref().ok()?;
-            Some(serde_json::json!({
+        .map(|moment| {
+            let scan = &moment.scan;
+            serde_json::json!({
                 "moment": moment.name,
                 "idle": moment.idle,
+                "connections": moment.connections,
                 "maps": scan.maps,
                 "bytes": scan.bytes,
                 "eio_pages": scan.secret_pages,
                 "keys": scan.count(Class::Key),
                 "schedules": scan.count(Class::Schedule),
                 "markers": scan.count(Class::Marker),
-            }))
+            })
         })
         .collect();
     let line = serde_json::json!({
