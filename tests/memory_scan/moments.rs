@@ -8,6 +8,7 @@ use crate::known::Known;
 use crate::load::{CONTEXT, Load, Markers, RefusedCall, admin};
 use crate::process::Process;
 use crate::scan::{Scan, Seen, scan};
+use crate::table;
 use servos_keyd::client::key_admin::AdminClient;
 use servos_keyd::client::key_name::KeyName;
 use servos_keyd::client::rotation::{AbortRotation, BeginRotation};
@@ -198,8 +199,9 @@ impl Watch {
     fn look(&mut self, name: &str, idle: bool) -> Outcome<()> {
         let scan = scan(self.daemon.id(), &self.known, &mut self.seen)?;
         let connections = Process::sockets(self.daemon.id()).saturating_sub(self.sockets);
-        eprintln!("looked {name}: {} findings", scan.findings.len());
-        self.seens.moments.push(Moment { name: name.to_owned(), idle, connections, scan });
+        let moment = Moment { name: name.to_owned(), idle, connections, scan };
+        table::findings(&moment);
+        self.seens.moments.push(moment);
         Ok(())
     }
 }

@@ -36,9 +36,6 @@ pub fn show(control: &Control, seens: &Seens, not_run: &[(&str, &str)], seconds:
     for (name, why) in not_run {
         println!("{name:<46}NOT RUN: {why}");
     }
-    for moment in &seens.moments {
-        findings(moment);
-    }
     let calls: Vec<String> = seens.calls.iter().map(|(kind, count)| format!("{kind} {count}")).collect();
     println!("\ncalls answered: {}", calls.join(", "));
     println!(
@@ -81,15 +78,13 @@ fn judge(moment: &Moment, problems: &mut Vec<String>) {
     problems.extend(scan.unread.iter().map(|unread| format!("{name}: not read: {unread}")));
 }
 
-/// Each kind once, with how often and where first; a thousand copies are one fault.
-fn findings(moment: &Moment) {
+/// Tells at once what a look found: each kind of it in each place, with how often and where first.
+pub fn findings(moment: &Moment) {
     let mut kinds: BTreeMap<(&str, &str), Vec<u64>> = BTreeMap::new();
     for finding in &moment.scan.findings {
         kinds.entry((&finding.what, &finding.place)).or_default().push(finding.address);
     }
-    if !kinds.is_empty() {
-        println!("\nfound {}:", moment.name);
-    }
+    println!("{}: {} findings", moment.name, moment.scan.findings.len());
     for ((what, place), addresses) in kinds {
         println!("    {what}: {} times, at {:#x}, in {place}", addresses.len(), addresses[0]);
     }
