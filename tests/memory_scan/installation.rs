@@ -1,0 +1,116 @@
+//! An installation in a directory of its own, and the daemon that is looked at as a process.
+//!
+//! Must never outlive the test, nor give the daemon anything that a released one is not given. Called by `moments`.
+
+use crate::keys::Outcome;
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::net::UnixDatagram;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A directory with key, configuration, store and backups.
+pub struct Installation {
+    directory: TempDir,
+    binary: PathBuf,
+}
+
+impl Installation {
+    /// Makes one with this key, by the daemon's own `init`.
+    pub fn make(binary: &Path, key: &[u8; 32]) -> Outcome<Self> {
+        let directory = tempfile::Builder::new().prefix("keyd-scan-").tempdir()?;
+        fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o700))?;
+        let this = Self { directory, binary: binary.to_owned() };
+        this.write_key("master.key", key)?;
+        let at = |name: &str| this.path(name).display().to_string();
+        let configuration = format!(
+            "[socket]\npath = {:?}\nadmin_path = {:?}\ngroup = \"\"\n[store]\npath = {:?}\n[backup]\ndir = {:?}\n\
+             [master_key]\nfile = {:?}\n",
+            at("keyd.sock"),
+            at("admin.sock"),
+            at("keyd.redb"),
+            at("backup"),
+            at("master.key")
+        );
+        fs::write(this.path("keyd.toml"), configuration)?;
+        let made = this.command("init").output()?;
+        if !made.status.success() {
+            return Err(format!("init: {}", String::from_utf8_lossy(&made.stderr)).into());
+        }
+        Ok(this)
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    /// Puts a key into a file, in hex, as operators do.
+    pub fn write_key(&self, name: &str, key: &[u8; 32]) -> Outcome<()> {
+        let path = self.path(name);
+        fs::write(&path, format!("{}\n", base16ct::lower::encode_string(key)))?;
+        Ok(fs::set_permissions(path, fs::Permissions::from_mode(0o600))?)
+    }
+
+    /// Serves, and returns when the daemon has said that it is ready. Its environment is these variables.
+    pub fn serve(&self, environment: &[(&str, &str)]) -> Outcome<Daemon> {
+        let notices = self.path("notify");
+        let socket = UnixDatagram::bind(&notices)?;
+        socket.set_read_timeout(Some(Duration::from_millis(20)))?;
+        let log = fs::File::create(self.path("log"))?;
+        let mut command = self.command("serve");
+        command.env("NOTIFY_SOCKET", &notices).envs(environment.iter().copied()).stderr(log);
+        let process = command.spawn()?;
+        let mut daemon = Daemon { process, log: self.path("log") };
+        let (began, mut word) = (Instant::now(), [0; 512]);
+        loop {
+            if let Ok(length) = socket.recv(&mut word)
+                && word[..length].split(|byte| *byte == b'\n').any(|line| line == b"READY=1")
+            {
+                return Ok(daemon);
+            }
+            if began.elapsed() > PATIENCE || daemon.process.try_wait()?.is_some() {
+                return Err(format!("the daemon is not ready: {}", daemon.said()).into());
+            }
+        }
+    }
+
+    fn command(&self, command: &str) -> Command {
+        let mut process = Command::new(&self.binary);
+        process.arg(command).arg("--config").arg(self.path("keyd.toml")).env_clear();
+        process.stdin(Stdio::null()).stdout(Stdio::null());
+        process
+    }
+}
+
+/// A running daemon, killed when dropped.
+pub struct Daemon {
+    process: Child,
+    log: PathBuf,
+}
+
+impl Daemon {
+    pub fn id(&self) -> u32 {
+        self.process.id()
+    }
+
+    pub fn said(&self) -> String {
+        fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// Whether it still runs.
+    pub fn lives(&mut self) -> bool {
+        matches!(self.process.try_wait(), Ok(None))
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        // One that has ended needs no killing.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}

@@ -1,0 +1,109 @@
+//! One look at all of a process's memory: what was read, and what was found in it.
+//!
+//! Must never pass over a map that it could not read without counting it. Called by `moments` and `control`.
+
+use crate::aes;
+use crate::known::{Class, Known};
+use crate::process::{Map, Process};
+use std::collections::HashMap;
+use std::collections::hash_map::DefaultHasher;
+use std::hash::{Hash as _, Hasher as _};
+use std::io;
+
+/// Something that must not be there.
+#[derive(Clone, Debug)]
+pub struct Finding {
+    pub class: Class,
+    pub what: String,
+    pub address: u64,
+    /// The map, and the thread whose stack it is.
+    pub place: String,
+}
+
+/// What one look saw.
+#[derive(Default)]
+pub struct Scan {
+    pub maps: usize,
+    pub bytes: usize,
+    /// Pages of memfd_secret that answered EIO, of how many; and those that could be read, which must be none.
+    pub secret_pages: usize,
+    pub secret_pages_read: usize,
+    /// Bytes of locked memory without memfd_secret, where keys may lie.
+    pub plainly_locked: usize,
+    /// Maps of the kernel that nobody can read: `[vvar]` and its like.
+    pub kernel_maps: usize,
+    /// What could not be read though it should.
+    pub unread: Vec<String>,
+    pub findings: Vec<Finding>,
+}
+
+impl Scan {
+    pub fn count(&self, class: Class) -> usize {
+        self.findings.iter().filter(|finding| finding.class == class).count()
+    }
+}
+
+/// What holds no schedule is not searched for one again: most of what is mapped never changes.
+#[derive(Default)]
+pub struct Seen(HashMap<u64, Vec<aes::Schedule>>);
+
+impl Seen {
+    fn schedules(&mut self, bytes: &[u8]) -> Vec<aes::Schedule> {
+        let mut hasher = DefaultHasher::new();
+        bytes.hash(&mut hasher);
+        self.0.entry(hasher.finish()).or_insert_with(|| aes::schedules(bytes)).clone()
+    }
+}
+
+/// Reads all that can be read of a process, and looks for schedules and for what is known.
+///
+/// # Errors
+/// It has ended, or may not be read.
+pub fn scan(id: u32, known: &Known, seen: &mut Seen) -> io::Result<Scan> {
+    let process = Process::open(id)?;
+    let threads = process.threads();
+    let mut scan = Scan::default();
+    for map in process.maps()?.iter().filter(|map| map.is_readable()) {
+        let content = process.read(map);
+        let pages = content.bytes.len() / 4096;
+        if map.is_secret() {
+            scan.secret_pages += content.refused;
+            scan.secret_pages_read += pages - content.refused;
+        } else if ["[vvar]", "[vvar_vclock]", "[vsyscall]"].contains(&map.name.as_str()) && content.refused == pages {
+            scan.kernel_maps += 1;
+            continue;
+        } else if content.refused > 0 || !content.failed.is_empty() {
+            let failed = content.failed.first().map(|error| format!(", {error}")).unwrap_or_default();
+            scan.unread.push(format!("{} at {:#x}: {} pages EIO{failed}", map.name, map.start, content.refused));
+        }
+        scan.maps += 1;
+        scan.bytes += content.bytes.len() - 4096 * (content.refused + content.failed.len());
+        if map.is_plainly_locked() {
+            scan.plainly_locked += content.bytes.len();
+            continue;
+        }
+        let place = |offset: usize| place(map, map.start + offset as u64, &threads);
+        for found in seen.schedules(&content.bytes) {
+            let part = if found.part { "part of an " } else { "" };
+            let what = format!("{part}{}, {}", found.size.name, found.layout.name());
+            let address = map.start + found.offset as u64;
+            scan.findings.push(Finding { class: Class::Schedule, what, address, place: place(found.offset) });
+        }
+        for (offset, class, name) in known.find(&content.bytes) {
+            let address = map.start + offset as u64;
+            scan.findings.push(Finding { class, what: name.to_owned(), address, place: place(offset) });
+        }
+    }
+    Ok(scan)
+}
+
+/// The map's name, and what the stack of a thread has there.
+fn place(map: &Map, address: u64, threads: &[(String, Option<u64>)]) -> String {
+    let base = format!("{} {:x}-{:x} {}", map.name, map.start, map.end, map.access);
+    let owner = threads.iter().find(|(_, pointer)| pointer.is_some_and(|at| (map.start..map.end).contains(&at)));
+    match owner {
+        Some((thread, Some(pointer))) if address < *pointer => format!("{base}, a dead frame on the stack of {thread}"),
+        Some((thread, _)) => format!("{base}, a live frame on the stack of {thread}"),
+        _ => base,
+    }
+}

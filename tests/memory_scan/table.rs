@@ -1,0 +1,128 @@
+//! The table that the scan ends with, every finding, and one line for machines.
+//!
+//! Must never show a byte of what was found, nor hide a finding behind a sum. Printed by `main`.
+
+use crate::control::Control;
+use crate::known::Class;
+use crate::moments::{Moment, Seens};
+use std::collections::BTreeMap;
+
+/// Fewer bytes than a daemon has: the look has gone wrong.
+const LEAST_BYTES: usize = 1 << 20;
+
+/// Everything that keeps the test from passing; printed as it is found.
+pub fn show(control: &Control, seens: &Seens, not_run: &[(&str, &str)], seconds: u64) -> Vec<String> {
+    let mut problems = Vec::new();
+    println!(
+        "\n{:<46}{:>10}{:>6}{:>14}{:>12}{:>7}{:>11}{:>9}",
+        "moment", "connected", "maps", "bytes", "EIO pages", "keys", "schedules", "markers"
+    );
+    for moment in &seens.moments {
+        let scan = &moment.scan;
+        println!(
+            "{:<46}{:>10}{:>6}{:>14}{:>12}{:>7}{:>11}{:>9}{}",
+            moment.name,
+            moment.connections,
+            scan.maps,
+            scan.bytes,
+            scan.secret_pages,
+            scan.count(Class::Key),
+            scan.count(Class::Schedule),
+            scan.count(Class::Marker),
+            if moment.idle { "" } else { "  (not idle: told, not judged)" }
+        );
+        judge(moment, &mut problems);
+    }
+    for (name, why) in not_run {
+        println!("{name:<46}NOT RUN: {why}");
+    }
+    let calls: Vec<String> = seens.calls.iter().map(|(kind, count)| format!("{kind} {count}")).collect();
+    println!("\ncalls answered: {}", calls.join(", "));
+    println!(
+        "looked for: {} secrets in {} forms, AES-128 and AES-256 schedules in 5 layouts",
+        seens.secrets.0, seens.secrets.1
+    );
+    println!(
+        "control: {} of {} planted items found in {} bytes of {} maps of a process that holds them",
+        control.planted - control.missed.len(),
+        control.planted,
+        control.scan.bytes,
+        control.scan.maps
+    );
+    problems.extend(control.missed.iter().map(|missed| format!("the control does not find {missed}")));
+    if control.scan.bytes < LEAST_BYTES {
+        problems.push(format!("the control read {} bytes alone", control.scan.bytes));
+    }
+    println!("{}", machine_readable(control, seens, not_run, &problems, seconds));
+    problems
+}
+
+fn judge(moment: &Moment, problems: &mut Vec<String>) {
+    let name = &moment.name;
+    let scan = &moment.scan;
+    if moment.idle && !scan.findings.is_empty() {
+        problems.push(format!("{name}: {} findings", scan.findings.len()));
+    }
+    if scan.bytes < LEAST_BYTES {
+        problems.push(format!("{name}: {} bytes alone were read", scan.bytes));
+    }
+    if scan.secret_pages_read > 0 {
+        problems.push(format!("{name}: {} pages of memfd_secret could be read", scan.secret_pages_read));
+    }
+    if scan.secret_pages == 0 && scan.plainly_locked == 0 {
+        problems.push(format!("{name}: there is no locked memory"));
+    }
+    if scan.plainly_locked > 0 {
+        println!("{:<46}memfd_secret is not in force: {} locked bytes hold the keys", "", scan.plainly_locked);
+    }
+    problems.extend(scan.unread.iter().map(|unread| format!("{name}: not read: {unread}")));
+}
+
+/// Tells at once what a look found: each kind of it in each place, with how often and where first.
+pub fn findings(moment: &Moment) {
+    let mut kinds: BTreeMap<(&str, &str), Vec<u64>> = BTreeMap::new();
+    for finding in &moment.scan.findings {
+        kinds.entry((&finding.what, &finding.place)).or_default().push(finding.address);
+    }
+    println!("{}: {} findings", moment.name, moment.scan.findings.len());
+    for ((what, place), addresses) in kinds {
+        println!("    {what}: {} times, at {:#x}, in {place}", addresses.len(), addresses[0]);
+    }
+}
+
+fn machine_readable(
+    control: &Control,
+    seens: &Seens,
+    not_run: &[(&str, &str)],
+    problems: &[String],
+    seconds: u64,
+) -> String {
+    let moments: Vec<serde_json::Value> = seens
+        .moments
+        .iter()
+        .map(|moment| {
+            let scan = &moment.scan;
+            serde_json::json!({
+                "moment": moment.name,
+                "idle": moment.idle,
+                "connections": moment.connections,
+                "maps": scan.maps,
+                "bytes": scan.bytes,
+                "eio_pages": scan.secret_pages,
+                "keys": scan.count(Class::Key),
+                "schedules": scan.count(Class::Schedule),
+                "markers": scan.count(Class::Marker),
+            })
+        })
+        .collect();
+    let line = serde_json::json!({
+        "harness": "memory_scan",
+        "calls": seens.calls.iter().map(|(_, count)| count).sum::<usize>(),
+        "moments": moments,
+        "not_run": not_run.iter().map(|(name, _)| name).collect::<Vec<_>>(),
+        "control": { "planted": control.planted, "missed": control.missed.len() },
+        "problems": problems.len(),
+        "seconds": seconds,
+    });
+    format!("memory_scan: {line}")
+}
