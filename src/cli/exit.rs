@@ -52,6 +52,8 @@ exits! {
     NO_DAEMON = 69: "no daemon answers";
     /// EX_SOFTWARE
     BUG = 70: "a bug";
+    /// EX_OSERR
+    NO_PROTECTION = 71: "the kernel refuses a protection that the configuration requires";
     /// EX_CANTCREAT
     CANNOT_CREATE = 73: "something is there that is not overwritten, or nothing can be made there";
     /// EX_IOERR

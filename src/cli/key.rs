@@ -13,7 +13,7 @@ use crate::operations::rotation::key_sources::{HeldKey, Renewal};
 use crate::operations::rotation::report::{self, SourceView};
 use crate::operations::start_failure::StartFailure;
 use crate::store::durable::directory_of;
-use crate::sys::locked::LockedMemory;
+use crate::sys::locked::{LockedMemory, LockedMemoryError};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
@@ -122,6 +122,23 @@ const fn renewal(kind: SourceKind) -> Renewal {
 /// 78 with the limit to raise.
 pub fn memory() -> Result<LockedMemory, Failure> {
     LockedMemory::new().map_err(|error| Failure::new(exit::CONFIG, &error))
+}
+
+/// Locked memory for a process with a configuration, which may refuse what root can read.
+///
+/// # Errors
+/// 78 with the limit to raise, 71 where memfd_secret is required and not to be had.
+pub fn memory_as(configured: settings::Memory) -> Result<LockedMemory, Failure> {
+    if !configured.require_memfd_secret {
+        return memory();
+    }
+    LockedMemory::without_fallback().map_err(|error| {
+        let exit = match error {
+            LockedMemoryError::SecretMemoryRefused { .. } => exit::NO_PROTECTION,
+            _ => exit::CONFIG,
+        };
+        Failure::new(exit, &error)
+    })
 }
 
 /// The kernel's randomness, as `custody` takes it.

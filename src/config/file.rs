@@ -26,11 +26,12 @@ const LIMIT_BYTES: u64 = 1 << 20;
 /// Keys longer than this are not shown: a master key has 44 or 64 characters.
 const SHOWN_KEY_CHARACTERS: usize = 32;
 
-const SECTIONS: [(&str, &[&str]); 7] = [
+const SECTIONS: [(&str, &[&str]); 8] = [
     ("socket", &["path", "admin_path", "group"]),
     ("store", &["path", "create", "mark", "self_check"]),
     ("backup", &["dir", "keep", "keep_for"]),
     ("master_key", &["file", "allow_readable"]),
+    ("memory", &["require_memfd_secret"]),
     ("legacy", &["adopt"]),
     ("limits", &["connections", "streams", "request_timeout", "idle_connection"]),
     ("log", &["level", "format"]),
@@ -136,6 +137,7 @@ impl Walk<'_> {
             "backup.keep_for" => config.backup.keep_for = field.duration(KEPT)?,
             "master_key.file" => config.master_key.file = Some(field.path()?),
             "master_key.allow_readable" => config.master_key.allow_readable = field.boolean()?,
+            "memory.require_memfd_secret" => config.memory.require_memfd_secret = field.boolean()?,
             "legacy.adopt" => config.legacy.adopt = field.boolean()?,
             "limits.connections" => config.limits.connections = field.count(COUNT)?,
             "limits.streams" => config.limits.streams = field.count(COUNT)?,

@@ -34,6 +34,9 @@ keep_for = "36h"
 file = "/etc/servos/servos.env"
 allow_readable = true
 
+[memory]
+require_memfd_secret = true
+
 [legacy]
 adopt = true
 

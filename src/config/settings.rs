@@ -19,6 +19,8 @@ pub struct Config {
     pub backup: Backup,
     /// `[master_key]`
     pub master_key: MasterKey,
+    /// `[memory]`
+    pub memory: Memory,
     /// `[legacy]`
     pub legacy: Legacy,
     /// `[limits]`
@@ -69,6 +71,13 @@ pub struct MasterKey {
     pub file: Option<PathBuf>,
     /// Whether a file that others can read is a warning instead of a refusal.
     pub allow_readable: bool,
+}
+
+/// `[memory]`: where keys lie while they are held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Memory {
+    /// Whether a kernel that gives no memfd_secret ends the start; else locked pages, which root can read, do.
+    pub require_memfd_secret: bool,
 }
 
 /// `[legacy]`: values sealed before this daemon.
@@ -240,7 +249,7 @@ impl Config {
             .collect()
     }
 
-    fn values(&self) -> [(&'static str, String); 19] {
+    fn values(&self) -> [(&'static str, String); 20] {
         let path = |path: &Path| path.display().to_string();
         let optional =
             |path: &Option<PathBuf>| path.as_ref().map(|path| path.display().to_string()).unwrap_or_default();
@@ -257,6 +266,7 @@ impl Config {
             ("backup.keep_for", duration::format(self.backup.keep_for)),
             ("master_key.file", optional(&self.master_key.file)),
             ("master_key.allow_readable", self.master_key.allow_readable.to_string()),
+            ("memory.require_memfd_secret", self.memory.require_memfd_secret.to_string()),
             ("legacy.adopt", self.legacy.adopt.to_string()),
             ("limits.connections", self.limits.connections.to_string()),
             ("limits.streams", self.limits.streams.to_string()),
@@ -294,6 +304,7 @@ mod tests {
                 "backup.keep_for=90d",
                 "master_key.file=",
                 "master_key.allow_readable=false",
+                "memory.require_memfd_secret=false",
                 "legacy.adopt=false",
                 "limits.connections=256",
                 "limits.streams=128",

@@ -2,7 +2,9 @@
 //!
 //! Must never leave a code of the table without a cause here. Run by `cargo test`.
 
-use crate::harness::{Daemon, Installation, Invocation, KEYCTL, KEYD, Outcome, hex, is_root, not_run, random_key};
+use crate::harness::{
+    Confinement, Daemon, Installation, Invocation, KEYCTL, KEYD, Outcome, hex, is_root, not_run, random_key,
+};
 use servos_keyd::cli::exit;
 use servos_keyd::store::mark::State;
 use servos_keyd::store::port::StoreError;
@@ -52,6 +54,7 @@ const CAUSES: &[Cause] = &[
     cause(66, "no backup to restore", no_backup_to_restore),
     cause(66, "no file of rows", |i| without_store(i, &["--check-legacy", "/nowhere/rows"])),
     cause(69, "no daemon", |i| keyctl(&["--socket", i.path("keyd.sock").to_str().unwrap(), "whoami"])),
+    cause(71, "no memfd_secret where it is required", no_secret_memory),
     cause(73, "init over a store", |i| i.init(&[])),
     cause(73, "restore over another installation's store", restore_over_another_store),
     cause(73, "a file where a socket belongs", |i| with_file(i, "keyd.sock", b"precious")),
@@ -193,6 +196,12 @@ fn directory_of_somebody_else(installation: &mut Installation) -> Outcome {
 
 fn two_keys(installation: &mut Installation) -> Outcome {
     refused(&installation.command("serve", &[]).variable("SERVOS_MASTER_KEY", hex(&random_key())))
+}
+
+fn no_secret_memory(installation: &mut Installation) -> Outcome {
+    installation.more = "[memory]\nrequire_memfd_secret = true\n".to_owned();
+    let without = Confinement { memfd_secret: Some(libc::ENOSYS), ..Confinement::default() };
+    refused(&installation.command("serve", &[]).confined(without))
 }
 
 /// Handed over to this very process, as only a shell that becomes it can say.

@@ -33,7 +33,7 @@ pub struct Arguments {
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     harden()?;
     let config = arguments.config.load()?;
-    let memory = key::memory()?;
+    let memory = key::memory_as(config.memory)?;
     let sources = key::sources_of_daemon(&config.master_key, &config.store.path, &memory)?;
     let places = place::places(&config);
     refuse_what_is_there(&places)?;

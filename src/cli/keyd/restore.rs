@@ -37,7 +37,7 @@ pub struct Arguments {
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     harden()?;
     let config = arguments.config.load()?;
-    let memory = key::memory()?;
+    let memory = key::memory_as(config.memory)?;
     let sources = key::sources_of_daemon(&config.master_key, &config.store.path, &memory)?;
     let places = place::places(&config);
     let held = if place::has_directory(&places) { Some(place::lock(&places)?) } else { None };

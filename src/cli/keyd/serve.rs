@@ -51,7 +51,9 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     // 3. Logging.
     start_log(&config)?;
     tracing::info!(event = events::CONFIG_LOADED, store = %config.store.path.display(), "configuration read");
-    let memory = key::memory()?;
+    let memory = key::memory_as(config.memory)?;
+    // Whatever ends the start or the service, a panic too, leaves no key behind.
+    let _wiped_at_the_end = memory.wiped_at_the_end();
     report_memory(&memory);
     let sources = Arc::new(key::sources(&config.master_key, &memory)?);
     if arguments.dev.is_some() && config.store.create {

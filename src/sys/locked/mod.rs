@@ -56,6 +56,15 @@ pub enum LockedMemoryError {
         /// What the kernel said.
         source: std::io::Error,
     },
+    /// The kernel gives no memfd_secret, and nothing less will do.
+    #[error(
+        "memfd_secret is required, and not to be had ({reason}): the kernel must be 5.14 or newer, one before 6.5 booted \
+         with secretmem.enable=1, and a filter of system calls must allow memfd_secret"
+    )]
+    SecretMemoryRefused {
+        /// The system call, and what the kernel said.
+        reason: String,
+    },
     /// A size no process can have.
     #[error("a locked buffer of {0} bytes is impossible")]
     TooLarge(usize),
@@ -98,10 +107,29 @@ impl LockedMemory {
                 (region, Protection::Mlock, Some(refusal.reason()))
             }
         };
+        Ok(Self::of(region, protection, fallback_reason))
+    }
+
+    /// As [`Self::new`], but takes memfd_secret or nothing.
+    ///
+    /// # Errors
+    /// [`LockedMemoryError::SecretMemoryRefused`] if the kernel gives none, [`LockedMemoryError::LimitReached`] if the
+    /// limit is all that is in the way.
+    pub fn without_fallback() -> Result<Self, LockedMemoryError> {
+        let page = region::page_bytes();
+        let region =
+            Region::map(Protection::MemfdSecret, page).map_err(|refusal| match refusal.is_of_the_kernel() {
+                true => LockedMemoryError::SecretMemoryRefused { reason: refusal.reason() },
+                false => refusal.into_error(page),
+            })?;
+        Ok(Self::of(region, Protection::MemfdSecret, None))
+    }
+
+    fn of(region: Region, protection: Protection, fallback_reason: Option<String>) -> Self {
         let slabs = Mutex::new(vec![Arc::new(Slab::new(region))]);
         let shared =
             Shared { protection, fallback_reason, slabs, buffers: Mutex::default(), wiped: AtomicBool::new(false) };
-        Ok(Self { shared: Arc::new(shared) })
+        Self { shared: Arc::new(shared) }
     }
 
     /// How the kernel protects this memory, all of it.
@@ -156,6 +184,12 @@ impl LockedMemory {
         buffers.iter().filter_map(Weak::upgrade).for_each(|region| region.close());
     }
 
+    /// Calls [`Self::wipe_all`] when it is dropped: at the end of a scope, however that ends.
+    #[must_use]
+    pub fn wiped_at_the_end(&self) -> WipedAtTheEnd {
+        WipedAtTheEnd(self.clone())
+    }
+
     fn free_slot(&self) -> Result<Secret, LockedMemoryError> {
         let mut slabs = hold(&self.shared.slabs);
         self.refuse_if_wiped()?;
@@ -187,10 +221,22 @@ impl fmt::Debug for LockedMemory {
     }
 }
 
+/// Held by the scope at whose end nothing may be left: see [`LockedMemory::wiped_at_the_end`].
+#[derive(Debug)]
+pub struct WipedAtTheEnd(LockedMemory);
+
+impl Drop for WipedAtTheEnd {
+    fn drop(&mut self) {
+        self.0.wipe_all();
+    }
+}
+
 /// Takes a lock that survives a panic elsewhere: what these locks guard is whole between any two statements.
 fn hold<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+#[cfg(test)]
+mod end_tests;
 #[cfg(test)]
 mod tests;

@@ -19,6 +19,12 @@ use crate::sys::wipe;
 /// The one call that no limit on locked memory can refuse.
 const RESERVATION: &str = "mmap(reservation)";
 
+/// The call that makes secret memory.
+const SECRET_MEMORY: &str = "memfd_secret";
+
+/// The call that locks ordinary memory.
+const LOCK: &str = "mlock";
+
 /// A mapping: guard page, `len` bytes of locked memory, guard page.
 pub(super) struct Region {
     memory: NonNull<u8>,
@@ -52,12 +58,19 @@ impl Refusal {
         format!("{}: {}", self.call, self.source)
     }
 
+    /// Whether secret memory was refused as such, whatever its size: by an old kernel, its command line or a filter.
+    pub(super) fn is_of_the_kernel(&self) -> bool {
+        self.call == SECRET_MEMORY
+    }
+
     /// The error for the caller, which names the limit if that was the cause.
     pub(super) fn into_error(self, wanted: usize) -> LockedMemoryError {
         match self.source.raw_os_error() {
-            Some(libc::EAGAIN | libc::ENOMEM | libc::EPERM) if self.call != RESERVATION => {
+            Some(libc::EAGAIN | libc::ENOMEM) if self.call != RESERVATION => {
                 LockedMemoryError::LimitReached { wanted, limit: lock_limit() }
             }
+            // A limit of nothing, for one without CAP_IPC_LOCK. Of any other call, a filter says so.
+            Some(libc::EPERM) if self.call == LOCK => LockedMemoryError::LimitReached { wanted, limit: lock_limit() },
             _ => LockedMemoryError::Refused { call: self.call, wanted, source: self.source },
         }
     }
@@ -125,7 +138,7 @@ impl Region {
         // JUSTIFICATION: neither libc nor nix wraps this system call.
         // SAFETY: it takes one integer and touches no memory of ours.
         let made = unsafe { libc::syscall(libc::SYS_memfd_secret, libc::O_CLOEXEC) };
-        let made = RawFd::try_from(made).ok().filter(|made| *made >= 0).ok_or_else(|| Refusal::last("memfd_secret"))?;
+        let made = RawFd::try_from(made).ok().filter(|made| *made >= 0).ok_or_else(|| Refusal::last(SECRET_MEMORY))?;
         // JUSTIFICATION: the descriptor is closed on every way out of here.
         // SAFETY: just made, and owned by nobody else.
         let file = unsafe { OwnedFd::from_raw_fd(made) };
@@ -145,7 +158,7 @@ impl Region {
         // JUSTIFICATION: swap outlives the process.
         // SAFETY: exactly this region's own mapping.
         if unsafe { libc::mlock(self.memory.as_ptr().cast(), self.len) } != 0 {
-            return Err(Refusal::last("mlock"));
+            return Err(Refusal::last(LOCK));
         }
         Ok(())
     }

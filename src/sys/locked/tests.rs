@@ -9,7 +9,7 @@ use std::{collections::BTreeSet, fs, io::Read};
 use super::*;
 use crate::sys::apart;
 
-fn filled(memory: &LockedMemory, byte: u8) -> Secret {
+pub(super) fn filled(memory: &LockedMemory, byte: u8) -> Secret {
     memory
         .secret::<LockedMemoryError>(|bytes| {
             bytes.fill(byte);
@@ -19,16 +19,9 @@ fn filled(memory: &LockedMemory, byte: u8) -> Secret {
 }
 
 /// A second way in, for tests of the fallback on a kernel that needs none.
-fn by_mlock() -> LockedMemory {
-    let slab = Slab::new(Region::map(Protection::Mlock, 1).unwrap_or_else(|refusal| panic!("{}", refusal.reason())));
-    let shared = Shared {
-        protection: Protection::Mlock,
-        fallback_reason: Some("told to".to_owned()),
-        slabs: Mutex::new(vec![Arc::new(slab)]),
-        buffers: Mutex::default(),
-        wiped: AtomicBool::new(false),
-    };
-    LockedMemory { shared: Arc::new(shared) }
+pub(super) fn by_mlock() -> LockedMemory {
+    let region = Region::map(Protection::Mlock, 1).unwrap_or_else(|refusal| panic!("{}", refusal.reason()));
+    LockedMemory::of(region, Protection::Mlock, Some("told to".to_owned()))
 }
 
 fn both() -> [LockedMemory; 2] {

@@ -3,10 +3,13 @@
 //! Must never wait without a deadline, or let a test that could not run look like one that passed.
 //! Used by every module of this binary.
 
+mod confined;
 mod daemon;
 mod files;
+pub mod foreign;
 mod in_process;
 mod installation;
+mod many_versions;
 mod marker;
 mod records;
 mod rotating;
@@ -16,10 +19,12 @@ mod small_place;
 mod stub;
 pub mod wire;
 
+pub use confined::Confinement;
 pub use daemon::{Daemon, eventually, is_there};
 pub use files::{Files, snapshot_of_files};
 pub use in_process::InProcess;
 pub use installation::{Installation, KeyFile, beside};
+pub use many_versions::fill_with_versions;
 pub use marker::Marker;
 pub use records::fingerprint;
 pub use rotating::{legacy_value, rotation_complete, seals, seals_in};

@@ -3,7 +3,7 @@
 //! Must never hand on this process's environment, nor wait for ever for one that hangs.
 //! Used by `Installation` and `Daemon`.
 
-use super::DEADLINE;
+use super::{Confinement, DEADLINE};
 use std::ffi::OsString;
 use std::fs::File;
 use std::os::unix::fs::PermissionsExt;
@@ -28,6 +28,8 @@ pub struct Invocation {
     pub input: Vec<u8>,
     /// The user and group it runs as; this process's own without.
     pub user: Option<u32>,
+    /// What it has less than this process.
+    pub confinement: Option<Confinement>,
 }
 
 impl Invocation {
@@ -45,6 +47,12 @@ impl Invocation {
     /// Runs as this user and the group of the same number: only for root.
     pub fn run_as(mut self, user: u32) -> Self {
         self.user = Some(user);
+        self
+    }
+
+    /// Runs with less than this process has.
+    pub fn confined(mut self, confinement: Confinement) -> Self {
+        self.confinement = Some(confinement);
         self
     }
 
@@ -66,14 +74,18 @@ impl Invocation {
     /// Starts `binary`, whose words go to files in `words`.
     pub fn spawn(&self, binary: &str, words: &Path) -> Child {
         std::fs::write(words.join("input"), &self.input).unwrap();
-        let mut command = Command::new(binary);
+        let mut command = match &self.confinement {
+            None => Command::new(binary),
+            Some(confinement) => confinement.command(binary, &self.arguments),
+        };
+        if self.confinement.is_none() {
+            command.args(&self.arguments).env_clear();
+        }
         if let Some(user) = self.user {
             command.uid(user).gid(user);
             std::fs::set_permissions(words, std::fs::Permissions::from_mode(0o755)).unwrap();
         }
         command
-            .args(&self.arguments)
-            .env_clear()
             .envs(self.environment.iter().cloned())
             .current_dir(words)
             .stdin(Stdio::from(File::open(words.join("input")).unwrap()))

@@ -1,0 +1,116 @@
+//! How locked memory ends: wiped by whatever ends the scope, and a reader past its bounds stopped.
+//!
+//! Must never look at a page through a reference: /proc/self/mem tells what lies in one that cannot be accessed.
+//! Called by `cargo test`.
+#![allow(unsafe_code, reason = "the tests read where nobody may")]
+
+use std::{fs, io, os::unix::fs::FileExt, panic};
+
+use nix::sys::resource::{Resource, setrlimit};
+
+use super::{
+    tests::{by_mlock, filled},
+    *,
+};
+use crate::sys::apart;
+
+/// What lies at `address`, read as a debugger would: no access of the mapping is asked for.
+fn lying_at(address: usize) -> io::Result<[u8; SECRET_BYTES]> {
+    let mut bytes = [0xEE; SECRET_BYTES];
+    fs::File::open("/proc/self/mem")?.read_exact_at(&mut bytes, address as u64)?;
+    Ok(bytes)
+}
+
+#[test]
+fn what_is_wiped_for_the_stop_holds_zeros_under_the_access_that_is_gone() {
+    let memory = by_mlock();
+    let (secret, mut buffer) = (filled(&memory, 0xA7), memory.buffer(SECRET_BYTES).unwrap());
+    buffer.expose_spare_mut().fill(0xA7);
+    let places = [secret.expose_bytes().as_ptr().addr(), buffer.expose_spare_mut().as_ptr().addr()];
+    for place in places {
+        assert_eq!(lying_at(place).unwrap(), [0xA7; SECRET_BYTES], "the control: a locked page is read");
+    }
+    memory.wipe_all();
+    for place in places {
+        assert_eq!(lying_at(place).unwrap(), [0; SECRET_BYTES]);
+    }
+}
+
+#[test]
+fn a_panic_an_error_and_a_plain_end_of_the_scope_wipe_what_others_still_hold() {
+    let ends: [fn(); 2] = [|| (), || panic!("a panic on purpose")];
+    for end in ends {
+        let memory = by_mlock();
+        // As a thread does that is not joined.
+        let held = filled(&memory, 0xA8);
+        let place = held.expose_bytes().as_ptr().addr();
+        let ended = panic::catch_unwind(panic::AssertUnwindSafe(|| {
+            let _wiped = memory.wiped_at_the_end();
+            assert_eq!(lying_at(place).unwrap(), [0xA8; SECRET_BYTES], "the control");
+            end();
+        }));
+        assert_eq!(lying_at(place).unwrap(), [0; SECRET_BYTES], "{ended:?}");
+        assert!(matches!(memory.buffer(1), Err(LockedMemoryError::Wiped)));
+        drop(held);
+    }
+}
+
+#[test]
+fn a_read_or_write_past_either_end_is_stopped() {
+    apart::in_a_process_of_its_own(module_path!(), "a_read_or_write_past_either_end_is_stopped", || {
+        type Make = fn() -> LockedMemory;
+        let kinds: [Make; 2] = [|| LockedMemory::new().unwrap(), by_mlock];
+        let page = region::page_bytes();
+        for make in kinds {
+            for (past, writes, stopped) in [
+                (0, true, false),
+                (page.wrapping_sub(1), true, false),
+                (page, false, true),
+                (page, true, true),
+                (0_usize.wrapping_sub(1), false, true),
+                (0_usize.wrapping_sub(1), true, true),
+            ] {
+                let status = apart::status_of_fork(|| {
+                    let secret = filled(&make(), 1);
+                    let first = secret.expose_bytes().as_ptr().cast_mut();
+                    assert!(first.addr().is_multiple_of(page));
+                    // JUSTIFICATION: the test runs over the end on purpose, in a process of its own.
+                    // SAFETY: the first page is the region's, of which this test uses nothing else; the pages beside it are
+                    // guards, where the kernel ends the process. The access is volatile, so it takes place.
+                    unsafe {
+                        let place = first.wrapping_add(past);
+                        if writes {
+                            place.write_volatile(7)
+                        } else {
+                            let _ = place.read_volatile();
+                        }
+                    }
+                });
+                let by_signal = libc::WIFSIGNALED(status) && libc::WTERMSIG(status) == libc::SIGSEGV;
+                assert_eq!((by_signal, status == 0), (stopped, !stopped), "{past:#x} {writes}: {status:#x}");
+            }
+        }
+    });
+}
+
+#[test]
+fn without_a_fallback_a_refused_call_and_a_limit_are_told_apart() {
+    use nix::unistd::{Gid, Uid, setgid, setgroups, setuid};
+    let name = "without_a_fallback_a_refused_call_and_a_limit_are_told_apart";
+    apart::in_a_fork_of_its_own(module_path!(), name, || {
+        let memory = LockedMemory::without_fallback().unwrap();
+        assert_eq!((memory.protection(), memory.fallback_reason()), (Protection::MemfdSecret, None));
+        setrlimit(Resource::RLIMIT_MEMLOCK, 0, 0).unwrap();
+        if Uid::effective().is_root() {
+            setgroups(&[]).unwrap();
+            setgid(Gid::from_raw(65_534)).unwrap();
+            setuid(Uid::from_raw(65_534)).unwrap();
+        }
+        let limited = LockedMemory::without_fallback().unwrap_err();
+        assert!(matches!(limited, LockedMemoryError::LimitReached { .. }), "{limited}");
+        setrlimit(Resource::RLIMIT_NOFILE, 0, 0).unwrap();
+        let refused = LockedMemory::without_fallback().unwrap_err();
+        assert!(matches!(refused, LockedMemoryError::SecretMemoryRefused { .. }), "{refused}");
+        assert!(refused.to_string().contains("memfd_secret: Too many open files"), "{refused}");
+    });
+}

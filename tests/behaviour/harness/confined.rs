@@ -1,0 +1,77 @@
+//! A program that starts with less than its caller has: a limit on locked memory, a system call that the kernel refuses.
+//!
+//! Must never confine the process of the tests: another one takes it on, and then becomes the program.
+//! Used through `Invocation::confined`.
+
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use seccompiler::{BpfProgram, SeccompAction, SeccompFilter};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+
+/// The variable that tells the process in between what to do; the program does not see it.
+const TASK: &str = "CONFINED";
+
+/// What a program starts with.
+#[derive(Clone, Default, Serialize, Deserialize)]
+pub struct Confinement {
+    /// memfd_secret(2) answers with this error.
+    pub memfd_secret: Option<i32>,
+    /// RLIMIT_MEMLOCK, in bytes: binds nobody who has CAP_IPC_LOCK, as root has.
+    pub locked_bytes: Option<u64>,
+    /// Cores may be of any size, as far as the caller's limit goes.
+    pub cores: bool,
+    /// It stops itself before its first instruction, until somebody continues it.
+    pub halted: bool,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Task {
+    confinement: Confinement,
+    program: String,
+    arguments: Vec<String>,
+}
+
+impl Confinement {
+    /// The command that becomes `program`.
+    pub fn command(&self, program: &str, arguments: &[OsString]) -> Command {
+        let arguments = arguments.iter().map(|argument| argument.to_str().unwrap().to_owned()).collect();
+        let task = Task { confinement: self.clone(), program: program.to_owned(), arguments };
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command.args(["--exact", "harness::confined::becomes_the_program", "--ignored", "--nocapture"]);
+        command.env_clear().env(TASK, serde_json::to_string(&task).unwrap());
+        command
+    }
+
+    fn take_on(&self) {
+        if let Some(bytes) = self.locked_bytes {
+            setrlimit(Resource::RLIMIT_MEMLOCK, bytes, bytes).unwrap();
+        }
+        if self.cores {
+            let (_, most) = getrlimit(Resource::RLIMIT_CORE).unwrap();
+            setrlimit(Resource::RLIMIT_CORE, most, most).unwrap();
+        }
+        if let Some(errno) = self.memfd_secret {
+            let rules = BTreeMap::from([(libc::SYS_memfd_secret, Vec::new())]);
+            let refused = SeccompAction::Errno(errno.unsigned_abs());
+            let machine = std::env::consts::ARCH.try_into().unwrap();
+            let filter = SeccompFilter::new(rules, SeccompAction::Allow, refused, machine).unwrap();
+            seccompiler::apply_filter(&BpfProgram::try_from(filter).unwrap()).unwrap();
+        }
+    }
+}
+
+#[test]
+#[ignore = "a part of other tests, which run it in a process of its own"]
+fn becomes_the_program() {
+    let task: Task = serde_json::from_str(&std::env::var(TASK).expect("run by another test")).unwrap();
+    task.confinement.take_on();
+    let mut command = Command::new(if task.confinement.halted { "/bin/sh" } else { &task.program });
+    if task.confinement.halted {
+        command.args(["-c", r#"kill -STOP $$ && exec "$@""#, "sh", &task.program]);
+    }
+    let failed = command.args(&task.arguments).env_remove(TASK).exec();
+    panic!("{}: {failed}", task.program);
+}
