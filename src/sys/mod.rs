@@ -12,6 +12,7 @@ pub mod harden;
 pub mod locked;
 pub mod peer;
 pub mod random;
+pub mod sandbox;
 pub mod sockets;
 pub mod stack;
 pub mod wipe;
