@@ -47,6 +47,7 @@ mod rotation_repeats;
 mod rotation_restore;
 mod rotation_starts;
 mod salvage;
+mod sandbox;
 mod secrecy;
 mod self_check;
 mod smoke;

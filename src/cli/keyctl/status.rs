@@ -8,7 +8,10 @@ use super::output::{count, fields, push_list, time, time_value};
 use super::rotate_show;
 use super::socket::SocketArguments;
 use crate::cli::failure::Failure;
-use crate::proto::v1::{Confinement, GetStatusResponse, MemoryProtection, SandboxStatus, SelfCheck, SelfCheckResult, StoreState, StoreStatus};
+use crate::proto::v1::{
+    Confinement, GetStatusResponse, MemoryProtection, SandboxStatus, SelfCheck, SelfCheckResult, StoreState,
+    StoreStatus,
+};
 use crate::store::backup_file::list;
 use serde_json::{Value, json};
 use std::path::Path;
@@ -323,6 +326,25 @@ mod tests {
             status.store = Some(StoreStatus { state, ..StoreStatus::default() });
             assert_eq!(value(&status)["store"]["state"], word);
             assert!(!text(&status).contains("  problem"));
+        }
+    }
+
+    #[test]
+    fn the_sandbox_is_told_half_by_half_and_what_is_missing_with_its_reason() {
+        let mut status = status();
+        assert!(!text(&status).contains("sandbox") && value(&status)["sandbox"].is_null());
+        for (state, word, said) in [
+            (Confinement::Enforced, "enforced", "Landlock: no file but its own"),
+            (Confinement::Partial, "partial", "Landlock, in part: why"),
+            (Confinement::Unavailable, "unavailable", "NO Landlock: why"),
+            (Confinement::Off, "off", "Landlock is turned OFF by the configuration"),
+            (Confinement::Unspecified, "unknown", "Landlock: unknown"),
+        ] {
+            let sandbox = SandboxStatus { landlock: state.into(), landlock_reason: "why".into(), ..Default::default() };
+            status.sandbox = Some(sandbox);
+            assert!(text(&status).contains(said), "{}", text(&status));
+            assert_eq!(value(&status)["sandbox"]["landlock"], word);
+            assert_eq!(value(&status)["sandbox"]["seccomp"], "unknown");
         }
     }
 

@@ -101,7 +101,8 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let policy = Arc::new(Policy::new(nix::unistd::geteuid().as_raw()));
     let dev_socket = arguments.dev.is_some().then(|| config.socket.path.clone());
     let (limits, self_check) = (limits(&config), config.store.self_check);
-    let cut = runtime::run(runtime::Daemon { engine, ledger, policy, sockets, self_check, workers, limits, dev_socket })?;
+    let cut =
+        runtime::run(runtime::Daemon { engine, ledger, policy, sockets, self_check, workers, limits, dev_socket })?;
     // 10. Wipe.
     memory.wipe_all();
     drop(lock);

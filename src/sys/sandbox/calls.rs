@@ -131,9 +131,8 @@ fn without(call: c_long, argument: u8, flag: c_int) -> Judged {
 /// them, is unknown: libraries fall back to this one.
 fn clone() -> Judged {
     let thread = bits(CLONE_VM | CLONE_THREAD);
-    let spaces = bits(
-        CLONE_NEWNS | CLONE_NEWCGROUP | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNET,
-    );
+    let spaces =
+        bits(CLONE_NEWNS | CLONE_NEWCGROUP | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNET);
     let masked = |mask, value| vec![(0, Len::Dword, Op::MaskedEq(mask), value)];
     let mut refused = vec![masked(bits(CLONE_VM), 0), masked(bits(CLONE_THREAD), 0)];
     refused.extend((0..u32::BITS).map(|bit| 1 << bit).filter(|bit| spaces & bit != 0).map(|bit| masked(bit, bit)));

@@ -57,11 +57,7 @@ pub fn confine(reach: &Reach) -> Confined {
     }
 }
 
-fn try_confine(
-    reach: &Reach,
-    missing: &mut Vec<PathBuf>,
-    held: &mut Vec<File>,
-) -> Result<(Hold, u32), RulesetError> {
+fn try_confine(reach: &Reach, missing: &mut Vec<PathBuf>, held: &mut Vec<File>) -> Result<(Hold, u32), RulesetError> {
     let scopes = match reach.close_abstract_sockets {
         true => Scope::AbstractUnixSocket | Scope::Signal,
         false => Scope::Signal.into(),
