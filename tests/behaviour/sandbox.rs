@@ -3,6 +3,7 @@
 //! Must never ask the daemon whether it is confined where the kernel can be asked. Run by `cargo test`.
 
 use crate::harness::{Daemon, Installation, block_on, cell, eventually, name, not_run};
+use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, apply_filter};
 use servos_keyd::proto::v1::{Confinement, SandboxStatus};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -73,7 +74,7 @@ fn every_thread_of_the_daemon_is_confined_whatever_started_it() {
         assert_eq!((field("Seccomp"), field("Seccomp_filters"), field("NoNewPrivs")), ("2", "2", "1"), "{name}");
     }
     let (told, warnings) = sandbox(&daemon);
-    assert_eq!((told.seccomp(), told.seccomp_reason.as_str()), (Confinement::Enforced, ""));
+    assert!(told.seccomp() == Confinement::Enforced && told.seccomp_reason.is_empty());
     match landlock_abi(&told) {
         Some(abi) => assert!(abi > 0 && warnings.iter().all(|warning| !warning.contains("sandbox")), "{warnings:?}"),
         None => not_run("the kernel has no Landlock"),
@@ -150,4 +151,52 @@ fn a_backup_directory_that_cannot_be_made_is_named_with_what_to_do() {
     assert!(warnings.iter().any(|warning| warning.contains(said)), "{warnings:?}");
     assert!(daemon.said().contains(said));
     daemon.stop().expect(0);
+}
+
+/// A daemon on what looks to it like a kernel that answers these calls with this error.
+fn on_a_kernel_without(installation: &Installation, calls: &[i64], errno: i32) -> Daemon {
+    let rules = calls.iter().map(|call| (*call, Vec::new())).collect();
+    let refused = SeccompAction::Errno(errno.unsigned_abs());
+    let filter = SeccompFilter::new(rules, SeccompAction::Allow, refused, std::env::consts::ARCH.try_into().unwrap());
+    let filter: BpfProgram = filter.unwrap().try_into().unwrap();
+    let start = || {
+        // For this thread and what it starts; it ends with it.
+        apply_filter(&filter).unwrap();
+        installation.serve_for_admin()
+    };
+    std::thread::scope(|scope| scope.spawn(start).join().unwrap())
+}
+
+const LANDLOCK: [i64; 3] =
+    [libc::SYS_landlock_create_ruleset, libc::SYS_landlock_add_rule, libc::SYS_landlock_restrict_self];
+
+#[test]
+fn a_kernel_without_either_half_is_told_of_once_each_and_served_on() {
+    let seccomp = [libc::SYS_seccomp];
+    let both = [LANDLOCK.as_slice(), &seccomp].concat();
+    let cases: [(&[i64], i32, &[&str]); 4] = [
+        (&LANDLOCK, libc::ENOSYS, &["without Landlock: the kernel has no Landlock"]),
+        (&LANDLOCK, libc::EOPNOTSUPP, &["without Landlock: the kernel was booted without Landlock"]),
+        (&seccomp, libc::EINVAL, &["without seccomp: the kernel refuses the filter: Invalid argument"]),
+        (&both, libc::ENOSYS, &["without Landlock: ", "without seccomp: "]),
+    ];
+    for (calls, errno, missing) in cases {
+        let installation = Installation::made();
+        let daemon = on_a_kernel_without(&installation, calls, errno);
+        let (told, warnings) = sandbox(&daemon);
+        for words in missing {
+            assert!(warnings.iter().any(|warning| warning.contains(words)), "{words}: {warnings:?}");
+        }
+        assert_eq!(warnings.iter().filter(|warning| warning.starts_with("The sandbox is")).count(), missing.len());
+        assert_eq!(daemon.said().matches("sandbox.incomplete").count(), missing.len(), "{}", daemon.said());
+        let states = [(told.landlock(), "Landlock"), (told.seccomp(), "seccomp")];
+        for (state, name) in states {
+            let is_missing = missing.iter().any(|words| words.contains(name));
+            assert_eq!(state == Confinement::Unavailable, is_missing, "{name}");
+        }
+        let shown = daemon.keyctl(&["status"]).run(crate::harness::KEYCTL).expect(0).stdout;
+        assert!(shown.contains("To mend:\n") && shown.contains("- The sandbox is without "), "{shown}");
+        use_it(&daemon);
+        daemon.stop().expect(0);
+    }
 }
