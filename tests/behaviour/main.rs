@@ -53,3 +53,5 @@ mod self_check;
 mod smoke;
 mod sockets;
 mod strangers;
+#[cfg(target_arch = "x86_64")]
+mod traced;
