@@ -11,7 +11,8 @@
 //!
 //! - `proto` is the contract as code: the services, the store's records, and a codec whose errors say nothing.
 //! - `telemetry` is the log, with every event's name in one list, and the panic hook that never shows a message.
-//! - `sys` is the only `unsafe` code: locked memory, hardening, peers, sockets, the environment, wiping.
+//! - `sys` is the only `unsafe` code: locked memory, hardening, the sandbox, peers, sockets, the environment,
+//!   wiping.
 //! - `custody` is the key core: bytes in, bytes out; no I/O, no clock, no log; no other room can name a raw key.
 //! - `store` is what survives a restart: the port, the records, the redb adapter, the mark, the backups.
 //! - `auth` is who may do what: from peer and policy to a permit that only the check can build.
@@ -73,9 +74,10 @@
 //!
 //! Harden the process, while it has one thread and no secret → take inherited sockets → configuration → log → locked
 //! memory, and the environment's key out of the environment → judge the places of the store's files, and lock its
-//! directory → bind → look at the store without changing a byte → read the key → root, MAC, mark, canary → open the store
-//! for writing → finish a rotation that is pending, where the key's sources allow it → self-test → threads → READY →
-//! signal → drain → wipe. `cli::keyd::serve` reads as these lines.
+//! directory → bind → close what is not needed, files and system calls, to this thread and all to come → look at the store
+//! without changing a byte → read the key → root, MAC, mark, canary → open the store for writing → finish a rotation that is
+//! pending, where the key's sources allow it → self-test → threads → READY → signal → drain → wipe. `cli::keyd::serve` reads
+//! as these lines.
 //!
 //! # The life of a key
 //!

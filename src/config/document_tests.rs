@@ -35,7 +35,7 @@ fn the_page_gives_the_default_of_every_key() {
         let expected = match key {
             "store.mark" => "the store's path and `.mark`".to_owned(),
             "master_key.file" => "none".to_owned(),
-            _ if value.parse::<u64>().is_ok() || value == "false" => format!("`{value}`"),
+            _ if value.parse::<u64>().is_ok() || value.parse::<bool>().is_ok() => format!("`{value}`"),
             _ => format!("`\"{value}\"`"),
         };
         assert_eq!(cell, expected, "{key}");

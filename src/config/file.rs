@@ -26,7 +26,7 @@ const LIMIT_BYTES: u64 = 1 << 20;
 /// Keys longer than this are not shown: a master key has 44 or 64 characters.
 const SHOWN_KEY_CHARACTERS: usize = 32;
 
-const SECTIONS: [(&str, &[&str]); 8] = [
+const SECTIONS: [(&str, &[&str]); 9] = [
     ("socket", &["path", "admin_path", "group"]),
     ("store", &["path", "create", "mark", "self_check"]),
     ("backup", &["dir", "keep", "keep_for"]),
@@ -35,6 +35,7 @@ const SECTIONS: [(&str, &[&str]); 8] = [
     ("legacy", &["adopt"]),
     ("limits", &["connections", "streams", "request_timeout", "idle_connection"]),
     ("log", &["level", "format"]),
+    ("sandbox", &["landlock", "seccomp"]),
 ];
 
 const COUNT: RangeInclusive<u32> = 1..=10_000;
@@ -145,6 +146,8 @@ impl Walk<'_> {
             "limits.idle_connection" => config.limits.idle_connection = field.duration(IDLE)?,
             "log.level" => config.log.level = field.choice(&LogLevel::ALL, LogLevel::as_str)?,
             "log.format" => config.log.format = field.choice(&LogFormat::ALL, LogFormat::as_str)?,
+            "sandbox.landlock" => config.sandbox.landlock = field.boolean()?,
+            "sandbox.seccomp" => config.sandbox.seccomp = field.boolean()?,
             // A key of the table above that is forgotten here is refused rather than dropped.
             _ => return Err(field.refused("is not understood by this version")),
         }

@@ -49,6 +49,10 @@ idle_connection = "500ms"
 [log]
 level = "debug"
 format = "json"
+
+[sandbox]
+landlock = false
+seccomp = false
 "#;
 
 #[test]
@@ -58,6 +62,7 @@ fn every_key_is_read() {
     assert_eq!(config.store.mark, Path::new("/mnt/mark"));
     assert_eq!(config.store.self_check, Duration::from_secs(90 * 60));
     assert_eq!(config.limits.idle_connection, Duration::from_millis(500));
+    assert!(!config.sandbox.landlock && !config.sandbox.seccomp);
     assert!(config.describe().iter().all(|setting| !setting.is_default));
 }
 

@@ -27,6 +27,8 @@ pub struct Config {
     pub limits: Limits,
     /// `[log]`
     pub log: Log,
+    /// `[sandbox]`
+    pub sandbox: Sandbox,
 }
 
 /// `[socket]`: where callers connect.
@@ -109,6 +111,15 @@ pub struct Log {
     pub format: LogFormat,
 }
 
+/// `[sandbox]`: what `serve` closes to itself before it reads a store or key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sandbox {
+    /// Whether Landlock closes every file but the daemon's own.
+    pub landlock: bool,
+    /// Whether seccomp forbids every system call but those the daemon makes.
+    pub seccomp: bool,
+}
+
 /// The levels of the log, the most important first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum LogLevel {
@@ -166,6 +177,12 @@ impl Default for Limits {
             request_timeout: Duration::from_secs(30),
             idle_connection: Duration::from_secs(10),
         }
+    }
+}
+
+impl Default for Sandbox {
+    fn default() -> Self {
+        Self { landlock: true, seccomp: true }
     }
 }
 
@@ -249,7 +266,7 @@ impl Config {
             .collect()
     }
 
-    fn values(&self) -> [(&'static str, String); 20] {
+    fn values(&self) -> [(&'static str, String); 22] {
         let path = |path: &Path| path.display().to_string();
         let optional =
             |path: &Option<PathBuf>| path.as_ref().map(|path| path.display().to_string()).unwrap_or_default();
@@ -274,6 +291,8 @@ impl Config {
             ("limits.idle_connection", duration::format(self.limits.idle_connection)),
             ("log.level", self.log.level.as_str().to_owned()),
             ("log.format", self.log.format.as_str().to_owned()),
+            ("sandbox.landlock", self.sandbox.landlock.to_string()),
+            ("sandbox.seccomp", self.sandbox.seccomp.to_string()),
         ]
     }
 }
@@ -312,6 +331,8 @@ mod tests {
                 "limits.idle_connection=10s",
                 "log.level=info",
                 "log.format=text",
+                "sandbox.landlock=true",
+                "sandbox.seccomp=true",
             ]
         );
         assert!(Config::default().describe().iter().all(|setting| setting.is_default));

@@ -39,12 +39,39 @@ pub struct Facts {
     pub restart_command: String,
     /// Whether memfd_secret holds the keys; else mlock does.
     pub memfd_secret: bool,
+    /// What the process cannot do to itself and others any more.
+    pub sandbox: Sandbox,
     /// What an operator should know and mend, from the start.
     pub warnings: Vec<String>,
     /// Decrypt-only.
     pub salvage: bool,
     /// Records that salvage could not open.
     pub unopened: Vec<String>,
+}
+
+/// The two halves of the process's sandbox.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Sandbox {
+    /// The files it can open.
+    pub landlock: Confinement,
+    /// The version of Landlock's interface that the kernel has; 0 if none is in force.
+    pub landlock_abi: u32,
+    /// The system calls it can make.
+    pub seccomp: Confinement,
+}
+
+/// How far one half of the sandbox took.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Confinement {
+    /// The configuration turns it off.
+    #[default]
+    Off,
+    /// All of it.
+    Enforced,
+    /// What the kernel knows of it; what it leaves open.
+    Partial(String),
+    /// Nothing: why.
+    Unavailable(String),
 }
 
 /// The keyring of the moment with what calls need beside it.

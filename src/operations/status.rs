@@ -4,7 +4,7 @@
 //! Called by `rpc::key_admin`.
 
 use super::check::state::{Outcome, SelfCheckState};
-use super::engine::{Engine, Facts};
+use super::engine::{Confinement, Engine, Facts, Sandbox};
 use super::health::{Health, StoreState};
 use super::keyring::{DataKey, Keyring};
 use super::rotation::{Rotation, State, report};
@@ -126,6 +126,7 @@ fn warnings(keyring: &Keyring, engine: &Engine) -> Vec<String> {
     if !engine.facts.memfd_secret {
         warnings.push("The kernel refuses memfd_secret: keys lie in locked pages that root can read.".to_owned());
     }
+    warnings.extend(sandbox_warnings(&engine.facts.sandbox));
     let waits = |key: &&Arc<DataKey>| key.is_promoting() && keyring.rotation.is_none();
     for key in keyring.keys.values().filter(waits) {
         warnings.push(format!(
@@ -135,6 +136,23 @@ fn warnings(keyring: &Keyring, engine: &Engine) -> Vec<String> {
     }
     warnings.extend(engine.facts.warnings.iter().cloned());
     warnings
+}
+
+/// Where half of the sandbox is missing. What is off is so by the operator's word, and what an older kernel leaves open was
+/// said at the start.
+fn sandbox_warnings(sandbox: &Sandbox) -> Vec<String> {
+    let halves = [
+        (&sandbox.landlock, "Landlock", "open every file that its user can", "landlock"),
+        (&sandbox.seccomp, "seccomp", "make every system call", "seccomp"),
+    ];
+    let told = |(half, name, consequence, key): (&Confinement, &str, &str, &str)| match half {
+        Confinement::Unavailable(reason) => Some(format!(
+            "The sandbox is without {name}: {reason}. The daemon can {consequence}. Run it on a kernel that has {name}, or \
+             turn it off on purpose with {key} = false in [sandbox]."
+        )),
+        Confinement::Off | Confinement::Enforced | Confinement::Partial(_) => None,
+    };
+    halves.into_iter().filter_map(told).collect()
 }
 
 fn self_check_warnings(check: &SelfCheckState) -> Vec<String> {

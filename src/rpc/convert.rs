@@ -9,6 +9,7 @@ use crate::operations::check::state::{Outcome, SelfCheckState};
 use crate::operations::create_key::Created;
 use crate::operations::decrypt::{Format, Opened};
 use crate::operations::encrypt::Sealed;
+use crate::operations::engine::{Confinement, Sandbox};
 use crate::operations::health::StoreState;
 use crate::operations::keyring::{DataKey, Keyring, Version, VersionState};
 use crate::operations::list_keys::Row;
@@ -189,7 +190,24 @@ pub(super) fn status(status: Status) -> v1::GetStatusResponse {
         unopened_records: facts.unopened,
         rotation: status.rotation.map(rotation::of_status),
         self_check: Some(self_check(status.self_check)),
+        sandbox: Some(sandbox(&facts.sandbox)),
     }
+}
+
+fn sandbox(sandbox: &Sandbox) -> v1::SandboxStatus {
+    let (landlock, landlock_reason) = confinement(&sandbox.landlock);
+    let (seccomp, seccomp_reason) = confinement(&sandbox.seccomp);
+    v1::SandboxStatus { landlock, landlock_abi: sandbox.landlock_abi, landlock_reason, seccomp, seccomp_reason }
+}
+
+fn confinement(half: &Confinement) -> (i32, String) {
+    let (state, reason) = match half {
+        Confinement::Off => (v1::Confinement::Off, ""),
+        Confinement::Enforced => (v1::Confinement::Enforced, ""),
+        Confinement::Partial(reason) => (v1::Confinement::Partial, reason.as_str()),
+        Confinement::Unavailable(reason) => (v1::Confinement::Unavailable, reason.as_str()),
+    };
+    (state.into(), reason.to_owned())
 }
 
 fn self_check(state: SelfCheckState) -> v1::SelfCheck {

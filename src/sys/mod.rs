@@ -1,4 +1,4 @@
-//! What only the operating system can give: locked memory, hardening, peers, sockets, and the wiping of memory.
+//! What only the operating system can give: locked memory, hardening, the sandbox, peers, sockets, and the wiping of memory.
 //!
 //! Must never know what a key means, nor parse or log one: it holds bytes.
 //! Called by `custody`, `auth`, `config` and `server` for what is theirs, and by `cli` at start and stop.
@@ -12,6 +12,7 @@ pub mod harden;
 pub mod locked;
 pub mod peer;
 pub mod random;
+pub mod sandbox;
 pub mod sockets;
 pub mod stack;
 pub mod wipe;

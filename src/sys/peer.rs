@@ -10,7 +10,10 @@ use nix::sys::socket::{getsockopt, sockopt};
 /// What Linux shows for users and groups that this process's user namespace does not hold.
 const DEFAULT_OVERFLOW_ID: u32 = 65_534;
 
-/// The user that this kernel shows instead, read once.
+/// Where this kernel tells which user it shows instead.
+const OVERFLOW_FILE: &str = "/proc/sys/kernel/overflowuid";
+
+/// That user, read once.
 static OVERFLOW_UID: OnceLock<u32> = OnceLock::new();
 
 /// The user, group and process that connected.
@@ -57,8 +60,13 @@ pub fn of(socket: impl AsFd) -> Result<PeerCredentials, PeerUnknown> {
     let named =
         getsockopt(&socket, sockopt::PeerCredentials).map_err(|refused| PeerUnknown::Unanswered(refused.into()))?;
     let seen = PeerCredentials { uid: named.uid(), gid: named.gid(), pid: named.pid() };
-    let overflow_uid = *OVERFLOW_UID.get_or_init(|| overflow_id("/proc/sys/kernel/overflowuid"));
+    let overflow_uid = *OVERFLOW_UID.get_or_init(|| overflow_id(OVERFLOW_FILE));
     judge(seen, overflow_uid)
+}
+
+/// Reads now what the kernel shows for users it cannot name, which a sandbox hides later.
+pub fn learn_overflow_user() {
+    OVERFLOW_UID.get_or_init(|| overflow_id(OVERFLOW_FILE));
 }
 
 /// The group is not judged: rights follow the user, and real users have the group `nogroup`.

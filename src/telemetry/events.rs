@@ -18,6 +18,10 @@ events! {
     CONFIG_LOADED = "config.loaded";
     /// How memory that holds keys is protected; a warning where the kernel refused the better way.
     MEMORY_PROTECTED = "memory.protected";
+    /// The sandbox is on: which halves of it.
+    SANDBOX_ENTERED = "sandbox.entered";
+    /// Half of the sandbox is missing, whole or in part: which, and why; or a directory stays closed.
+    SANDBOX_INCOMPLETE = "sandbox.incomplete";
     /// A socket listens: its path, its mode, and whether it was inherited.
     SOCKET_LISTENING = "socket.listening";
     /// The group that should own the component socket does not exist; it keeps the daemon's primary group.

@@ -142,6 +142,7 @@ fn each_call_of_the_key_admin_answers_with_every_field() {
         assert_eq!((status.keys, status.versions), (9, 10));
         assert!(status.warnings.iter().any(|warning| warning.contains("legacy")));
         assert!(status.memory_protection() != v1::MemoryProtection::Unspecified);
+        assert!(status.sandbox.as_ref().unwrap().seccomp() == v1::Confinement::Enforced);
         let store = status.store.unwrap();
         assert_eq!((store.generation, store.mark_generation), (6, 6));
 

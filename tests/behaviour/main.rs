@@ -50,8 +50,11 @@ mod rotation_repeats;
 mod rotation_restore;
 mod rotation_starts;
 mod salvage;
+mod sandbox;
 mod secrecy;
 mod self_check;
 mod smoke;
 mod sockets;
 mod strangers;
+#[cfg(target_arch = "x86_64")]
+mod traced;

@@ -78,7 +78,8 @@ fn copy(from: &Path, to: &Path) {
 fn without_room_from(stage: &Stage, place: &Place, point: &str) -> (Daemon, Result<Answer, Status>) {
     let installation = stage.installation();
     installation.write_key(stage.old);
-    let waits = installation.path("waits");
+    // Where the daemon may write: its sandbox closes the rest.
+    let waits = installation.store().with_file_name("waits");
     let invocation = served(installation).variable("SERVOS_KEYD_WAIT_AT", format!("{point}:{}", waits.display()));
     let daemon = installation.serve_with(&invocation);
     installation.write_key(stage.key_after());

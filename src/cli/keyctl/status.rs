@@ -8,7 +8,10 @@ use super::output::{count, fields, push_list, time, time_value};
 use super::rotate_show;
 use super::socket::SocketArguments;
 use crate::cli::failure::Failure;
-use crate::proto::v1::{GetStatusResponse, MemoryProtection, SelfCheck, SelfCheckResult, StoreState, StoreStatus};
+use crate::proto::v1::{
+    Confinement, GetStatusResponse, MemoryProtection, SandboxStatus, SelfCheck, SelfCheckResult, StoreState,
+    StoreStatus,
+};
 use crate::store::backup_file::list;
 use serde_json::{Value, json};
 use std::path::Path;
@@ -26,6 +29,42 @@ fn memory(status: &GetStatusResponse) -> (&'static str, &'static str) {
         MemoryProtection::Mlock => ("mlock", "mlock: locked and absent from cores, but root can read the keys"),
         MemoryProtection::Unspecified => ("unknown", "unknown"),
     }
+}
+
+fn confinement(state: Confinement) -> &'static str {
+    match state {
+        Confinement::Enforced => "enforced",
+        Confinement::Partial => "partial",
+        Confinement::Unavailable => "unavailable",
+        Confinement::Off => "off",
+        Confinement::Unspecified => "unknown",
+    }
+}
+
+fn sandbox_value(sandbox: &SandboxStatus) -> Value {
+    json!({
+        "landlock": confinement(sandbox.landlock()),
+        "landlock_abi": sandbox.landlock_abi,
+        "landlock_reason": sandbox.landlock_reason,
+        "seccomp": confinement(sandbox.seccomp()),
+        "seccomp_reason": sandbox.seccomp_reason,
+    })
+}
+
+fn sandbox_rows(sandbox: &SandboxStatus) -> [(&'static str, String); 2] {
+    let half = |name: &str, state, whole: &str, reason: &str| match state {
+        Confinement::Enforced => format!("{name}: {whole}"),
+        Confinement::Partial => format!("{name}, in part: {reason}"),
+        Confinement::Unavailable => format!("NO {name}: {reason}"),
+        Confinement::Off => format!("{name} is turned OFF by the configuration"),
+        Confinement::Unspecified => format!("{name}: unknown"),
+    };
+    let files = format!("no file but its own can be opened, none executed (version {})", sandbox.landlock_abi);
+    let calls = "no system call but its own can be made";
+    [
+        ("sandbox", half("Landlock", sandbox.landlock(), &files, &sandbox.landlock_reason)),
+        ("", half("seccomp", sandbox.seccomp(), calls, &sandbox.seccomp_reason)),
+    ]
 }
 
 fn store_state(store: &StoreStatus) -> (&'static str, &'static str) {
@@ -65,6 +104,7 @@ fn value(status: &GetStatusResponse) -> Value {
         },
         "legacy_keys": status.legacy_keys.iter().map(legacy).collect::<Vec<_>>(),
         "memory_protection": memory(status).0,
+        "sandbox": status.sandbox.as_ref().map(sandbox_value),
         "backup": {
             "directory": backup.directory,
             "generation": backup.generation,
@@ -134,6 +174,7 @@ fn text(status: &GetStatusResponse) -> String {
         rows.extend(next_file(status).map(|next| ("  new key in", next.to_owned())));
     }
     rows.push(("memory", memory(status).1.to_owned()));
+    rows.extend(status.sandbox.iter().flat_map(sandbox_rows));
     if let Some(store) = &status.store {
         rows.push(("store", store.path.clone()));
         rows.push(("  id", format!("{}, made {}", store.store_id, time(store.created))));
@@ -285,6 +326,25 @@ mod tests {
             status.store = Some(StoreStatus { state, ..StoreStatus::default() });
             assert_eq!(value(&status)["store"]["state"], word);
             assert!(!text(&status).contains("  problem"));
+        }
+    }
+
+    #[test]
+    fn the_sandbox_is_told_half_by_half_and_what_is_missing_with_its_reason() {
+        let mut status = status();
+        assert!(!text(&status).contains("sandbox") && value(&status)["sandbox"].is_null());
+        for (state, word, said) in [
+            (Confinement::Enforced, "enforced", "Landlock: no file but its own"),
+            (Confinement::Partial, "partial", "Landlock, in part: why"),
+            (Confinement::Unavailable, "unavailable", "NO Landlock: why"),
+            (Confinement::Off, "off", "Landlock is turned OFF by the configuration"),
+            (Confinement::Unspecified, "unknown", "Landlock: unknown"),
+        ] {
+            let sandbox = SandboxStatus { landlock: state.into(), landlock_reason: "why".into(), ..Default::default() };
+            status.sandbox = Some(sandbox);
+            assert!(text(&status).contains(said), "{}", text(&status));
+            assert_eq!(value(&status)["sandbox"]["landlock"], word);
+            assert_eq!(value(&status)["sandbox"]["seccomp"], "unknown");
         }
     }
 

@@ -58,10 +58,18 @@ pub struct Daemon {
     pub sockets: Vec<Listening>,
     /// How often the store and its newest backup are checked.
     pub self_check: Duration,
+    /// How many threads serve calls.
+    pub workers: usize,
     /// The bounds of the server.
     pub limits: Limits,
     /// The one socket of `--dev`, whose examples are printed.
     pub dev_socket: Option<PathBuf>,
+}
+
+/// How many threads will serve calls: asks for the control group's share, which a sandbox hides.
+#[must_use]
+pub fn workers() -> usize {
+    std::thread::available_parallelism().map_or(1, |cores| cores.get().min(MAX_WORKERS))
 }
 
 /// Serves until a signal; returns how many calls were cut at the end.
@@ -78,9 +86,8 @@ pub fn run(daemon: Daemon) -> Result<usize, Failure> {
             (Some(writer), Some(thread))
         }
     };
-    let workers = std::thread::available_parallelism().map_or(1, |cores| cores.get().min(MAX_WORKERS));
     let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(workers)
+        .worker_threads(daemon.workers)
         .enable_all()
         .build()
         .map_err(|error| Failure::new(exit::BUG, &error))?;

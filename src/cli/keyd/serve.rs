@@ -5,6 +5,7 @@
 
 use super::key;
 use super::place_check::Use;
+use super::sandbox::{self, Grounds};
 use super::sockets;
 use super::store::{self, Opened};
 use super::{ConfigArguments, dev, harden, place};
@@ -13,12 +14,13 @@ use crate::cli::exit;
 use crate::cli::failure::Failure;
 use crate::cli::key_sources::GivenSources;
 use crate::cli::keyd::runtime;
+use crate::config::file::DEFAULT_PATH;
 use crate::config::settings::{Config, LogFormat};
 use crate::operations::self_test;
 use crate::server::limits::{CALLS_PER_USER, DRAIN, Limits};
 use crate::sys::locked::{LockedMemory, Protection};
 use crate::telemetry::{events, log, panic};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 #[derive(clap::Args)]
@@ -35,6 +37,14 @@ pub struct Arguments {
     /// Open what opens of a damaged store, list what does not, and write nothing
     #[arg(long)]
     salvage: bool,
+}
+
+impl Arguments {
+    /// The configuration's file; none with `--dev`.
+    fn config_file(&self) -> Option<&Path> {
+        let named = self.config.config.as_deref().unwrap_or(Path::new(DEFAULT_PATH));
+        self.dev.is_none().then_some(named)
+    }
 }
 
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {
@@ -67,22 +77,34 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let purpose = if arguments.salvage { Use::Look } else { Use::Change };
     let lock = place::lock_for(&places, purpose)?;
     let sockets = sockets::open(handed_over, &config.socket, arguments.dev.is_some())?;
-    // 5. and 6. The store, looked at without changing it, and the key from its source.
-    let seen = store::look(&config, &places, &sources, arguments.salvage, &memory)?;
+    let workers = runtime::workers();
+    // 5. The sandbox, while there is one thread, and before anything is read that others wrote.
+    let grounds = Grounds {
+        config: &config,
+        config_file: arguments.config_file(),
+        places: &places,
+        sources: &sources,
+        sockets: &sockets,
+        purpose,
+    };
+    let entered = sandbox::enter(&grounds);
+    // 6. The store, looked at without changing it, and the key from its source.
+    let seen = store::look(&config, &places, &sources, arguments.salvage, &memory)?.behind(&entered);
     // 7. Root, MAC, mark and canary; only then is the store opened for writing.
     let Opened { engine, ledger } = if arguments.salvage {
         store::salvage(seen, &places, &memory)?
     } else {
         store::open(seen, &places, Box::new(GivenSources::new(sources, memory.clone())), &memory)?
     };
-    // 8. Self-test with the live keys. The sandbox has its place behind it.
+    // 8. Self-test with the live keys.
     self_test::run(&engine.keyring(), &key::random)?;
     crate::sys::allocator::release_free_memory();
     // 9. Threads, serving, READY; then a signal, the drain, and the end.
     let policy = Arc::new(Policy::new(nix::unistd::geteuid().as_raw()));
     let dev_socket = arguments.dev.is_some().then(|| config.socket.path.clone());
     let (limits, self_check) = (limits(&config), config.store.self_check);
-    let cut = runtime::run(runtime::Daemon { engine, ledger, policy, sockets, self_check, limits, dev_socket })?;
+    let cut =
+        runtime::run(runtime::Daemon { engine, ledger, policy, sockets, self_check, workers, limits, dev_socket })?;
     // 10. Wipe.
     memory.wipe_all();
     drop(lock);

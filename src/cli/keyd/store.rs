@@ -5,6 +5,7 @@
 
 use super::key::{self, ChosenKey};
 use super::place;
+use super::sandbox::Entered;
 use crate::cli::failure::Failure;
 use crate::config::key_source::Sources;
 use crate::config::settings::Config;
@@ -34,6 +35,15 @@ pub struct Seen {
     snapshot: Snapshot,
     chosen: ChosenKey,
     facts: Facts,
+}
+
+impl Seen {
+    /// The same, for status to tell what the process closed to itself.
+    pub fn behind(mut self, entered: &Entered) -> Self {
+        self.facts.sandbox = entered.sandbox.clone();
+        self.facts.warnings.extend(entered.warnings.iter().cloned());
+        self
+    }
 }
 
 /// A store that is believed.

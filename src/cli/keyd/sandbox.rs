@@ -1,0 +1,182 @@
+//! The daemon's sandbox: which files its work needs, and what is told of how far it took.
+//!
+//! Must never reach further than the work: no program, no other's file, and of names only what the messages show.
+//! Called by `serve`, the one command that serves; those that an operator runs by hand have none.
+
+use super::place_check::Use;
+use super::sockets::Listening;
+use crate::config::key_source::Sources;
+use crate::config::settings::Config;
+use crate::operations::engine::{Confinement, Sandbox};
+use crate::operations::ledger::Places;
+use crate::store::durable::directory_of;
+use crate::sys::peer;
+use crate::sys::sandbox::files::{Confined, Reach, confine};
+use crate::sys::sandbox::{Hold, calls};
+use crate::telemetry::events;
+use std::fs::DirBuilder;
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
+
+/// What the names of users are looked up in, for messages that name the owner of a file. Those of /etc are files: its
+/// directory holds others' secrets. Where one is replaced while the daemon runs, its messages show numbers.
+const NAMES: [&str; 9] = [
+    "/etc/passwd",
+    "/etc/group",
+    "/etc/nsswitch.conf",
+    "/etc/userdb",
+    "/run/nscd",
+    "/run/systemd/userdb",
+    "/run/userdb",
+    "/usr/lib/userdb",
+    "/var/lib/sss/mc",
+];
+
+/// What the process reads of itself, and of the machine: mounts, descriptors; how many processors an allocator serves.
+const OWN: [&str; 2] = ["/proc/self", "/sys/devices/system/cpu"];
+
+/// What is known when the sandbox is entered.
+pub(super) struct Grounds<'a> {
+    /// The configuration.
+    pub config: &'a Config,
+    /// The file it was read from.
+    pub config_file: Option<&'a Path>,
+    /// The places of store, mark and backups.
+    pub places: &'a Places,
+    /// The key's sources.
+    pub sources: &'a Sources,
+    /// The sockets, inherited or bound.
+    pub sockets: &'a [Listening],
+    /// What is done with the store.
+    pub purpose: Use,
+}
+
+/// A sandbox that was entered; what it holds open must stay so.
+pub struct Entered {
+    /// How far it took, for status.
+    pub sandbox: Sandbox,
+    /// What to know and mend of it.
+    pub warnings: Vec<String>,
+    _confined: Option<Confined>,
+}
+
+/// Enters the sandbox, for good, as far as configuration and kernel allow; what is missing is logged.
+pub(super) fn enter(grounds: &Grounds<'_>) -> Entered {
+    let wanted = grounds.config.sandbox;
+    prepare(grounds);
+    let confined = wanted.landlock.then(|| confine(&reach(grounds)));
+    let sandbox = Sandbox {
+        landlock: confined.as_ref().map_or(Confinement::Off, |confined| of(confined.hold.clone())),
+        landlock_abi: confined.as_ref().map_or(0, |confined| confined.abi),
+        // Behind Landlock, whose own calls it forbids.
+        seccomp: if wanted.seccomp { of(calls::restrict()) } else { Confinement::Off },
+    };
+    let missing = confined.as_ref().map(|confined| confined.missing.as_slice()).unwrap_or_default();
+    let warnings = missing.iter().map(|path| closed(path)).collect();
+    let entered = Entered { sandbox, warnings, _confined: confined };
+    report(&entered);
+    entered
+}
+
+/// What must be done or known before: a directory that is made later is closed.
+fn prepare(grounds: &Grounds<'_>) {
+    peer::learn_overflow_user();
+    // The first look-up loads what later ones need: then no code can be loaded any more.
+    let _ = nix::unistd::User::from_uid(nix::unistd::geteuid());
+    let Places { store, backups, .. } = grounds.places;
+    let is_under_store = backups.starts_with(directory_of(store));
+    let will_serve = grounds.purpose == Use::Change && (grounds.config.store.create || store.is_file());
+    if will_serve && !is_under_store && !backups.exists() {
+        // Where it cannot be made, the first backup says why.
+        let _ = DirBuilder::new().mode(0o700).create(backups);
+    }
+}
+
+fn reach(grounds: &Grounds<'_>) -> Reach {
+    let Places { store, mark, backups, .. } = grounds.places;
+    let [store, mark] = [store, mark].map(|file| directory_of(file).to_owned());
+    let mut own = vec![mark];
+    // What lies under another directory goes with it, whenever it is made.
+    own.extend((!backups.starts_with(&store)).then(|| backups.clone()));
+    own.push(store);
+    own.sort();
+    own.dedup();
+    let mut reach = Reach {
+        readable: NAMES.into_iter().chain(OWN).map(PathBuf::from).collect(),
+        close_abstract_sockets: !manager_is_abstract(),
+        ..Reach::default()
+    };
+    match grounds.purpose {
+        Use::Change => reach.writable = own,
+        Use::Look => reach.readable.extend(own),
+    }
+    reach.readable.extend(grounds.config_file.map(|file| directory_of(file).to_owned()));
+    reach.readable.extend(grounds.sources.key_files.iter().flat_map(|file| directories_of_key(file)));
+    reach.readable.extend(grounds.sources.trust.credentials_directory.clone());
+    let bound = grounds.sockets.iter().filter(|one| one.file.is_some());
+    let paths = bound.filter_map(|one| Some(one.listener.local_addr().ok()?.as_pathname()?.to_owned()));
+    reach.clearable = paths.map(|path| directory_of(&path).to_owned()).collect();
+    reach
+}
+
+/// Where a key file lies, and where it leads to. The directories: a rule on the file would end with a rename over it, which
+/// is how a rotation replaces it.
+fn directories_of_key(file: &Path) -> Vec<PathBuf> {
+    let led_to = file.canonicalize().ok();
+    let files = [Some(file.to_owned()), led_to];
+    files.into_iter().flatten().map(|file| directory_of(&file).to_owned()).collect()
+}
+
+/// Whether the service manager is spoken to by an abstract socket, which is one of another process.
+fn manager_is_abstract() -> bool {
+    std::env::var_os("NOTIFY_SOCKET").is_some_and(|address| address.as_bytes().starts_with(b"@"))
+}
+
+fn of(hold: Hold) -> Confinement {
+    match hold {
+        Hold::Whole => Confinement::Enforced,
+        Hold::Partial(open) => Confinement::Partial(open),
+        Hold::Refused(reason) => Confinement::Unavailable(reason),
+    }
+}
+
+fn closed(path: &Path) -> String {
+    format!(
+        "The directory {} was not there, or not for the daemon, when it started: the sandbox keeps it closed until a restart.",
+        path.display()
+    )
+}
+
+fn report(entered: &Entered) {
+    let Sandbox { landlock, landlock_abi, seccomp } = &entered.sandbox;
+    for (name, half) in [("Landlock", landlock), ("seccomp", seccomp)] {
+        match half {
+            Confinement::Partial(reason) | Confinement::Unavailable(reason) => tracing::warn!(
+                event = events::SANDBOX_INCOMPLETE,
+                half = name,
+                reason,
+                "half of the sandbox is not what it should be"
+            ),
+            Confinement::Off => tracing::warn!(
+                event = events::SANDBOX_INCOMPLETE,
+                half = name,
+                reason = "[sandbox] turns it off",
+                "half of the sandbox is turned off"
+            ),
+            Confinement::Enforced => {}
+        }
+    }
+    for warning in &entered.warnings {
+        tracing::warn!(event = events::SANDBOX_INCOMPLETE, "{warning}");
+    }
+    if *landlock == Confinement::Enforced || *seccomp == Confinement::Enforced {
+        tracing::info!(
+            event = events::SANDBOX_ENTERED,
+            landlock = *landlock == Confinement::Enforced,
+            landlock_abi,
+            seccomp = *seccomp == Confinement::Enforced,
+            "what the daemon does not need is closed to it"
+        );
+    }
+}

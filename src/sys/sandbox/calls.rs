@@ -1,0 +1,145 @@
+//! seccomp: the system calls that the process can make from here on.
+//!
+//! Must never allow a program to be started, another process to be looked into, code to be loaded, or a network.
+//! Called by `cli`, behind Landlock, whose own calls are not among those allowed.
+
+use std::collections::BTreeMap;
+
+use libc::{
+    CLONE_NEWCGROUP, CLONE_NEWIPC, CLONE_NEWNET, CLONE_NEWNS, CLONE_NEWPID, CLONE_NEWUSER, CLONE_NEWUTS, CLONE_THREAD,
+    CLONE_VM, EPERM, c_int, c_long,
+};
+use seccompiler::{
+    BackendError, BpfProgram, Error, SeccompAction, SeccompCmpArgLen as Len, SeccompCmpOp as Op, SeccompCondition,
+    SeccompFilter, SeccompRule, apply_filter,
+};
+
+use super::Hold;
+use super::lists::{ALLOWED, FORBIDDEN};
+
+/// What is asked of one argument, by its number from 0.
+type Condition = (u8, Len, Op, u64);
+
+/// A call that is allowed with some arguments alone: those rules by which it is, and those by which it is refused.
+struct Judged {
+    call: c_long,
+    allowed: Vec<Vec<Condition>>,
+    refused: Vec<Vec<Condition>>,
+}
+
+/// Forbids every call but those the daemon makes to this thread and those it will start, for good. One that is known and
+/// forbidden gives EPERM; any other ENOSYS, as on a kernel that does not have it, so that libraries do without.
+#[must_use]
+pub fn restrict() -> Hold {
+    let (allowed, refused) = match (allowing(), refusing()) {
+        (Ok(allowed), Ok(refused)) => (allowed, refused),
+        (Err(fault), _) | (_, Err(fault)) => return Hold::Refused(fault.to_string()),
+    };
+    // Where both say no, the one that was put on last says how.
+    match (apply_filter(&allowed), apply_filter(&refused)) {
+        (Ok(()), Ok(())) => Hold::Whole,
+        (Ok(()), Err(fault)) | (Err(fault), Ok(())) => {
+            Hold::Partial(format!("one of two lists of system calls is not in force: {}", reason(&fault)))
+        }
+        (Err(fault), Err(_)) => Hold::Refused(format!("the kernel refuses the filter: {}", reason(&fault))),
+    }
+}
+
+fn reason(fault: &Error) -> String {
+    match fault {
+        Error::Prctl(refused) | Error::Seccomp(refused) => refused.to_string(),
+        other => other.to_string(),
+    }
+}
+
+/// The calls that are allowed; every other is unknown.
+fn allowing() -> Result<BpfProgram, BackendError> {
+    let mut rules: BTreeMap<i64, Vec<SeccompRule>> = ALLOWED.iter().map(|call| (*call, Vec::new())).collect();
+    // For the second filter, which then forbids a third.
+    rules.insert(libc::SYS_seccomp, Vec::new());
+    for judged in judged() {
+        rules.insert(judged.call, compiled(&judged.allowed)?);
+    }
+    program(rules, SeccompAction::Errno(libc::ENOSYS.unsigned_abs()), SeccompAction::Allow)
+}
+
+/// The calls that are refused as what they are.
+fn refusing() -> Result<BpfProgram, BackendError> {
+    let mut rules: BTreeMap<i64, Vec<SeccompRule>> = FORBIDDEN.iter().map(|call| (*call, Vec::new())).collect();
+    for judged in judged() {
+        rules.insert(judged.call, compiled(&judged.refused)?);
+    }
+    program(rules, SeccompAction::Allow, SeccompAction::Errno(EPERM.unsigned_abs()))
+}
+
+fn program(
+    rules: BTreeMap<i64, Vec<SeccompRule>>,
+    others: SeccompAction,
+    matching: SeccompAction,
+) -> Result<BpfProgram, BackendError> {
+    SeccompFilter::new(rules, others, matching, std::env::consts::ARCH.try_into()?)?.try_into()
+}
+
+fn compiled(rules: &[Vec<Condition>]) -> Result<Vec<SeccompRule>, BackendError> {
+    let condition = |(argument, length, operator, value): &Condition| {
+        SeccompCondition::new(*argument, length.clone(), operator.clone(), *value)
+    };
+    rules.iter().map(|rule| SeccompRule::new(rule.iter().map(condition).collect::<Result<_, _>>()?)).collect()
+}
+
+fn judged() -> Vec<Judged> {
+    let own = u64::from(std::process::id());
+    let mut judged = vec![
+        // A datagram to the service manager, and a name service's socket.
+        only(libc::SYS_socket, 0, &[bits(libc::AF_UNIX)]),
+        only(libc::SYS_socketpair, 0, &[bits(libc::AF_UNIX)]),
+        // Signals to itself: abort(3).
+        only(libc::SYS_kill, 0, &[own]),
+        only(libc::SYS_tgkill, 0, &[own]),
+        // The name of a thread; what `apply_filter` asks for; the other half of `sys::harden` is done.
+        only(libc::SYS_prctl, 0, &[libc::PR_SET_NAME, libc::PR_GET_NAME, libc::PR_SET_NO_NEW_PRIVS].map(bits)),
+        // FIONBIO, FIOCLEX and TCGETS: sockets that do not wait, and whether the log is a terminal.
+        only(libc::SYS_ioctl, 1, &[0x5421, 0x5451, 0x5401]),
+        without(libc::SYS_mmap, 2, libc::PROT_EXEC),
+        without(libc::SYS_mprotect, 2, libc::PROT_EXEC),
+        clone(),
+    ];
+    // Limits are read, not changed.
+    judged.push(Judged {
+        call: libc::SYS_prlimit64,
+        allowed: vec![vec![(2, Len::Qword, Op::Eq, 0)]],
+        refused: vec![vec![(2, Len::Qword, Op::Ne, 0)]],
+    });
+    judged
+}
+
+/// A call that is allowed if this argument is one of `values`.
+fn only(call: c_long, argument: u8, values: &[u64]) -> Judged {
+    let allowed = values.iter().map(|value| vec![(argument, Len::Dword, Op::Eq, *value)]).collect();
+    let refused = vec![values.iter().map(|value| (argument, Len::Dword, Op::Ne, *value)).collect()];
+    Judged { call, allowed, refused }
+}
+
+/// A call that is allowed if this argument lacks `flag`.
+fn without(call: c_long, argument: u8, flag: c_int) -> Judged {
+    let flag = bits(flag);
+    let masked = |value| vec![vec![(argument, Len::Dword, Op::MaskedEq(flag), value)]];
+    Judged { call, allowed: masked(0), refused: masked(flag) }
+}
+
+/// Threads of this process, and neither processes nor namespaces. clone3, whose flags lie in memory where no filter sees
+/// them, is unknown: libraries fall back to this one.
+fn clone() -> Judged {
+    let thread = bits(CLONE_VM | CLONE_THREAD);
+    let spaces =
+        bits(CLONE_NEWNS | CLONE_NEWCGROUP | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNET);
+    let masked = |mask, value| vec![(0, Len::Dword, Op::MaskedEq(mask), value)];
+    let mut refused = vec![masked(bits(CLONE_VM), 0), masked(bits(CLONE_THREAD), 0)];
+    refused.extend((0..u32::BITS).map(|bit| 1 << bit).filter(|bit| spaces & bit != 0).map(|bit| masked(bit, bit)));
+    Judged { call: libc::SYS_clone, allowed: vec![masked(thread | spaces, thread)], refused }
+}
+
+/// Flags as the filter sees them.
+fn bits(flags: c_int) -> u64 {
+    u64::from(flags.cast_unsigned())
+}

@@ -1,0 +1,202 @@
+//! The daemon's own sandbox: in force on every thread of it, told by status, and out of the way of its work.
+//!
+//! Must never ask the daemon whether it is confined where the kernel can be asked. Run by `cargo test`.
+
+use crate::harness::{Daemon, Installation, block_on, cell, eventually, name, not_run};
+use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, apply_filter};
+use servos_keyd::proto::v1::{Confinement, SandboxStatus};
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// What the kernel says of each thread, by its name.
+fn threads(process: u32) -> Vec<(String, BTreeMap<String, String>)> {
+    let tasks = std::fs::read_dir(format!("/proc/{process}/task")).unwrap();
+    let status = |task: &Path| {
+        // One that has just ended is none.
+        let text = std::fs::read_to_string(task.join("status")).ok()?;
+        let fields = text.lines().filter_map(|line| line.split_once(":\t"));
+        let fields: BTreeMap<_, _> = fields.map(|(field, value)| (field.to_owned(), value.to_owned())).collect();
+        Some((fields.get("Name")?.clone(), fields))
+    };
+    tasks.filter_map(|task| status(&task.unwrap().path())).collect()
+}
+
+fn sandbox(daemon: &Daemon) -> (SandboxStatus, Vec<String>) {
+    let status = block_on(async { daemon.admin().status().await.unwrap() });
+    (status.sandbox.unwrap(), status.warnings)
+}
+
+fn use_it(daemon: &Daemon) {
+    block_on(async {
+        let (client, admin) = (daemon.component(), daemon.admin());
+        let sealed = client.encrypt(&name("default"), b"x", &cell("1")).await.unwrap().ciphertext;
+        assert_eq!(client.decrypt(&name("default"), &sealed, &cell("1")).await.unwrap().plaintext.as_slice(), b"x");
+        admin.create_key(&name("mine")).await.unwrap();
+        admin.rotate_key(&name("mine")).await.unwrap();
+        admin.back_up().await.unwrap();
+    });
+}
+
+/// Whether this kernel has Landlock: a process of ours would be told the same.
+fn landlock_abi(status: &SandboxStatus) -> Option<u32> {
+    match status.landlock() {
+        Confinement::Enforced | Confinement::Partial => Some(status.landlock_abi),
+        _ => None,
+    }
+}
+
+#[test]
+fn every_thread_of_the_daemon_is_confined_whatever_started_it() {
+    let installation = Installation::made();
+    let daemon = installation.serve_for_admin();
+    // A backup starts a thread for itself; here it is met when it comes.
+    let process = daemon.id();
+    let met = std::thread::scope(|scope| {
+        let watch = scope.spawn(move || {
+            let mut met = BTreeMap::new();
+            eventually("a thread in the background", || {
+                met.extend(threads(process));
+                met.keys().any(|name| name == "background")
+            });
+            met
+        });
+        while !watch.is_finished() {
+            block_on(async { daemon.admin().fetch_backup().await.unwrap() });
+            block_on(async { daemon.admin().rotate_key(&name("default")).await.unwrap() });
+        }
+        watch.join().unwrap()
+    });
+    for name in ["servos-keyd", "writer", "tokio-rt-worker", "background"] {
+        assert!(met.contains_key(name), "no thread {name} among {:?}", met.keys());
+    }
+    for (name, status) in met.into_iter().chain(threads(process)) {
+        let field = |field: &str| status[field].as_str();
+        assert_eq!((field("Seccomp"), field("Seccomp_filters"), field("NoNewPrivs")), ("2", "2", "1"), "{name}");
+    }
+    let (told, warnings) = sandbox(&daemon);
+    assert!(told.seccomp() == Confinement::Enforced && told.seccomp_reason.is_empty());
+    match landlock_abi(&told) {
+        Some(abi) => assert!(abi > 0 && warnings.iter().all(|warning| !warning.contains("sandbox")), "{warnings:?}"),
+        None => not_run("the kernel has no Landlock"),
+    }
+    assert!(daemon.said().contains("sandbox.entered"));
+    daemon.stop().expect(0);
+}
+
+#[test]
+fn each_half_can_be_turned_off_and_is_told_as_off() {
+    for (landlock, seccomp) in [(true, false), (false, true), (false, false)] {
+        let mut installation = Installation::made();
+        installation.more = format!("[sandbox]\nlandlock = {landlock}\nseccomp = {seccomp}\n");
+        let daemon = installation.serve_for_admin();
+        let (told, warnings) = sandbox(&daemon);
+        assert_eq!(told.seccomp() == Confinement::Off, !seccomp);
+        assert_eq!(told.landlock() == Confinement::Off, !landlock);
+        assert!(warnings.iter().all(|warning| !warning.contains("is turned off")), "{warnings:?}");
+        for (name, status) in threads(daemon.id()) {
+            assert_eq!(status["Seccomp"], if seccomp { "2" } else { "0" }, "{name}");
+        }
+        let said = daemon.said();
+        assert_eq!(
+            said.matches("[sandbox] turns it off").count(),
+            [landlock, seccomp].iter().filter(|on| !**on).count()
+        );
+        let shown = daemon.keyctl(&["status"]).run(crate::harness::KEYCTL).expect(0).stdout;
+        assert_eq!(shown.matches("turned OFF by the configuration").count(), said.matches("turns it off").count());
+        use_it(&daemon);
+        daemon.stop().expect(0);
+    }
+}
+
+#[test]
+fn places_apart_are_written_to_read_again_and_left_clean() {
+    let [state, mark, backups, key, links] = [(); 5].map(|()| tempfile::tempdir().unwrap());
+    let mut installation = Installation::new();
+    installation.store_path = Some(state.path().join("keyd.redb"));
+    installation.mark_path = Some(mark.path().join("the.mark"));
+    // Not there when the daemon starts.
+    installation.backup_path = Some(backups.path().join("kept"));
+    let key_file = key.path().join("master.key");
+    std::fs::copy(installation.path("master.key"), &key_file).unwrap();
+    let link = links.path().join("key");
+    std::os::unix::fs::symlink(&key_file, &link).unwrap();
+    installation.key_file = crate::harness::KeyFile::At(link);
+    installation.init(&[]).expect(0);
+    std::fs::remove_dir_all(backups.path().join("kept")).unwrap();
+    let daemon = installation.serve_for_admin();
+    use_it(&daemon);
+    assert!(std::fs::read_dir(backups.path().join("kept")).unwrap().count() > 0);
+    // The key's file is replaced by rename; the daemon reads it again.
+    let fresh = key.path().join("fresh");
+    std::fs::copy(&key_file, &fresh).unwrap();
+    std::fs::rename(&fresh, &key_file).unwrap();
+    let checked = block_on(async { daemon.admin().status().await.unwrap() });
+    assert!(checked.warnings.iter().all(|warning| !warning.contains("sandbox")), "{:?}", checked.warnings);
+    assert!(!daemon.said().contains("sandbox.incomplete"), "{}", daemon.said());
+    daemon.stop().expect(0);
+    assert!(installation.sockets().is_empty());
+}
+
+#[test]
+fn a_backup_directory_that_cannot_be_made_is_named_with_what_to_do() {
+    let mut installation = Installation::made();
+    let gone = tempfile::tempdir().unwrap();
+    installation.backup_path = Some(gone.path().join("none/backup"));
+    let daemon = installation.serve_for_admin();
+    let (told, warnings) = sandbox(&daemon);
+    if landlock_abi(&told).is_none() {
+        return not_run("the kernel has no Landlock");
+    }
+    let said = "none/backup was not there, or not for the daemon, when it started";
+    assert!(warnings.iter().any(|warning| warning.contains(said)), "{warnings:?}");
+    assert!(daemon.said().contains(said));
+    daemon.stop().expect(0);
+}
+
+/// A daemon on what looks to it like a kernel that answers these calls with this error.
+fn on_a_kernel_without(installation: &Installation, calls: &[i64], errno: i32) -> Daemon {
+    let rules = calls.iter().map(|call| (*call, Vec::new())).collect();
+    let refused = SeccompAction::Errno(errno.unsigned_abs());
+    let filter = SeccompFilter::new(rules, SeccompAction::Allow, refused, std::env::consts::ARCH.try_into().unwrap());
+    let filter: BpfProgram = filter.unwrap().try_into().unwrap();
+    let start = || {
+        // For this thread and what it starts; it ends with it.
+        apply_filter(&filter).unwrap();
+        installation.serve_for_admin()
+    };
+    std::thread::scope(|scope| scope.spawn(start).join().unwrap())
+}
+
+const LANDLOCK: [i64; 3] =
+    [libc::SYS_landlock_create_ruleset, libc::SYS_landlock_add_rule, libc::SYS_landlock_restrict_self];
+
+#[test]
+fn a_kernel_without_either_half_is_told_of_once_each_and_served_on() {
+    let seccomp = [libc::SYS_seccomp];
+    let both = [LANDLOCK.as_slice(), &seccomp].concat();
+    let cases: [(&[i64], i32, &[&str]); 4] = [
+        (&LANDLOCK, libc::ENOSYS, &["without Landlock: the kernel has no Landlock"]),
+        (&LANDLOCK, libc::EOPNOTSUPP, &["without Landlock: the kernel was booted without Landlock"]),
+        (&seccomp, libc::EINVAL, &["without seccomp: the kernel refuses the filter: Invalid argument"]),
+        (&both, libc::ENOSYS, &["without Landlock: ", "without seccomp: "]),
+    ];
+    for (calls, errno, missing) in cases {
+        let installation = Installation::made();
+        let daemon = on_a_kernel_without(&installation, calls, errno);
+        let (told, warnings) = sandbox(&daemon);
+        for words in missing {
+            assert!(warnings.iter().any(|warning| warning.contains(words)), "{words}: {warnings:?}");
+        }
+        assert_eq!(warnings.iter().filter(|warning| warning.starts_with("The sandbox is")).count(), missing.len());
+        assert_eq!(daemon.said().matches("sandbox.incomplete").count(), missing.len(), "{}", daemon.said());
+        let states = [(told.landlock(), "Landlock"), (told.seccomp(), "seccomp")];
+        for (state, name) in states {
+            let is_missing = missing.iter().any(|words| words.contains(name));
+            assert_eq!(state == Confinement::Unavailable, is_missing, "{name}");
+        }
+        let shown = daemon.keyctl(&["status"]).run(crate::harness::KEYCTL).expect(0).stdout;
+        assert!(shown.contains("To mend:\n") && shown.contains("- The sandbox is without "), "{shown}");
+        use_it(&daemon);
+        daemon.stop().expect(0);
+    }
+}
