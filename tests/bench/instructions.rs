@@ -39,8 +39,8 @@ static ALLOCATOR: ZeroizingAllocator = ZeroizingAllocator;
 /// Calls before the threads are stopped for the first time, so that all that happens once has happened.
 const WARM_UP_CALLS: usize = 2_000;
 /// Calls of one measurement.
-const CALLS: usize = 5;
-const MEASUREMENTS: usize = 9;
+const CALLS: usize = 4;
+const MEASUREMENTS: usize = 5;
 
 fn main() -> ExitCode {
     if std::env::args().nth(1).is_some_and(|first| first == "serve") {
@@ -74,6 +74,8 @@ fn measure() -> Outcome<()> {
         let counted = stepped.count(&answered, CALLS)?;
         if measurement > 0 {
             found.push(counted);
+        } else {
+            eprintln!("first {} {}", counted.instructions, counted.steps);
         }
     }
     over.store(true, Ordering::Relaxed);

@@ -41,21 +41,19 @@ impl Stepped {
         Ok(Self { last: HashMap::new(), total: Counted::default() })
     }
 
-    /// What is executed from the next answer to the one `calls` later.
+    /// What is executed from the last answer, if it has only just come, to the one `calls` later.
     pub fn count(&mut self, answered: &AtomicUsize, calls: usize) -> Outcome<Counted> {
-        let first = self.step_until(answered, answered.load(Ordering::Relaxed) + 1)?;
         let then = self.total;
-        self.step_until(answered, first + calls)?;
+        self.step_until(answered, answered.load(Ordering::Relaxed) + calls)?;
         let Counted { instructions, steps } = self.total;
         Ok(Counted { instructions: instructions - then.instructions, steps: steps - then.steps })
     }
 
-    fn step_until(&mut self, answered: &AtomicUsize, wanted: usize) -> Outcome<usize> {
+    fn step_until(&mut self, answered: &AtomicUsize, wanted: usize) -> Outcome<()> {
         let begun = Instant::now();
         loop {
-            let now = answered.load(Ordering::Relaxed);
-            if now >= wanted {
-                return Ok(now);
+            if answered.load(Ordering::Relaxed) >= wanted {
+                return Ok(());
             }
             if begun.elapsed() > PATIENCE {
                 return Err("the calls are not answered".into());
@@ -67,7 +65,7 @@ impl Stepped {
     fn step(&mut self) -> Outcome<()> {
         match waitpid(Pid::from_raw(-1), Some(WaitPidFlag::__WALL))? {
             WaitStatus::Stopped(thread, nix::sys::signal::Signal::SIGTRAP) => {
-                let at = ptrace::getregs(thread)?.rip;
+                let at = place(thread)?;
                 self.total.steps += 1;
                 // Where it stood before: a repetition.
                 if self.last.insert(thread, at) != Some(at) {
@@ -82,4 +80,13 @@ impl Stepped {
         }
         Ok(())
     }
+}
+
+/// The address of the instruction that comes next.
+fn place(thread: Pid) -> nix::Result<u64> {
+    let registers = ptrace::getregs(thread)?;
+    #[cfg(target_arch = "x86_64")]
+    return Ok(registers.rip);
+    #[cfg(not(target_arch = "x86_64"))]
+    return Ok(registers.pc);
 }

@@ -1,5 +1,5 @@
 //! Whether a check shows by its time where the first wrong byte stands, and whether a salt ever comes twice.
-//! `tests/constant_time/run`, which the gate calls; `-- [--samples N] [--salts N]` sets how much is measured.
+//! `tests/constant_time/run`, which the gate calls; `[--samples N] [--salts N]` measures more.
 //!
 //! Must never judge an unoptimised build, nor a check whose leaky twin it did not catch: that fails too.
 //!
@@ -33,28 +33,25 @@ const BOUND: f64 = 4.5;
 const RUNS: usize = 5;
 /// Calls of each kind in a run: so many that the crop which leaves half of them leaves 100,000 of each.
 const SAMPLES: usize = 210_000;
-const SALTS: usize = 10_000_000;
 
 fn main() -> ExitCode {
     if cfg!(debug_assertions) {
         eprintln!("constant-time: NOT RUN: the build is not optimised, and its times say nothing of a release");
         return ExitCode::from(77);
     }
-    let mut arguments = std::env::args().skip(1);
-    let (mut samples, mut salts) = (SAMPLES, SALTS);
-    while let (Some(name), Some(number)) = (arguments.next(), arguments.next().and_then(|number| number.parse().ok())) {
-        match name.as_str() {
-            "--samples" => samples = number,
-            "--salts" => salts = number,
-            _ => return ExitCode::from(64),
-        }
-    }
-    let constant = no_check_shows_where_the_first_wrong_byte_stands(samples.max(SAMPLES));
-    let distinct = salts::no_salt_of_ten_million_comes_twice(salts);
+    let constant = no_check_shows_where_the_first_wrong_byte_stands();
+    let distinct = salts::no_salt_of_ten_million_comes_twice();
     if constant && distinct { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-fn no_check_shows_where_the_first_wrong_byte_stands(samples: usize) -> bool {
+/// The number behind `name` on the command line; never less than it must be.
+fn at_least(least: usize, name: &str) -> usize {
+    let given = std::env::args().skip_while(|argument| argument != name).nth(1);
+    given.and_then(|number| number.parse().ok()).unwrap_or(least).max(least)
+}
+
+fn no_check_shows_where_the_first_wrong_byte_stands() -> bool {
+    let samples = at_least(SAMPLES, "--samples");
     println!("{:<22}{:<18}{:>9}{:>12}{:>8}   t of {RUNS} runs of 2 x {samples} calls", "check", "wrong", "t", "twin's t", "ns");
     let mut all = true;
     let mut rows = Vec::new();

@@ -2,18 +2,21 @@
 //!
 //! Must never make the salts itself: they are those of messages that the daemon's own function sealed. Called by the program.
 
+use crate::at_least;
 use crate::checks::random;
 use servos_keyd::custody::context::Context;
 use servos_keyd::custody::keys::{LockedMemory, VersionKey};
 use servos_keyd::custody::message;
 use std::time::Instant;
 
+const SALTS: usize = 10_000_000;
 const THREADS: usize = 4;
 /// The first half of the 32 bytes: salts that agree agree there too, and two halves agree by chance once in 10^24 such runs.
 const HALF: std::ops::Range<usize> = 12..28;
 
 /// Whether `wanted` messages have as many salts.
-pub fn no_salt_of_ten_million_comes_twice(wanted: usize) -> bool {
+pub fn no_salt_of_ten_million_comes_twice() -> bool {
+    let wanted = at_least(SALTS, "--salts");
     let begun = Instant::now();
     let version = VersionKey::generate(&LockedMemory::new().unwrap(), &random).unwrap();
     let mut salts: Vec<u128> = std::thread::scope(|scope| {
