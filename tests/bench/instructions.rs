@@ -39,7 +39,7 @@ static ALLOCATOR: ZeroizingAllocator = ZeroizingAllocator;
 /// Calls before the threads are stopped for the first time, so that all that happens once has happened.
 const WARM_UP_CALLS: usize = 2_000;
 /// Calls of one measurement.
-const CALLS: usize = 4;
+const CALLS: usize = 2;
 const MEASUREMENTS: usize = 5;
 
 fn main() -> ExitCode {
@@ -74,8 +74,6 @@ fn measure() -> Outcome<()> {
         let counted = stepped.count(&answered, CALLS)?;
         if measurement > 0 {
             found.push(counted);
-        } else {
-            eprintln!("first {} {}", counted.instructions, counted.steps);
         }
     }
     over.store(true, Ordering::Relaxed);
