@@ -77,7 +77,7 @@ fn measure() -> Outcome<()> {
         }
     }
     over.store(true, Ordering::Relaxed);
-    drop(daemon);
+    stepped.end(daemon.pid())?;
     let each = |value: fn(&stepping::Counted) -> u64| {
         let mut values: Vec<f64> = found.iter().map(|counted| value(counted) as f64 / CALLS as f64).collect();
         values.sort_unstable_by(f64::total_cmp);

@@ -49,6 +49,13 @@ impl Stepped {
         Ok(Counted { instructions: instructions - then.instructions, steps: steps - then.steps })
     }
 
+    /// Kills the process. Its threads are reaped here: whoever waits for the process alone waits for ever.
+    pub fn end(self, pid: u32) -> Outcome<()> {
+        nix::sys::signal::kill(Pid::from_raw(pid.try_into()?), nix::sys::signal::Signal::SIGKILL)?;
+        while waitpid(Pid::from_raw(-1), Some(WaitPidFlag::__WALL)).is_ok() {}
+        Ok(())
+    }
+
     fn step_until(&mut self, answered: &AtomicUsize, wanted: usize) -> Outcome<()> {
         let begun = Instant::now();
         loop {
