@@ -70,7 +70,9 @@ impl<T> Drop for Wiped<T> {
         #[cfg(not(feature = "danger-no-wipe"))]
         // JUSTIFICATION: the types are foreign and offer no way to wipe themselves.
         // SAFETY: the memory is ours and `size_of::<T>()` long; `T` needs no destructor, so nothing reads it again.
-        unsafe { zero(self.value.as_mut_ptr().cast(), size_of::<T>()) }
+        unsafe {
+            zero(self.value.as_mut_ptr().cast(), size_of::<T>())
+        }
     }
 }
 

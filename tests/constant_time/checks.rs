@@ -74,8 +74,10 @@ fn of_message(name: &'static str, memory: &LockedMemory) -> Check {
 fn of_snapshot(memory: &LockedMemory) -> Check {
     let root = RootKey::generate(memory, &random).unwrap();
     let store = StoreId::from_bytes(*b"the store itself");
-    let digests: Digests =
-        ["identity", "master", "meta"].map(|name| (name.to_owned(), snapshot::digest(name.as_bytes()))).into_iter().collect();
+    let digests: Digests = ["identity", "master", "meta"]
+        .map(|name| (name.to_owned(), snapshot::digest(name.as_bytes())))
+        .into_iter()
+        .collect();
     let right = snapshot::mac(&root, &store, 7, &digests).to_vec();
     assert!(snapshot::verify(&root, &store, 7, &digests, &right));
     let refuses = move |given: &[u8]| !snapshot::verify(&root, &store, 7, &digests, given);

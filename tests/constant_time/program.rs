@@ -52,7 +52,10 @@ fn at_least(least: usize, name: &str) -> usize {
 
 fn no_check_shows_where_the_first_wrong_byte_stands() -> bool {
     let samples = at_least(SAMPLES, "--samples");
-    println!("{:<22}{:<18}{:>9}{:>12}{:>8}   t of {RUNS} runs of 2 x {samples} calls", "check", "wrong", "t", "twin's t", "ns");
+    println!(
+        "{:<22}{:<18}{:>9}{:>12}{:>8}   t of {RUNS} runs of 2 x {samples} calls",
+        "check", "wrong", "t", "twin's t", "ns"
+    );
     let mut all = true;
     let mut rows = Vec::new();
     for check in checks::all() {
