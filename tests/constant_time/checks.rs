@@ -33,12 +33,15 @@ impl Wrong {
     }
 }
 
+/// A call with a wrong input, which says whether it was refused.
+type Call = Box<dyn Fn(&[u8]) -> bool>;
+
 /// A check: what it is given, the field in it that is compared, and the call, which says whether it was refused.
 pub struct Check {
     pub name: &'static str,
     right: Vec<u8>,
     field: Range<usize>,
-    refuses: Box<dyn Fn(&[u8]) -> bool>,
+    refuses: Call,
 }
 
 /// What a run found: t of the check and of its leaky twin, and what half of the check's calls took.
