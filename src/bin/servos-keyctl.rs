@@ -6,6 +6,9 @@
 use servos_keyd::sys::allocator::ZeroizingAllocator;
 use std::process::ExitCode;
 
+#[cfg(feature = "danger-no-wipe")]
+compile_error!("the feature danger-no-wipe is for a measurement: no binary may have it");
+
 #[global_allocator]
 static ALLOCATOR: ZeroizingAllocator = ZeroizingAllocator;
 

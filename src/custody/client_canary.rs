@@ -4,12 +4,12 @@
 //! Called by operations for IssueCanary and VerifyCanary, and to tell whether a store is older than its clients.
 
 use subtle::ConstantTimeEq as _;
-use zeroize::Zeroizing;
 
 use crate::custody::id::StoreId;
 use crate::custody::keys::IdentityKey;
 use crate::custody::labels;
 use crate::custody::primitives::{self, with_clean_stack};
+use crate::sys::wipe::Zeroizing;
 
 /// Length of a client's canary.
 pub const BYTES: usize = 64;

@@ -4,11 +4,11 @@
 //! Called by the message and the record seal, which say whose key it is and where the bytes lie.
 
 use subtle::ConstantTimeEq as _;
-use zeroize::Zeroizing;
 
 use crate::custody::context::Context;
 use crate::custody::random::RandomUnavailable;
 use crate::custody::{labels, primitives};
+use crate::sys::wipe::Zeroizing;
 
 /// Magic, owner id, salt, commitment.
 pub(super) const HEADER_BYTES: usize = 76;

@@ -175,6 +175,11 @@ pub(super) fn random(bytes: &mut [u8]) -> Result<(), RandomUnavailable> {
     Ok(crate::sys::random::fill(bytes)?)
 }
 
+/// Runs `work` where the kernel refuses them: [`random`] fails there.
+pub(super) fn without_getrandom<R: Send>(work: impl FnOnce() -> R + Send) -> R {
+    crate::sys::random::tests::without_getrandom(work)
+}
+
 /// A source that gives these bytes, as the vectors were made.
 pub(super) fn giving<const N: usize>(
     given: [u8; N],

@@ -321,6 +321,18 @@ mod tests {
     }
 
     #[test]
+    fn no_key_is_made_while_the_kernel_refuses_randomness() {
+        let memory = memory();
+        fixtures::without_getrandom(|| {
+            assert!(matches!(MasterKey::generate(&memory, &random), Err(KeyError::Random(_))));
+            assert!(matches!(RootKey::generate(&memory, &random), Err(KeyError::Random(_))));
+            assert!(matches!(IdentityKey::generate(&memory, &random), Err(KeyError::Random(_))));
+            assert!(matches!(VersionKey::generate(&memory, &random), Err(KeyError::Random(_))));
+        });
+        assert!(VersionKey::generate(&memory, &random).is_ok());
+    }
+
+    #[test]
     fn no_master_key_is_made_that_could_not_be_read_again() {
         let stuck = giving([0; 32]);
         assert!(matches!(MasterKey::generate(&memory(), &stuck), Err(KeyError::Malformed(Malformed::AllEqual))));

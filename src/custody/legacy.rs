@@ -3,11 +3,10 @@
 //! Must never write this format, nor open it with anything but a key that is held as a legacy key on purpose.
 //! Called by operations, only where a request allows it and the store holds a legacy key.
 
-use zeroize::Zeroizing;
-
 use crate::custody::committing::TAG_BYTES;
 use crate::custody::keys::LegacyKey;
 use crate::custody::primitives::{self, with_clean_stack};
+use crate::sys::wipe::Zeroizing;
 
 pub use crate::custody::committing::Rejected;
 

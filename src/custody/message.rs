@@ -5,8 +5,6 @@
 
 use std::mem;
 
-use zeroize::Zeroizing;
-
 use crate::custody::committing::{self, Fields, HEADER_BYTES, Owner, SALT_BYTES, SKD1};
 use crate::custody::context::Context;
 use crate::custody::keys::VersionKey;
@@ -14,6 +12,7 @@ use crate::custody::primitives::with_clean_stack;
 use crate::custody::random::Random;
 
 pub use crate::custody::committing::{Rejected, SealError};
+pub use crate::sys::wipe::Zeroizing;
 
 /// What sealing adds to a plaintext, in bytes: a header of 76 and a tag of 16.
 pub const OVERHEAD: usize = committing::OVERHEAD;
@@ -199,6 +198,17 @@ mod tests {
             seal(&version(), &cell("42"), b"secret", &failing),
             Err(SealError::Random(crate::custody::random::RandomUnavailable,))
         );
+    }
+
+    #[test]
+    fn nothing_is_sealed_while_the_kernel_refuses_a_salt_and_what_is_sealed_opens() {
+        let version = version();
+        let sealed = seal(&version, &cell("42"), b"secret", &random).unwrap();
+        fixtures::without_getrandom(|| {
+            assert!(matches!(seal(&version, &cell("42"), b"secret", &random), Err(SealError::Random(_))));
+            assert_eq!(**open(&version, &cell("42"), &sealed).unwrap(), *b"secret");
+        });
+        assert!(seal(&version, &cell("42"), b"secret", &random).is_ok());
     }
 
     #[test]

@@ -3,8 +3,6 @@
 //! Must never let a secret lie on the heap: it goes from locked memory over a wiped stack into its seal, and back.
 //! Called by the typed functions of the record seals.
 
-use zeroize::Zeroizing;
-
 use crate::custody::committing::{self, Fields, OVERHEAD, Owner, Rejected, SALT_BYTES, SKR1, SealError};
 use crate::custody::context::Context;
 use crate::custody::id::{Fingerprint, KeyId, StoreId, VersionId};
@@ -13,6 +11,7 @@ use crate::custody::labels;
 use crate::custody::primitives::{self, with_clean_stack};
 use crate::custody::random::Random;
 use crate::sys::locked::{LockedMemory, LockedMemoryError, Secret};
+use crate::sys::wipe::Zeroizing;
 
 /// Why a seal gave no secret.
 #[derive(Debug, thiserror::Error)]

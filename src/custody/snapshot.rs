@@ -4,7 +4,6 @@
 //! Called by operations at each load, before anything but the root is believed, and at each commit.
 
 use subtle::ConstantTimeEq as _;
-use zeroize::Zeroizing;
 
 use crate::custody::context::length_prefix;
 use crate::custody::digests::Digests;
@@ -12,6 +11,7 @@ use crate::custody::id::StoreId;
 use crate::custody::keys::RootKey;
 use crate::custody::labels;
 use crate::custody::primitives::{self, with_clean_stack};
+use crate::sys::wipe::Zeroizing;
 
 /// The record that holds the MAC, and is not under it.
 const MAC_RECORD: &str = "mac";

@@ -13,9 +13,8 @@ use crate::auth::permit::Admission;
 use crate::custody::context::Context;
 use crate::custody::envelope::{self, Envelope};
 use crate::custody::id::VersionId;
-use crate::custody::message::OVERHEAD;
+use crate::custody::message::{OVERHEAD, Zeroizing};
 use std::sync::Arc;
-use zeroize::Zeroizing;
 
 /// The largest ciphertext of a single call, in bytes.
 pub const MAX_CIPHERTEXT_BYTES: usize = MAX_PLAINTEXT_BYTES + OVERHEAD;

@@ -12,12 +12,12 @@ use crate::auth::permit::{Admission, Permit};
 use crate::custody::context::Context;
 use crate::custody::id::{Fingerprint, KeyId, StoreId, VersionId};
 use crate::custody::keys::{IdentityKey, LegacyKey, VersionKey};
+use crate::custody::message::Zeroizing;
 use crate::custody::random::Random;
 use crate::custody::{legacy, message};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use zeroize::Zeroizing;
 
 /// What a version may do. A version that seals is the primary of its key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -36,12 +36,19 @@ unsafe impl GlobalAlloc for ZeroizingAllocator {
         // JUSTIFICATION: the purpose of this type.
         // SAFETY: the caller gives up a block of exactly this layout, allocated by `System`.
         unsafe {
-            wipe::zero(block, layout.size());
+            if cfg!(not(feature = "danger-no-wipe")) {
+                wipe::zero(block, layout.size());
+            }
             System.dealloc(block, layout);
         }
     }
 
     unsafe fn realloc(&self, block: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
+        if cfg!(feature = "danger-no-wipe") {
+            // JUSTIFICATION: what the program would do without this type, which is measured.
+            // SAFETY: the caller's promises are those that `System` demands.
+            return unsafe { System.realloc(block, layout, new_size) };
+        }
         // JUSTIFICATION: `System.realloc` frees the old block unwiped when it moves it, also when it shrinks it.
         // SAFETY: the caller promises that `new_size` makes a valid layout with this alignment; the new block does not overlap
         // the old one, and both hold the bytes copied. If there is no memory the old block stays as it was.

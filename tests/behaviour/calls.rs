@@ -34,6 +34,37 @@ fn request_id(n: u32) -> String {
 }
 
 #[test]
+fn every_ciphertext_that_does_not_open_gets_the_same_answer_wherever_it_is_wrong() {
+    let installation = Installation::made();
+    let daemon = installation.serve_for_admin();
+    block_on(async {
+        let wire = Wire::connect(&daemon.component_socket).await;
+        let sealed: v1::EncryptResponse =
+            wire.call(KEY_SERVICE, "Encrypt", &encrypt("ssh-keys", b"secret", "1")).await.message();
+        let whole = sealed.ciphertext;
+        // Salt, commitment, body and tag; what stands before them says which version it is of.
+        let mut wrong: Vec<v1::DecryptRequest> = (12..whole.len())
+            .map(|at| {
+                let mut damaged = whole.clone();
+                damaged[at] ^= 1 << (at % 8);
+                decrypt("ssh-keys", &damaged, "1")
+            })
+            .collect();
+        wrong.push(decrypt("ssh-keys", &whole[..whole.len() - 1], "1"));
+        wrong.push(decrypt("ssh-keys", &[&whole[..], &[0]].concat(), "1"));
+        wrong.push(decrypt("ssh-keys", &whole, "2"));
+        wrong.push(decrypt("default", &whole, "1"));
+        assert_eq!(wrong.len(), 90);
+        for (n, request) in wrong.iter().enumerate() {
+            let answer = wire.call(KEY_SERVICE, "Decrypt", request).await;
+            assert_eq!(answer.refused(Code::InvalidArgument), "ciphertext rejected", "{n}");
+        }
+        let opened = wire.call(KEY_SERVICE, "Decrypt", &decrypt("ssh-keys", &whole, "1")).await;
+        assert_eq!(opened.message::<v1::DecryptResponse>().plaintext, b"secret");
+    });
+}
+
+#[test]
 fn each_call_of_the_key_service_answers_with_every_field() {
     let installation = Installation::made();
     let daemon = installation.serve_for_admin();
