@@ -21,10 +21,15 @@ pub struct Server {
 impl Server {
     /// Starts the daemon of an installation.
     pub fn daemon(binary: &Path, installation: &Installation) -> Outcome<Self> {
+        Self::daemon_with(binary, installation, &[])
+    }
+
+    /// The same with these variables as its environment.
+    pub fn daemon_with(binary: &Path, installation: &Installation, environment: &[(&str, &str)]) -> Outcome<Self> {
         let mut command = Command::new(binary);
         command.arg("serve").arg("--config").arg(installation.configuration());
         // Whatever the caller's environment holds must not become a second source of the key.
-        command.env_clear();
+        command.env_clear().envs(environment.iter().copied());
         Self::start(command, installation.socket())
     }
 
