@@ -40,6 +40,7 @@ pub fn fill(bytes: &mut [u8]) -> Result<(), RandomUnavailable> {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use seccompiler::{BpfProgram, SeccompAction, SeccompFilter};
 
     /// Runs `work` on a thread to which the kernel answers every getrandom(2) with EIO.
     pub(crate) fn without_getrandom<R: Send>(work: impl FnOnce() -> R + Send) -> R {
@@ -52,25 +53,13 @@ pub(crate) mod tests {
         })
     }
 
-    /// By a seccomp filter, which is the calling thread's alone.
+    /// By a filter, which is the calling thread's alone.
     fn refuse_getrandom() {
-        let getrandom = u32::try_from(libc::SYS_getrandom).unwrap();
-        let step = |code: u32, jt, jf, k| libc::sock_filter { code: u16::try_from(code).unwrap(), jt, jf, k };
-        let mut steps = [
-            // The number of the call, at the start of seccomp_data.
-            step(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, 0),
-            step(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 0, 1, getrandom),
-            step(libc::BPF_RET | libc::BPF_K, 0, 0, libc::SECCOMP_RET_ERRNO | libc::EIO.unsigned_abs()),
-            step(libc::BPF_RET | libc::BPF_K, 0, 0, libc::SECCOMP_RET_ALLOW),
-        ];
-        let program = libc::sock_fprog { len: 4, filter: steps.as_mut_ptr() };
-        // JUSTIFICATION: the kernel's generator does not fail by itself; a filter makes it.
-        // SAFETY: the program and its steps outlive both calls, which copy them.
-        let set = unsafe {
-            assert_eq!(libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
-            libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const program)
-        };
-        assert_eq!(set, 0);
+        let rules = [(libc::SYS_getrandom, Vec::new())].into();
+        let refused = SeccompAction::Errno(libc::EIO.unsigned_abs());
+        let machine = std::env::consts::ARCH.try_into().unwrap();
+        let filter = SeccompFilter::new(rules, SeccompAction::Allow, refused, machine).unwrap();
+        seccompiler::apply_filter(&BpfProgram::try_from(filter).unwrap()).unwrap();
     }
 
     #[test]

@@ -182,6 +182,16 @@ fn redb_is_named_by_its_adapter_alone() {
 }
 
 #[test]
+fn zeroize_is_named_by_wipe_the_client_and_the_tool_alone() {
+    keeps("src/sys/wipe.rs", "pub use zeroize::Zeroizing;");
+    keeps("src/client/x.rs", "use zeroize::Zeroizing;");
+    keeps("src/cli/keyctl/x.rs", "use zeroize::Zeroizing;");
+    keeps("src/custody/x.rs", "use crate::sys::wipe::Zeroizing;");
+    breaks("src/custody/x.rs", "use zeroize::Zeroizing;", 1, "zeroize is named");
+    breaks("src/cli/keyd/x.rs", "fn f(_: zeroize::Zeroizing<u8>) {}", 1, "zeroize is named");
+}
+
+#[test]
 fn secret_types_are_not_cloned_and_write_their_own_debug() {
     let file = "src/custody/keys.rs";
     keeps(file, "pub struct MasterKey;\n#[derive(Debug, Clone)]\npub struct Claim;");

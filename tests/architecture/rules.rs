@@ -1,4 +1,4 @@
-//! The rules beside imports: `unsafe`, `async`, headers, names, events, redb, binaries and secret types.
+//! The rules beside imports: `unsafe`, `async`, headers, names, events, redb, zeroize, binaries and secret types.
 //!
 //! Must never hold what clippy or rustc hold already.
 //! Called by `check`.
@@ -56,6 +56,7 @@ pub fn check(sources: &[Source], table: &Table) -> Vec<Violation> {
         found.extend(names(source));
         found.extend(getters(source));
         found.extend(place_of_redb(source));
+        found.extend(place_of_zeroize(source));
         found.extend(secrets(source));
         found.extend(unnamed_events(source));
     }
@@ -186,15 +187,27 @@ fn place_of_redb(source: &Source) -> Vec<Violation> {
     if source.path.starts_with("src/store/redb_") || source.path == "src/store/overlay.rs" {
         return Vec::new();
     }
+    names_of_crate(source, "redb", "redb is named in store's adapter files alone")
+}
+
+/// What the daemon wipes it wipes through one file, so that the cost of all of it can be measured.
+fn place_of_zeroize(source: &Source) -> Vec<Violation> {
+    let elsewhere = ["src/sys/wipe.rs", "src/client/", "src/cli/keyctl/"];
+    if elsewhere.iter().any(|place| source.path.starts_with(place)) {
+        return Vec::new();
+    }
+    names_of_crate(source, "zeroize", "in the daemon, zeroize is named by sys::wipe alone")
+}
+
+/// Where a crate is named as the beginning of a path.
+fn names_of_crate(source: &Source, name: &str, what: &'static str) -> Vec<Violation> {
     let is_crate = |at: usize| {
-        source.ident(at) == Some("redb")
+        source.ident(at) == Some(name)
             && (source.kind(at + 1) == Some(&Kind::PathSep)
                 || at > 0 && matches!(source.ident(at - 1), Some("use" | "crate")))
             && source.begins_path(at)
     };
-    at_each(source, is_crate)
-        .map(|(_, line)| violation(source, line, "redb is named in store's adapter files alone"))
-        .collect()
+    at_each(source, is_crate).map(|(_, line)| violation(source, line, what)).collect()
 }
 
 fn secrets(source: &Source) -> Vec<Violation> {

@@ -58,19 +58,19 @@ impl Stepped {
 
     fn step_until(&mut self, answered: &AtomicUsize, wanted: usize) -> Outcome<()> {
         let begun = Instant::now();
-        loop {
-            if answered.load(Ordering::Relaxed) >= wanted {
-                return Ok(());
-            }
+        while answered.load(Ordering::Relaxed) < wanted {
             if begun.elapsed() > PATIENCE {
                 return Err("the calls are not answered".into());
             }
             self.step()?;
         }
+        Ok(())
     }
 
     fn step(&mut self) -> Outcome<()> {
-        match waitpid(Pid::from_raw(-1), Some(WaitPidFlag::__WALL))? {
+        // Never waits here: threads that all wait for a client that has ended would not come back.
+        match waitpid(Pid::from_raw(-1), Some(WaitPidFlag::__WALL | WaitPidFlag::WNOHANG))? {
+            WaitStatus::StillAlive => std::thread::yield_now(),
             WaitStatus::Stopped(thread, nix::sys::signal::Signal::SIGTRAP) => {
                 let at = place(thread)?;
                 self.total.steps += 1;
@@ -91,9 +91,5 @@ impl Stepped {
 
 /// The address of the instruction that comes next.
 fn place(thread: Pid) -> nix::Result<u64> {
-    let registers = ptrace::getregs(thread)?;
-    #[cfg(target_arch = "x86_64")]
-    return Ok(registers.rip);
-    #[cfg(not(target_arch = "x86_64"))]
-    return Ok(registers.pc);
+    Ok(ptrace::getregs(thread)?.rip)
 }

@@ -55,7 +55,7 @@ pub fn random(bytes: &mut [u8]) -> Result<(), RandomUnavailable> {
     servos_keyd::sys::random::fill(bytes).map_err(|_| RandomUnavailable)
 }
 
-/// Every check of the daemon that compares something secret.
+/// Every check of what a caller, a store or a file brings: who could try again and again learns nothing by the time it takes.
 pub fn all() -> Vec<Check> {
     let memory = LockedMemory::new().unwrap();
     vec![of_message("commitment", &memory), of_message("tag", &memory), of_snapshot(&memory), of_canary(&memory)]

@@ -16,7 +16,8 @@
 //! The verdict is on the median of five such runs, with their signs: under 4.5 for the check, over 4.5 for its twin. That is
 //! no looser a bound. What a check leaks it leaks in each run and in the same direction, and a run that sees it sees it with all
 //! of its samples: the median of five is over 4.5 exactly if three are, on the same side. A machine that changes its pace or is
-//! used by others has single runs stray to either side; of those no three agree but by a chance of less than 1 in 10^12.
+//! used by others has single runs stray, to either side. By chance alone one run in 100,000 is over the bound, and three of five on
+//! one side are less often than once in 10^12.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "it prints its results")]
 #![allow(clippy::cast_precision_loss, reason = "statistics are in floating point")]
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test ends where something is not as it must be")]

@@ -37,7 +37,7 @@ fn what_is_wiped_for_the_stop_holds_zeros_under_the_access_that_is_gone() {
 }
 
 #[test]
-fn a_panic_an_error_and_a_plain_end_of_the_scope_wipe_what_others_still_hold() {
+fn a_panic_and_a_plain_end_of_the_scope_wipe_what_others_still_hold() {
     let ends: [fn(); 2] = [|| (), || panic!("a panic on purpose")];
     for end in ends {
         let memory = by_mlock();
@@ -94,12 +94,20 @@ fn a_read_or_write_past_either_end_is_stopped() {
 }
 
 #[test]
-fn without_a_fallback_a_refused_call_and_a_limit_are_told_apart() {
+fn without_a_fallback_a_limit_and_a_want_of_descriptors_are_not_blamed_on_the_kernel() {
     use nix::unistd::{Gid, Uid, setgid, setgroups, setuid};
-    let name = "without_a_fallback_a_refused_call_and_a_limit_are_told_apart";
+    let name = "without_a_fallback_a_limit_and_a_want_of_descriptors_are_not_blamed_on_the_kernel";
     apart::in_a_fork_of_its_own(module_path!(), name, || {
-        let memory = LockedMemory::without_fallback().unwrap();
-        assert_eq!((memory.protection(), memory.fallback_reason()), (Protection::MemfdSecret, None));
+        match LockedMemory::without_fallback() {
+            Ok(memory) => {
+                assert_eq!((memory.protection(), memory.fallback_reason()), (Protection::MemfdSecret, None));
+            }
+            Err(LockedMemoryError::SecretMemoryRefused { .. }) => {
+                eprintln!("NOT RUN: {name}: this kernel has no memfd_secret");
+                return;
+            }
+            Err(other) => panic!("{other}"),
+        }
         setrlimit(Resource::RLIMIT_MEMLOCK, 0, 0).unwrap();
         if Uid::effective().is_root() {
             setgroups(&[]).unwrap();
@@ -109,8 +117,11 @@ fn without_a_fallback_a_refused_call_and_a_limit_are_told_apart() {
         let limited = LockedMemory::without_fallback().unwrap_err();
         assert!(matches!(limited, LockedMemoryError::LimitReached { .. }), "{limited}");
         setrlimit(Resource::RLIMIT_NOFILE, 0, 0).unwrap();
-        let refused = LockedMemory::without_fallback().unwrap_err();
-        assert!(matches!(refused, LockedMemoryError::SecretMemoryRefused { .. }), "{refused}");
-        assert!(refused.to_string().contains("memfd_secret: Too many open files"), "{refused}");
+        match LockedMemory::without_fallback().unwrap_err() {
+            LockedMemoryError::Refused { call, source, .. } => {
+                assert_eq!((call, source.raw_os_error()), ("memfd_secret", Some(libc::EMFILE)));
+            }
+            other => panic!("{other}"),
+        }
     });
 }

@@ -58,9 +58,11 @@ impl Refusal {
         format!("{}: {}", self.call, self.source)
     }
 
-    /// Whether secret memory was refused as such, whatever its size: by an old kernel, its command line or a filter.
+    /// Whether the kernel has no secret memory for anyone: an old one, its command line, or a filter says so. A want of
+    /// descriptors or of memory says nothing of the kind.
     pub(super) fn is_of_the_kernel(&self) -> bool {
         self.call == SECRET_MEMORY
+            && matches!(self.source.raw_os_error(), Some(libc::ENOSYS | libc::EPERM | libc::EACCES))
     }
 
     /// The error for the caller, which names the limit if that was the cause.
