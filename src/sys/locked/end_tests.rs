@@ -22,6 +22,31 @@ fn lying_at(address: usize) -> io::Result<[u8; SECRET_BYTES]> {
 }
 
 #[test]
+fn a_key_that_is_read_while_all_is_wiped_is_whole_or_the_end_of_the_process_and_never_zeros() {
+    const SAW_SOMETHING_ELSE: i32 = 3;
+    let name = "a_key_that_is_read_while_all_is_wiped_is_whole_or_the_end_of_the_process_and_never_zeros";
+    apart::in_a_process_of_its_own(module_path!(), name, || {
+        for (number, make) in [|| LockedMemory::new().unwrap(), by_mlock].into_iter().cycle().take(60).enumerate() {
+            let status = apart::status_of_fork(|| {
+                let memory = make();
+                let secret = filled(&memory, 0xA9);
+                // More of them, so that wiping takes a while.
+                let others: Vec<Secret> = (0..2_000).map(|_| filled(&memory, 1)).collect();
+                let reader = std::thread::spawn(move || {
+                    while std::hint::black_box(&secret).expose_bytes() == &[0xA9; SECRET_BYTES] {}
+                    std::process::exit(SAW_SOMETHING_ELSE);
+                });
+                std::thread::sleep(std::time::Duration::from_micros(100 * (number as u64 % 7)));
+                memory.wipe_all();
+                let _ = reader.join();
+                drop(others);
+            });
+            assert!(libc::WIFSIGNALED(status) && libc::WTERMSIG(status) == libc::SIGSEGV, "{number}: {status:#x}");
+        }
+    });
+}
+
+#[test]
 fn what_is_wiped_for_the_stop_holds_zeros_under_the_access_that_is_gone() {
     let memory = by_mlock();
     let (secret, mut buffer) = (filled(&memory, 0xA7), memory.buffer(SECRET_BYTES).unwrap());
@@ -34,6 +59,23 @@ fn what_is_wiped_for_the_stop_holds_zeros_under_the_access_that_is_gone() {
     for place in places {
         assert_eq!(lying_at(place).unwrap(), [0; SECRET_BYTES]);
     }
+    // The pages themselves lie elsewhere since.
+    let regions = [hold(&memory.shared.slabs)[0].region().moved_to(), buffer_region(&memory).moved_to()];
+    for moved in regions {
+        assert_eq!(lying_at(moved.expect("this kernel moves pages")).unwrap(), [0; SECRET_BYTES]);
+    }
+}
+
+fn buffer_region(memory: &LockedMemory) -> Arc<Region> {
+    hold(&memory.shared.buffers).iter().find_map(Weak::upgrade).unwrap()
+}
+
+#[test]
+fn secret_memory_too_is_moved_before_it_is_wiped() {
+    let memory = LockedMemory::new().unwrap();
+    let _secret = filled(&memory, 0xA7);
+    memory.wipe_all();
+    assert!(hold(&memory.shared.slabs)[0].region().moved_to().is_some(), "{:?}", memory.protection());
 }
 
 #[test]

@@ -30,13 +30,22 @@ pub(super) struct Region {
     memory: NonNull<u8>,
     len: usize,
     guard: usize,
-    /// Once true, the memory can no longer be accessed: nobody may write to it, not even to wipe.
-    closed: Mutex<bool>,
+    access: Mutex<Access>,
+}
+
+/// Who may touch a region.
+enum Access {
+    /// Whoever holds a part of it.
+    Open,
+    /// Nobody, not even to wipe: it is being made, or was wiped.
+    Closed,
+    /// The same; and what it held was wiped at this other address, where it now lies.
+    Moved(NonNull<u8>),
 }
 
 // JUSTIFICATION: secrets are used on every thread of the daemon.
 // SAFETY: the mapping belongs to the process, not to a thread; whoever writes holds `&mut` on the owner of that part,
-// or the lock `closed`.
+// or the lock `access`.
 unsafe impl Send for Region {}
 // JUSTIFICATION: as above.
 // SAFETY: as above.
@@ -90,13 +99,13 @@ impl Region {
         // JUSTIFICATION: the address of the part between the guards.
         // SAFETY: `reserved` is at least `guard` long.
         let memory = unsafe { start.add(guard) };
-        let region = Self { memory, len, guard, closed: Mutex::new(true) };
+        let region = Self { memory, len, guard, access: Mutex::new(Access::Closed) };
         match protection {
             Protection::MemfdSecret => region.back_with_secret_memory()?,
             Protection::Mlock => region.back_with_locked_memory()?,
         }
         region.advise(libc::MADV_DONTFORK, "madvise(MADV_DONTFORK)")?;
-        *hold(&region.closed) = false;
+        *hold(&region.access) = Access::Open;
         // Makes every page present now: a lack of memory stops the start, not a request.
         region.wipe(0, len);
         Ok(region)
@@ -114,25 +123,75 @@ impl Region {
 
     /// Zeroes `count` bytes from `offset`, cut off at the end; nothing if the region is closed.
     pub(super) fn wipe(&self, offset: usize, count: usize) {
-        let closed = hold(&self.closed);
-        if !*closed && offset < self.len {
+        let access = hold(&self.access);
+        if matches!(*access, Access::Open) && offset < self.len {
             let count = count.min(self.len - offset);
             // JUSTIFICATION: the writes must survive the optimiser, and the memory is known by its address only.
-            // SAFETY: inside the mapping, which is writable while it is not closed. The owner of that part calls this, or
-            // the process is about to end (`close`).
+            // SAFETY: inside the mapping, which is writable while it is open. The owner of that part calls this.
             unsafe { wipe::zero(self.memory.as_ptr().add(offset), count) }
         }
     }
 
-    /// Zeroes everything and takes all access away. A thread that reads it afterwards is stopped by SIGSEGV.
+    /// Takes all access away, and then zeroes everything. A thread that reads it from now on is stopped by SIGSEGV: one
+    /// that read zeros would seal under a key that everybody knows.
     pub(super) fn close(&self) {
-        self.wipe(0, self.len);
-        let mut closed = hold(&self.closed);
-        // JUSTIFICATION: a key that reads as zeros would be used as one.
-        // SAFETY: exactly this region's own mapping. References into it may still live: touching them is a defined
-        // end of the process, which is the purpose.
-        unsafe { libc::mprotect(self.memory.as_ptr().cast(), self.len, libc::PROT_NONE) };
-        *closed = true;
+        let mut access = hold(&self.access);
+        if !matches!(*access, Access::Open) {
+            return;
+        }
+        *access = Access::Closed;
+        let here = self.memory;
+        // First, so that there is no moment at which a key reads as zeros.
+        if !self.protect(here, libc::PROT_NONE) {
+            // The kernel clears what a process leaves behind.
+            std::process::abort();
+        }
+        if let Some(there) = self.moved_away() {
+            *access = Access::Moved(there);
+            self.zero_at(there);
+        } else {
+            // A kernel before 5.13 cannot move it: then zeros can be read for a moment.
+            self.zero_at(here);
+            if !self.protect(here, libc::PROT_NONE) {
+                std::process::abort();
+            }
+        }
+    }
+
+    /// Where what it held lies since it was wiped, if elsewhere.
+    #[cfg(test)]
+    pub(super) fn moved_to(&self) -> Option<usize> {
+        match *hold(&self.access) {
+            Access::Moved(there) => Some(there.addr().get()),
+            Access::Open | Access::Closed => None,
+        }
+    }
+
+    /// Moves the pages to where no reference points; the old place stays taken, without pages and without access.
+    fn moved_away(&self) -> Option<NonNull<u8>> {
+        let flags = libc::MREMAP_MAYMOVE | libc::MREMAP_DONTUNMAP;
+        // JUSTIFICATION: what nobody may read can only be wiped through another address.
+        // SAFETY: exactly this region's own mapping, to which all access was taken away. References into it may still
+        // live: touching them is a defined end of the process, before and after.
+        let there = unsafe { libc::mremap(self.memory.as_ptr().cast(), self.len, self.len, flags) };
+        if there == libc::MAP_FAILED { None } else { NonNull::new(there.cast()) }
+    }
+
+    /// Zeroes the pages, which lie at `place`, and gives access to do so.
+    fn zero_at(&self, place: NonNull<u8>) {
+        if self.protect(place, libc::PROT_READ | libc::PROT_WRITE) {
+            // JUSTIFICATION: the memory is known by its address only.
+            // SAFETY: a mapping of this length, writable now, of which only this function knows or which others read
+            // through references that end with the process (`close`).
+            unsafe { wipe::zero(place.as_ptr(), self.len) }
+        }
+    }
+
+    /// Whether it could be done.
+    fn protect(&self, place: NonNull<u8>, access: libc::c_int) -> bool {
+        // JUSTIFICATION: access to pages is changed by this call alone.
+        // SAFETY: exactly this region's own mapping, at its first or its second place.
+        unsafe { libc::mprotect(place.as_ptr().cast(), self.len, access) == 0 }
     }
 
     /// memfd_secret(2). The descriptor is closed at once: while open, a privileged process could take it by pidfd_getfd(2).
@@ -190,6 +249,9 @@ impl Drop for Region {
         unsafe {
             let start = self.memory.as_ptr().sub(self.guard);
             libc::munmap(start.cast(), self.len + 2 * self.guard);
+            if let Access::Moved(there) = *hold(&self.access) {
+                libc::munmap(there.as_ptr().cast(), self.len);
+            }
         }
     }
 }
