@@ -59,7 +59,7 @@ exits! {
     /// EX_IOERR
     DAMAGED = 74: "input or output failed, or the store is damaged, foreign or refused by its mark";
     /// EX_TEMPFAIL
-    TRY_AGAIN = 75: "another daemon has the store or the socket, or this one is busy: try again later";
+    TRY_AGAIN = 75: "another daemon has the store or the socket, this one is busy, or it gets no thread: try again later";
     /// EX_NOPERM
     NOT_PERMITTED = 77: "not permitted; a key file's mode or owner too";
     /// EX_CONFIG

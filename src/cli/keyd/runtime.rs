@@ -25,7 +25,7 @@ use crate::sys::allocator::release_free_memory;
 use crate::telemetry::chain::chain;
 use crate::telemetry::events;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -72,18 +72,22 @@ pub fn workers() -> usize {
     std::thread::available_parallelism().map_or(1, |cores| cores.get().min(MAX_WORKERS))
 }
 
-/// Serves until a signal; returns how many calls were cut at the end.
+/// Serves until a signal; returns how many calls were cut at the end. However it ends, no thread of its own is left that
+/// could use a key.
 ///
 /// # Errors
-/// 70 if the system gives no thread or the runtime does not start.
+/// 75 if the system gives no thread, 70 if the runtime does not start.
 pub fn run(daemon: Daemon) -> Result<usize, Failure> {
-    let (writer, thread) = match daemon.ledger {
-        None => (None, None),
+    // The calls' threads, the writer, and one that writes backups.
+    threads_are_to_be_had(daemon.workers + 2)?;
+    let mut joined_at_the_end = JoinedAtTheEnd(None);
+    let writer = match daemon.ledger {
+        None => None,
         Some(ledger) => {
             let check = SelfCheck::new(daemon.self_check, release_free_memory, ledger.engine());
-            let (writer, thread) =
-                Writer::start_checking(ledger, check).map_err(|error| Failure::new(exit::BUG, &error))?;
-            (Some(writer), Some(thread))
+            let (writer, thread) = Writer::start_checking(ledger, check).map_err(|error| no_thread(&error))?;
+            joined_at_the_end.0 = Some(thread);
+            Some(writer)
         }
     };
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -98,13 +102,37 @@ pub fn run(daemon: Daemon) -> Result<usize, Failure> {
         limits: daemon.limits,
         dev_socket: daemon.dev_socket,
     };
-    let cut = runtime.block_on(shell.serve(daemon.sockets));
-    drop(runtime);
-    // Every sender is gone with the runtime, so the writer ends after the change it is at.
-    if let Some(thread) = thread {
-        let _ = thread.join();
+    runtime.block_on(shell.serve(daemon.sockets))
+}
+
+/// The writer's thread. It ends after the change it is at, once every sender is gone: what is dropped before this.
+struct JoinedAtTheEnd(Option<std::thread::JoinHandle<()>>);
+
+impl Drop for JoinedAtTheEnd {
+    fn drop(&mut self) {
+        if let Some(thread) = self.0.take() {
+            let _ = thread.join();
+        }
     }
-    cut
+}
+
+/// Starts so many threads at once, and ends them. The runtime, refused one, would panic and then wait for ever for those
+/// that it was given.
+fn threads_are_to_be_had(count: usize) -> Result<(), Failure> {
+    let held = Mutex::new(());
+    std::thread::scope(|scope| {
+        let _all_wait = held.lock();
+        for _ in 0..count {
+            let waits = || drop(held.lock());
+            std::thread::Builder::new().spawn_scoped(scope, waits).map_err(|error| no_thread(&error))?;
+        }
+        Ok(())
+    })
+}
+
+fn no_thread(error: &std::io::Error) -> Failure {
+    let limits = "see TasksMax= of the unit, pids.max of the container, and ulimit -u of the daemon's user";
+    Failure::say(exit::TRY_AGAIN, format!("the system gives the daemon no thread: {error}; {limits}"))
 }
 
 struct Shell {
