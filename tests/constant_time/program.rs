@@ -17,7 +17,7 @@
 //! no looser a bound. What a check leaks it leaks in each run and in the same direction, and a run that sees it sees it with all
 //! of its samples: the median of five is over 4.5 exactly if three are, on the same side. A machine that changes its pace or is
 //! used by others has single runs stray, to either side. By chance alone one run in 100,000 is over the bound, and three of five on
-//! one side are less often than once in 10^12.
+//! one side are less often than once in 10^12. What leaks so little that a run's t stays under the bound passes: `--samples` sees more.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "it prints its results")]
 #![allow(clippy::cast_precision_loss, reason = "statistics are in floating point")]
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test ends where something is not as it must be")]
