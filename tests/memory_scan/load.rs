@@ -118,6 +118,29 @@ impl Load {
         Ok(KINDS.iter().zip(counts.iter()).map(|(kind, count)| (kind.0, count.load(Ordering::Relaxed))).collect())
     }
 
+    /// So many Encrypts and as many Decrypts over all connections, of which the last half must break off by a bug; gives how
+    /// many did.
+    pub async fn break_off(&self, calls: usize) -> Outcome<usize> {
+        let plaintext = filled(&self.markers.load, 1_000);
+        let mut broken = 0;
+        for number in 0..calls {
+            let (client, older) = (&self.clients[number % CONNECTIONS], &self.older[number % self.older.len()]);
+            let context = context();
+            let (sealing, opening) = tokio::join!(
+                client.encrypt(&older.key, &plaintext, &context),
+                client.decrypt(&older.key, &older.sealed, &context)
+            );
+            for told in [sealing.map(drop), opening.map(drop)] {
+                match told {
+                    Err(error) if is_bug(&error) => broken += 1,
+                    Ok(()) if number < calls / 2 => {}
+                    other => return Err(format!("call {number} did not break off: {other:?}").into()),
+                }
+            }
+        }
+        Ok(broken)
+    }
+
     /// Messages of which the keys are looked for.
     pub fn sample(&self) -> Vec<Vec<u8>> {
         let last = self.messages.lock().map(|last| last.iter().cloned().collect()).unwrap_or_default();

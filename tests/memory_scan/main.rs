@@ -120,6 +120,7 @@ async fn lives(daemon: &Path, twin: &Path, calls: usize) -> keys::Outcome<watch:
     let mut seens = moments::all(daemon, calls).await?;
     seens.add(locked_pages::life(daemon, calls).await?);
     seens.add(twin::life(twin, calls).await?);
+    seens.add(twin::life_that_only_panics(twin).await?);
     Ok(seens)
 }
 

@@ -26,10 +26,15 @@ const WHAT: &str = "in the release built with fault points";
 const VARIABLE: &str = "SERVOS_KEYD_PANIC_AT";
 const IN_CALLS: &str = "sealing-SKD1#100/53,opening#500/59,expanding-servos-keyd/SKD1#300/101,authenticating#50/13,\
                         sealing-SKR1#1/3";
+/// Every call but the first ones: nothing that comes after on the same thread clears what a panic leaves.
+const IN_ALL_CALLS: &str = "sealing-SKD1#40/1,opening-SKD1#40/1,sealing-SKR1#1/1";
 /// On the thread that serves later on: the root is open then, and so are some versions.
 const AT_A_START: &str = "opening-SKR1#6";
 const CALLS: std::ops::RangeInclusive<usize> = 2_000..=20_000;
 const CHANGES: usize = 12;
+/// Calls of each kind where all panic, and messages under each key that are sealed before for them.
+const LAST_CALLS: usize = 400;
+const OLDER: usize = 8;
 /// How a program ends whose main thread panicked.
 const PANICKED: i32 = 101;
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -60,6 +65,41 @@ pub async fn life(binary: &Path, calls: usize) -> Outcome<Seens> {
     }
     watch.seens.panics = broken;
     watch.idle(&format!("after {broken} panics inside calls, {WHAT}")).await?;
+    drop(load);
+    watch.end()
+}
+
+/// A life in which at last every call panics that seals or opens: on each thread it is the last that handled a key.
+pub async fn life_that_only_panics(binary: &Path) -> Outcome<Seens> {
+    let (master, legacy, marker) = (key()?, key()?, marker()?);
+    let (mut keys, mut known) = (Keys::default(), Known::default());
+    keys.add_master("master key", master, &mut known);
+    known.add_marker("plaintext of the load", &marker);
+    let markers = Markers { load: marker, refused: marker, legacy: marker };
+    let installation = Installation::make(binary, &master)?;
+    let before = installation.serve(&Start::default())?;
+    let load = Load::new(&installation.path("keyd.sock"), markers, &legacy, Vec::new());
+    let older = load.seal_some(OLDER).await?;
+    drop((load, before));
+    let environment = vec![(VARIABLE, IN_ALL_CALLS.to_owned())];
+    let daemon = installation.serve(&Start { environment, ..Start::default() })?;
+    let mut watch = Watch::new(installation, daemon, Kept::AsCanBe, keys, known)?;
+    for message in &older {
+        watch.learn_message("key of a message that is only opened", &message.sealed)?;
+    }
+    let load = Load::new(&watch.installation.path("keyd.sock"), markers, &legacy, older);
+    let broken = load.break_off(LAST_CALLS).await?;
+    for _ in 0..CHANGES {
+        if answered(watch.operator().rotate_key(&KeyName::new("default")?).await)?.is_some() {
+            return Err("a change did not break off".into());
+        }
+    }
+    let name = format!("right after {} calls, of which the last all panicked, {WHAT}", 2 * LAST_CALLS);
+    watch.look(&name, false)?;
+    // It still answers.
+    load.clients[0].who_am_i().await?;
+    watch.idle(&format!("after calls of which the last all panicked, {WHAT}")).await?;
+    watch.seens.panics = broken + CHANGES;
     drop(load);
     watch.end()
 }

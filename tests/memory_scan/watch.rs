@@ -31,7 +31,7 @@ pub enum Kept {
 /// One look.
 pub struct Moment {
     pub name: String,
-    /// Whether nothing may be found: it is idle. Else it is only told.
+    /// Whether nothing may be found: it is idle. Else plaintexts, which buffers in use hold, are only told.
     pub idle: bool,
     /// Connections that were open.
     pub connections: usize,
