@@ -11,7 +11,7 @@ use servos_keyd::client::key_name::KeyName;
 use servos_keyd::client::key_service::Client;
 use servos_keyd::proto::v1;
 use std::fmt::Debug;
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 use tonic::Code;
@@ -20,6 +20,8 @@ const MIB: usize = 1 << 20;
 /// More than one user may have open: half of `limits.connections`.
 const TOO_MANY_CONNECTIONS: usize = 200;
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+const EMPTY_SETTINGS: &[u8] = &[0, 0, 0, 4, 0, 0, 0, 0, 0];
+const PATIENCE: Duration = Duration::from_secs(10);
 const ENCRYPT: &str = "/servos.keyd.v1.KeyService/Encrypt";
 /// What the kernel says of a user that is not mapped.
 const UNMAPPED: u32 = 65_534;
@@ -212,16 +214,19 @@ async fn unauthenticated(load: &Load, sent: &Sent) -> Outcome<usize> {
     expected(told.as_ref().is_err_and(|status| status.code() == Code::Unauthenticated), &told)
 }
 
-/// So many connections that some are closed at once; each sends a plaintext, and waits for nothing.
+/// So many connections that some are closed at once, without an answer. Each sends a plaintext, in a frame that HTTP/2 ignores.
 fn over_limit(load: &Load, sent: &Sent) -> Outcome<usize> {
-    let streams: Vec<UnixStream> =
-        (0..TOO_MANY_CONNECTIONS).map(|_| UnixStream::connect(&load.socket)).collect::<Result<_, _>>()?;
-    let closed = streams.iter().filter(|stream| {
-        let mut stream: &UnixStream = stream;
-        // It may be closed already, or be closed in the middle: then writing fails, now or the next time.
-        let first = stream.write_all(&[PREFACE, &sent.plaintext].concat());
-        std::thread::sleep(Duration::from_millis(1));
-        first.and_then(|()| stream.write_all(&sent.plaintext)).is_err()
-    });
-    Ok(closed.count())
+    let length = u32::try_from(sent.plaintext.len())?.to_be_bytes();
+    let frame = [&length[1..], &[0xfe, 0, 0, 0, 0, 0], &sent.plaintext].concat();
+    let said = [PREFACE, EMPTY_SETTINGS, &frame].concat();
+    let mut streams = Vec::new();
+    for _ in 0..TOO_MANY_CONNECTIONS {
+        let mut stream = UnixStream::connect(&load.socket)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        // It may be closed already.
+        let _ = stream.write_all(&said);
+        streams.push(stream);
+    }
+    let is_answered = |stream: &mut UnixStream| stream.read(&mut [0; 9]).is_ok_and(|length| length > 0);
+    Ok(streams.iter_mut().map(is_answered).filter(|answered| !answered).count())
 }
