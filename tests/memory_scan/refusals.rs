@@ -3,7 +3,7 @@
 //! Must never count a call that was answered otherwise than it must be. Called by `moments`.
 
 use crate::keys::Outcome;
-use crate::load::{Load, context, filled};
+use crate::load::{CONNECTIONS, Load, context, filled};
 use crate::wire::{call, connect_as};
 use servos_keyd::client::context::Context;
 use servos_keyd::client::error::Error;
@@ -96,7 +96,7 @@ pub async fn refuse(load: &Load, kind: RefusedCall, times: usize) -> Outcome<()>
         }
     }
     println!("{kind:?}: {cut_off} calls were not answered, each as it must be");
-    if cut_off < times {
+    if cut_off < CONNECTIONS {
         Err(format!("{kind:?}: {cut_off} calls alone were refused or cut off").into())
     } else {
         Ok(())
@@ -196,7 +196,7 @@ async fn cancelled(client: &Client, turn: usize, sent: &Sent) -> usize {
 
 /// Calls whose deadline the daemon is told of, and which are too much for it.
 async fn late(load: &Load, turn: usize, sent: &Sent) -> Outcome<usize> {
-    let client = Client::new(&load.socket).with_deadline(Duration::from_micros(500 * (1 + turn as u64)));
+    let client = Client::new(&load.socket).with_deadline(Duration::from_micros(250 * (1 + turn as u64)));
     let sealing = client.encrypt(&sent.key, &sent.much, &context()).await.map(drop);
     let opening = client.decrypt(&sent.key, &sent.much_sealed, &context()).await.map(drop);
     let mut late = 0;
