@@ -79,6 +79,11 @@ impl Load {
         Self { broken: Some(Arc::clone(broken)), ..self }
     }
 
+    /// Whether a call that broke off may; if so it is counted.
+    pub fn may_break(&self) -> bool {
+        self.broken.as_ref().map(|broken| broken.fetch_add(1, Ordering::Relaxed)).is_some()
+    }
+
     /// Messages under each of the first keys, for another life to open.
     pub async fn seal_some(&self, each: usize) -> Outcome<Vec<Older>> {
         let mut some = Vec::new();

@@ -107,7 +107,14 @@ impl Watch {
 
     /// Learns the keys that came to be, from a backup, and those of the messages that were sealed.
     pub async fn learn(&mut self, load: &Load) -> Outcome<()> {
-        let backup = backup_file::decode(&self.operator().fetch_backup().await?.bytes)?;
+        let fetched = loop {
+            match answered(self.operator().fetch_backup().await)? {
+                Some(fetched) => break fetched,
+                None if load.may_break() => {}
+                None => return Err("a backup broke off by a bug".into()),
+            }
+        };
+        let backup = backup_file::decode(&fetched.bytes)?;
         self.keys.add_all(&backup.records, &mut self.known)?;
         for sealed in load.sample() {
             if let Some(key) = self.keys.message_key(&sealed, &CONTEXT) {
