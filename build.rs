@@ -12,6 +12,11 @@ const RECORDS: [&str; 1] = ["servos/keyd/store/v1/records.proto"];
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo:rerun-if-changed=proto");
+    // How much stack a call uses goes by that, and by no assertions.
+    println!("cargo::rustc-check-cfg=cfg(optimised)");
+    if std::env::var_os("OPT_LEVEL").is_some_and(|level| level != "0") {
+        println!("cargo::rustc-cfg=optimised");
+    }
     let out = PathBuf::from(std::env::var_os("OUT_DIR").ok_or("cargo sets OUT_DIR")?);
 
     let services = protox::compile(SERVICES, ["proto"])?;

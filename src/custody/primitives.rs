@@ -6,6 +6,7 @@
 use ring::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, Tag, UnboundKey};
 use ring::{digest, hkdf, hmac};
 
+use crate::sys::panic_point;
 use crate::sys::stack;
 use crate::sys::wipe::Wiped;
 
@@ -63,7 +64,9 @@ fn expand_slice(secret: &[u8; 32], info: &[&[u8]], okm: &mut [u8]) -> Result<(),
 
     let prk = Wiped::new(hkdf::Prk::new_less_safe(hkdf::HKDF_SHA256, secret));
     let length = Length(okm.len());
-    prk.expand(info, length).and_then(|output| output.fill(okm)).map_err(|_| Refused)
+    let filled = prk.expand(info, length).and_then(|output| output.fill(okm)).map_err(|_| Refused);
+    panic_point::reach("expanding", info.first().unwrap_or(&&[][..]));
+    filled
 }
 
 /// tag = HMAC-SHA-256(key, message), the message being what `write` feeds in.
@@ -73,6 +76,7 @@ pub(super) fn hmac_sha256(key: &[u8; 32], write: impl FnOnce(&mut hmac::Context)
     let key = Wiped::new(hmac::Key::new(hmac::HMAC_SHA256, key));
     let mut context = hmac::Context::with_key(&key);
     write(&mut context);
+    panic_point::reach("authenticating", &[]);
     let mut tag = [0; 32];
     tag.copy_from_slice(context.sign().as_ref());
     tag
@@ -101,6 +105,8 @@ pub(super) fn seal_in_place(
 ) -> Result<[u8; 16], Refused> {
     let key = aes_256_gcm(key)?;
     let nonce = Nonce::assume_unique_for_key(*nonce);
+    // The plaintext stands here too.
+    panic_point::reach("sealing", associated_data);
     let computed = key.seal_in_place_separate_tag(nonce, Aad::from(associated_data), body).map_err(|_| Refused)?;
     let mut tag = [0; 16];
     tag.copy_from_slice(computed.as_ref());
@@ -122,9 +128,13 @@ pub(super) fn open_in_place(
 ) -> Result<(), Refused> {
     let key = aes_256_gcm(key)?;
     let nonce = Nonce::assume_unique_for_key(*nonce);
-    key.open_in_place_separate_tag(nonce, Aad::from(associated_data), Tag::from(*tag), body, 0..)
+    let opened = key
+        .open_in_place_separate_tag(nonce, Aad::from(associated_data), Tag::from(*tag), body, 0..)
         .map(|_plaintext| ())
-        .map_err(|_| Refused)
+        .map_err(|_| Refused);
+    // The plaintext stands here too.
+    panic_point::reach("opening", associated_data);
+    opened
 }
 
 fn aes_256_gcm(key: &[u8; 32]) -> Result<Wiped<LessSafeKey>, Refused> {

@@ -10,6 +10,7 @@ pub mod background;
 pub mod environment;
 pub mod harden;
 pub mod locked;
+pub mod panic_point;
 pub mod peer;
 pub mod random;
 pub mod sandbox;

@@ -10,9 +10,9 @@ use super::wipe;
 
 /// How much is cleared: more than deriving and sealing with ring uses, which a test measures.
 /// Optimised that is 3 KiB, otherwise 19.
-const SCRUBBED_BYTES: usize = if cfg!(debug_assertions) { 32 * 1024 } else { 16 * 1024 };
+const SCRUBBED_BYTES: usize = if cfg!(optimised) { 16 * 1024 } else { 32 * 1024 };
 
-/// Zeroes 16 KiB (32 in an unoptimised build) of stack below the caller, where the frames of the functions it called have been.
+/// Zeroes 16 KiB (32 where the code is not optimised) of stack below the caller, where the frames of the functions it called have been.
 ///
 /// # Security
 /// Moving a key object out of its constructor leaves copies in dead frames, from which an AES key can be had.

@@ -1,7 +1,8 @@
 //! An installation in a directory of its own, and the daemon that is looked at as a process.
 //!
-//! Must never outlive the test, nor give the daemon anything that a released one is not given. Called by `moments`.
+//! Must never outlive the test, nor give the daemon anything that a released one is not given. Called by each life.
 
+use crate::confined;
 use crate::keys::Outcome;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -12,6 +13,17 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How a daemon is started.
+#[derive(Default)]
+pub struct Start {
+    /// All of its environment.
+    pub environment: Vec<(&'static str, String)>,
+    /// The kernel refuses memfd_secret.
+    pub without_memfd_secret: bool,
+    /// It waits, stopped, until it is continued; with the former alone.
+    pub halted: bool,
+}
 
 /// A directory with key, configuration, store and backups.
 pub struct Installation {
@@ -37,7 +49,7 @@ impl Installation {
             at("master.key")
         );
         fs::write(this.path("keyd.toml"), configuration)?;
-        let made = this.command("init").output()?;
+        let made = this.command("init", &Start::default())?.output()?;
         if !made.status.success() {
             return Err(format!("init: {}", String::from_utf8_lossy(&made.stderr)).into());
         }
@@ -55,16 +67,21 @@ impl Installation {
         Ok(fs::set_permissions(path, fs::Permissions::from_mode(0o600))?)
     }
 
-    /// Serves, and returns when the daemon has said that it is ready. Its environment is these variables.
-    pub fn serve(&self, environment: &[(&str, &str)]) -> Outcome<Daemon> {
+    /// Serves.
+    pub fn spawn(&self, start: &Start) -> Outcome<Daemon> {
+        let log = fs::File::create(self.path("log"))?;
+        let process = self.command("serve", start)?.env("NOTIFY_SOCKET", self.path("notify")).stderr(log).spawn()?;
+        Ok(Daemon { process, log: self.path("log") })
+    }
+
+    /// Serves, and returns when the daemon has said that it is ready.
+    pub fn serve(&self, start: &Start) -> Outcome<Daemon> {
         let notices = self.path("notify");
+        // Of a former life.
+        let _ = fs::remove_file(&notices);
         let socket = UnixDatagram::bind(&notices)?;
         socket.set_read_timeout(Some(Duration::from_millis(20)))?;
-        let log = fs::File::create(self.path("log"))?;
-        let mut command = self.command("serve");
-        command.env("NOTIFY_SOCKET", &notices).envs(environment.iter().copied()).stderr(log);
-        let process = command.spawn()?;
-        let mut daemon = Daemon { process, log: self.path("log") };
+        let mut daemon = self.spawn(start)?;
         let (began, mut word) = (Instant::now(), [0; 512]);
         loop {
             if let Ok(length) = socket.recv(&mut word)
@@ -78,11 +95,15 @@ impl Installation {
         }
     }
 
-    fn command(&self, command: &str) -> Command {
-        let mut process = Command::new(&self.binary);
+    fn command(&self, command: &str, start: &Start) -> Outcome<Command> {
+        let mut process = match start.without_memfd_secret {
+            true => confined::command(&self.binary, start.halted)?,
+            false => Command::new(&self.binary),
+        };
         process.arg(command).arg("--config").arg(self.path("keyd.toml")).env_clear();
+        process.envs(start.environment.iter().map(|(name, value)| (name, value)));
         process.stdin(Stdio::null()).stdout(Stdio::null());
-        process
+        Ok(process)
     }
 }
 
@@ -99,6 +120,11 @@ impl Daemon {
 
     pub fn said(&self) -> String {
         fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// Waits for its end.
+    pub fn code(&mut self) -> Outcome<Option<i32>> {
+        Ok(self.process.wait()?.code())
     }
 
     /// Whether it still runs.

@@ -1,9 +1,8 @@
-//! The load: calls of every kind over eight connections, with plaintexts that are known again, and calls that are refused.
+//! The load: calls of every kind over eight connections, with plaintexts that are known again.
 //!
-//! Must never count a call that was not answered as it must be. Called by `moments`.
+//! Must never count a call that was not answered as it must be. Called by `moments` and the other lives.
 
 use crate::keys::Outcome;
-use hyper_util::rt::TokioIo;
 use servos_keyd::client::context::Context;
 use servos_keyd::client::error::Error;
 use servos_keyd::client::key_admin::AdminClient;
@@ -11,8 +10,6 @@ use servos_keyd::client::key_name::KeyName;
 use servos_keyd::client::key_service::Client;
 use servos_keyd::operations::create::FIRST_KEYS;
 use std::collections::VecDeque;
-use std::io::Write as _;
-use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -25,6 +22,8 @@ const AT_ONCE: usize = 6;
 const LAST: usize = 256;
 const ONE_OF: usize = 500;
 const LEGACY_BYTES: usize = 200;
+/// What of a message tells its key.
+const HEADER_BYTES: usize = 76;
 const DEADLINE: Duration = Duration::from_secs(60);
 /// What every message is bound to.
 pub const CONTEXT: [(&str, &str); 2] = [("column", "memory_scan"), ("table", "servers")];
@@ -37,22 +36,64 @@ pub struct Markers {
     pub legacy: [u8; 16],
 }
 
+/// A message of another life of the daemon.
+pub struct Older {
+    key: KeyName,
+    pub sealed: Vec<u8>,
+    length: usize,
+}
+
 /// Eight connections to a daemon.
 pub struct Load {
-    socket: PathBuf,
-    clients: Vec<Client>,
-    markers: Markers,
+    pub socket: PathBuf,
+    pub clients: Vec<Client>,
+    pub markers: Markers,
     /// A value of before there was a daemon.
-    legacy: Vec<u8>,
+    pub legacy: Vec<u8>,
+    /// Messages of another life of the daemon, which this one only opens.
+    older: Arc<Vec<Older>>,
+    /// Calls that break off by a bug of the daemon's are counted here, where they are planned; else none may.
+    broken: Option<Arc<AtomicUsize>>,
     messages: Arc<Mutex<VecDeque<Vec<u8>>>>,
     sampled: Arc<Mutex<Vec<Vec<u8>>>>,
 }
 
 impl Load {
-    pub fn new(socket: &Path, markers: Markers, legacy_key: &[u8; 32]) -> Self {
+    pub fn new(socket: &Path, markers: Markers, legacy_key: &[u8; 32], older: Vec<Older>) -> Self {
         let clients = (0..CONNECTIONS).map(|_| Client::new(socket).with_deadline(DEADLINE)).collect();
         let legacy = legacy_value(legacy_key, &filled(&markers.legacy, LEGACY_BYTES));
-        Self { socket: socket.to_owned(), clients, markers, legacy, messages: Arc::default(), sampled: Arc::default() }
+        Self {
+            socket: socket.to_owned(),
+            clients,
+            markers,
+            legacy,
+            older: Arc::new(older),
+            broken: None,
+            messages: Arc::default(),
+            sampled: Arc::default(),
+        }
+    }
+
+    /// The same with calls that may break off, each of which is counted.
+    pub fn that_may_break(self, broken: &Arc<AtomicUsize>) -> Self {
+        Self { broken: Some(Arc::clone(broken)), ..self }
+    }
+
+    /// Whether a call that broke off may; if so it is counted.
+    pub fn may_break(&self) -> bool {
+        self.broken.as_ref().map(|broken| broken.fetch_add(1, Ordering::Relaxed)).is_some()
+    }
+
+    /// Messages under each of the first keys, for another life to open.
+    pub async fn seal_some(&self, each: usize) -> Outcome<Vec<Older>> {
+        let mut some = Vec::new();
+        for name in FIRST_KEYS.iter().cycle().take(each * FIRST_KEYS.len()) {
+            let (key, length) = (KeyName::new(name)?, 100 + some.len());
+            let plaintext = filled(&self.markers.load, length);
+            let sealed = self.clients[0].encrypt(&key, &plaintext, &context()).await?.ciphertext;
+            some.push(Older { key, sealed, length });
+        }
+        Ok(some)
     }
 
     /// Makes so many calls; gives how many of each kind were answered.
@@ -67,6 +108,8 @@ impl Load {
                 draw: (u64::try_from(number)? + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15),
                 markers: self.markers,
                 legacy: self.legacy.clone(),
+                older: Arc::clone(&self.older),
+                broken: self.broken.clone(),
                 sealed: Vec::new(),
                 canary: Vec::new(),
                 messages: Arc::clone(&self.messages),
@@ -80,126 +123,47 @@ impl Load {
         Ok(KINDS.iter().zip(counts.iter()).map(|(kind, count)| (kind.0, count.load(Ordering::Relaxed))).collect())
     }
 
+    /// So many Encrypts and as many Decrypts over all connections, of which the last half must break off by a bug; gives how
+    /// many did.
+    pub async fn break_off(&self, calls: usize) -> Outcome<usize> {
+        let plaintext = filled(&self.markers.load, 1_000);
+        let mut broken = 0;
+        for number in 0..calls {
+            let (client, older) = (&self.clients[number % CONNECTIONS], &self.older[number % self.older.len()]);
+            let context = context();
+            let (sealing, opening) = tokio::join!(
+                client.encrypt(&older.key, &plaintext, &context),
+                client.decrypt(&older.key, &older.sealed, &context)
+            );
+            for told in [sealing.map(drop), opening.map(drop)] {
+                match told {
+                    Err(error) if is_bug(&error) => broken += 1,
+                    Ok(()) if number < calls / 2 => {}
+                    other => return Err(format!("call {number} did not break off: {other:?}").into()),
+                }
+            }
+        }
+        Ok(broken)
+    }
+
     /// Messages of which the keys are looked for.
     pub fn sample(&self) -> Vec<Vec<u8>> {
         let last = self.messages.lock().map(|last| last.iter().cloned().collect()).unwrap_or_default();
         [last, self.sampled.lock().map(|some| some.clone()).unwrap_or_default()].concat()
     }
 
-    /// Has one kind of call refused, many times over every connection.
-    pub async fn refuse(&self, kind: RefusedCall, times: usize) -> Outcome<()> {
-        let plaintext = filled(&self.markers.refused, 2_000);
-        let key = KeyName::new("default")?;
-        let sealed = self.clients[0].encrypt(&key, &plaintext, &context()).await?.ciphertext;
-        for turn in 0..times {
-            let all = self.clients.iter().map(|client| self.refuse_once(client, kind, turn, &key, &plaintext, &sealed));
-            for one in all {
-                one.await?;
-            }
+    /// Looks for the key of this message too.
+    pub fn note(&self, sealed: &[u8]) {
+        if let Ok(mut sampled) = self.sampled.lock() {
+            sampled.push(sealed[..HEADER_BYTES].to_vec());
         }
-        Ok(())
     }
-
-    async fn refuse_once(
-        &self,
-        client: &Client,
-        kind: RefusedCall,
-        turn: usize,
-        key: &KeyName,
-        plaintext: &[u8],
-        sealed: &[u8],
-    ) -> Outcome<()> {
-        let expected = |refused: bool, told: &dyn std::fmt::Debug| {
-            if refused { Ok(()) } else { Err(format!("{kind:?} was answered otherwise: {told:?}")) }
-        };
-        match kind {
-            RefusedCall::Damaged => {
-                let mut damaged = sealed.to_vec();
-                // The commitment, the body and the tag in turn.
-                let at = [50, 100, sealed.len() - 1][turn % 3];
-                damaged[at] ^= 1;
-                let told = client.decrypt(key, &damaged, &context()).await.map(drop);
-                expected(matches!(told, Err(Error::Rejected)), &told)?;
-                let told = client.reencrypt(key, &damaged, &context()).await.map(drop);
-                expected(matches!(told, Err(Error::Rejected)), &told)?;
-            }
-            RefusedCall::UnknownKey => {
-                let name = KeyName::new("no-such-key")?;
-                let told = client.encrypt(&name, plaintext, &context()).await.map(drop);
-                expected(matches!(told, Err(Error::UnknownKey { .. })), &told)?;
-                // Which of a value's faults it is, only the log says.
-                let told = client.decrypt(&name, sealed, &context()).await.map(drop);
-                expected(matches!(told, Err(Error::Rejected)), &told)?;
-                let mut foreign = sealed.to_vec();
-                foreign[4..12].copy_from_slice(&[7; 8]);
-                let told = client.decrypt(key, &foreign, &context()).await.map(drop);
-                expected(told.is_err(), &told)?;
-            }
-            RefusedCall::WrongContext => {
-                let told = client.decrypt(key, sealed, &Context::new("table", "users")).await.map(drop);
-                expected(matches!(told, Err(Error::Rejected)), &told)?;
-            }
-            RefusedCall::TooLarge => {
-                let much = filled(&self.markers.refused, if turn.is_multiple_of(4) { 5 << 20 } else { (1 << 20) + 1 });
-                let told = client.encrypt(key, &much, &context()).await.map(drop);
-                expected(matches!(told, Err(Error::Invalid { .. } | Error::TooLarge { .. })), &told)?;
-            }
-            RefusedCall::Malformed => {
-                let wrong = Wrong { key: "default".to_owned(), plaintext: plaintext.to_vec(), context: 7 };
-                let told = malformed(&self.socket, wrong).await;
-                expected(told.as_ref().is_err_and(|status| status.code() == tonic::Code::InvalidArgument), &told)?;
-                let told = client.verify_canary(&plaintext[..64]).await.map(drop);
-                expected(told.is_err(), &told)?;
-                let mut socket = UnixStream::connect(&self.socket)?;
-                // The daemon may end the connection before all of it is written.
-                let _ = socket.write_all(&[b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", plaintext].concat());
-            }
-        }
-        Ok(())
-    }
-}
-
-/// A kind of call that is refused.
-#[derive(Clone, Copy, Debug)]
-pub enum RefusedCall {
-    Damaged,
-    UnknownKey,
-    WrongContext,
-    TooLarge,
-    Malformed,
-}
-
-/// Encrypt's request, with a number where the context belongs.
-#[derive(Clone, PartialEq, prost::Message)]
-struct Wrong {
-    #[prost(string, tag = "1")]
-    key: String,
-    #[prost(bytes = "vec", tag = "2")]
-    plaintext: Vec<u8>,
-    #[prost(uint64, tag = "3")]
-    context: u64,
-}
-
-async fn malformed(socket: &Path, message: Wrong) -> Result<(), tonic::Status> {
-    let socket = socket.to_owned();
-    let connector = tower::service_fn(move |_| {
-        let socket = socket.clone();
-        async move { tokio::net::UnixStream::connect(socket).await.map(TokioIo::new) }
-    });
-    let endpoint = tonic::transport::Endpoint::from_static("http://localhost");
-    let channel =
-        endpoint.connect_with_connector(connector).await.map_err(|error| tonic::Status::from_error(error.into()))?;
-    let mut client = tonic::client::Grpc::new(channel);
-    client.ready().await.map_err(|error| tonic::Status::from_error(error.into()))?;
-    let path = tonic::codegen::http::uri::PathAndQuery::from_static("/servos.keyd.v1.KeyService/Encrypt");
-    let codec = tonic_prost::ProstCodec::<Wrong, Wrong>::default();
-    client.unary(tonic::Request::new(message), path, codec).await.map(drop)
 }
 
 /// Each kind of call, of a hundred.
-const KINDS: [(&str, u64); 9] = [
-    ("Encrypt", 38),
-    ("Decrypt", 30),
+const KINDS: [(&str, u64); 10] = [
+    ("Encrypt", 36),
+    ("Decrypt", 26),
     ("ReEncrypt", 14),
     ("VerifyCanary", 5),
     ("IssueCanary", 4),
@@ -207,6 +171,7 @@ const KINDS: [(&str, u64); 9] = [
     ("legacy ReEncrypt", 2),
     ("WhoAmI", 3),
     ("ExportKeyring", 1),
+    ("Decrypt of older", 6),
 ];
 
 /// One caller, which waits for each answer.
@@ -216,6 +181,8 @@ struct Caller {
     draw: u64,
     markers: Markers,
     legacy: Vec<u8>,
+    older: Arc<Vec<Older>>,
+    broken: Option<Arc<AtomicUsize>>,
     sealed: Vec<(Vec<u8>, usize, [u8; 16])>,
     canary: Vec<u8>,
     messages: Arc<Mutex<VecDeque<Vec<u8>>>>,
@@ -227,8 +194,11 @@ impl Caller {
         let one_less = |left: usize| left.checked_sub(1);
         while left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less).is_ok() {
             let kind = self.kind();
-            self.call(kind).await.map_err(|error| format!("{}: {error}", KINDS[kind].0))?;
-            counts[kind].fetch_add(1, Ordering::Relaxed);
+            match (self.call(kind).await, &self.broken) {
+                (Ok(()), _) => counts[kind].fetch_add(1, Ordering::Relaxed),
+                (Err(error), Some(broken)) if is_bug(&*error) => broken.fetch_add(1, Ordering::Relaxed),
+                (Err(error), _) => return Err(format!("{}: {error}", KINDS[kind].0).into()),
+            };
         }
         Ok(())
     }
@@ -238,7 +208,9 @@ impl Caller {
         let mut drawn = self.below(100);
         for (kind, (_, of_hundred)) in KINDS.iter().enumerate() {
             if drawn < *of_hundred {
-                let lacking = matches!(kind, 1 | 2) && self.sealed.is_empty() || kind == 3 && self.canary.is_empty();
+                let lacking = matches!(kind, 1 | 2) && self.sealed.is_empty()
+                    || kind == 3 && self.canary.is_empty()
+                    || kind == 9 && self.older.is_empty();
                 return if lacking { 0 } else { kind };
             }
             drawn -= of_hundred;
@@ -278,13 +250,25 @@ impl Caller {
                 self.keep(moved.sealed.ciphertext, LEGACY_BYTES, self.markers.legacy);
             }
             7 => drop(self.client.who_am_i().await?),
-            _ => drop(self.client.export_keyring().await?),
+            8 => drop(self.client.export_keyring().await?),
+            _ => self.open_older().await?,
         }
         Ok(())
     }
 
+    async fn open_older(&mut self) -> Outcome<()> {
+        let at = self.below(self.older.len() as u64) as usize;
+        let Older { key, sealed, length } = &self.older[at];
+        let opened = self.client.decrypt(key, sealed, &context()).await?;
+        if *opened.plaintext == filled(&self.markers.load, *length) {
+            Ok(())
+        } else {
+            Err("it opens to something else".into())
+        }
+    }
+
     fn keep(&mut self, sealed: Vec<u8>, length: usize, marker: [u8; 16]) {
-        let header = sealed[..76].to_vec();
+        let header = sealed[..HEADER_BYTES].to_vec();
         if self.below(ONE_OF as u64) == 0
             && let Ok(mut sampled) = self.sampled.lock()
         {
@@ -325,7 +309,12 @@ pub fn admin(socket: &Path) -> AdminClient {
     AdminClient::new(&Client::new(socket).with_deadline(DEADLINE))
 }
 
-fn context() -> Context {
+/// Whether a call broke off by a bug in the daemon.
+pub fn is_bug(error: &(dyn std::error::Error + Send + Sync + 'static)) -> bool {
+    matches!(error.downcast_ref::<Error>(), Some(Error::Bug { .. }))
+}
+
+pub fn context() -> Context {
     CONTEXT.iter().fold(Context::danger_none(), |context, (key, value)| context.with(*key, *value))
 }
 

@@ -1,7 +1,7 @@
 //! The memory scan: all of the memory of the live release daemon is searched for keys, key schedules and plaintexts.
 //!
 //! Must never pass where it did not run, nor ask the daemon for a way in: it reads as root. Run by `tests/memory_scan/run`;
-//! without `--daemon FILE`, as `cargo test` runs it, it says that the daemon was not looked at.
+//! without `--daemon FILE --twin FILE`, as `cargo test` runs it, it says that the daemon was not looked at.
 #![allow(
     missing_docs,
     clippy::unwrap_used,
@@ -15,19 +15,26 @@
 )]
 
 mod aes;
+mod confined;
 mod control;
 mod forms;
 mod installation;
 mod keys;
 mod known;
 mod load;
+mod locked_pages;
 mod moments;
 mod process;
+mod refusals;
+mod refused_admin;
 mod scan;
 mod sha256;
 mod table;
+mod twin;
+mod watch;
+mod wire;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -36,14 +43,10 @@ const USAGE: &str = "usage: tests/memory_scan/run [--calls N]";
 /// Neither passed nor failed: it did not run.
 const NOT_RUN: u8 = 77;
 
-/// What this scan does not look at, and why.
-const NOT_LOOKED_AT: [(&str, &str); 1] = [(
-    "after a panic inside a call",
-    "nothing that a client can send makes a released daemon panic, and it has no switch for it",
-)];
-
 struct Arguments {
     daemon: Option<PathBuf>,
+    /// The release built with fault points.
+    twin: Option<PathBuf>,
     calls: usize,
 }
 
@@ -51,6 +54,9 @@ fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
     if words.first().is_some_and(|word| word == control::HOLD) {
         return end(control::hold().map(|()| ExitCode::SUCCESS));
+    }
+    if let Some(outcome) = confined::become_asked_for(&words) {
+        return end(outcome.map(|()| ExitCode::FAILURE));
     }
     // Cargo only asks what tests there are.
     if words.iter().any(|word| word == "--list") {
@@ -66,12 +72,13 @@ fn main() -> ExitCode {
 }
 
 fn arguments(words: &[String]) -> Result<Arguments, String> {
-    let mut arguments = Arguments { daemon: None, calls: 100_000 };
+    let mut arguments = Arguments { daemon: None, twin: None, calls: 100_000 };
     let mut words = words.iter();
     while let Some(word) = words.next() {
         let mut value = || words.next().ok_or_else(|| format!("{word} needs a value"));
         match word.as_str() {
             "--daemon" => arguments.daemon = Some(value()?.into()),
+            "--twin" => arguments.twin = Some(value()?.into()),
             "--calls" => arguments.calls = value()?.parse().map_err(|_| "no number of calls".to_owned())?,
             // What cargo test and its like hand to every test binary.
             "--quiet" | "-q" | "--nocapture" | "--show-output" => {}
@@ -82,8 +89,10 @@ fn arguments(words: &[String]) -> Result<Arguments, String> {
 }
 
 fn run(arguments: &Arguments) -> ExitCode {
-    let Some(daemon) = &arguments.daemon else {
-        eprintln!("NOT RUN: memory_scan: it looks at a released daemon, which tests/memory_scan/run builds");
+    let (Some(daemon), Some(twin)) = (&arguments.daemon, &arguments.twin) else {
+        eprintln!(
+            "NOT RUN: memory_scan: it looks at a released daemon and its twin, which tests/memory_scan/run builds"
+        );
         return ExitCode::SUCCESS;
     };
     if !nix::unistd::geteuid().is_root() {
@@ -93,13 +102,26 @@ fn run(arguments: &Arguments) -> ExitCode {
     let began = Instant::now();
     let looked = control::control().and_then(|control| {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-        Ok((control, runtime.block_on(moments::all(daemon, arguments.calls))?))
+        // Traced by the thread that starts it, and before there are others.
+        let ended = twin::ended_start(twin)?;
+        let mut seens = runtime.block_on(lives(daemon, twin, arguments.calls))?;
+        seens.add(ended);
+        Ok((control, seens))
     });
     end(looked.map(|(control, seens)| {
-        let problems = table::show(&control, &seens, &NOT_LOOKED_AT, began.elapsed().as_secs());
+        let problems = table::show(&control, &seens, began.elapsed().as_secs());
         problems.iter().for_each(|problem| println!("FAILED: {problem}"));
         if problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
     }))
+}
+
+/// The release, the release where memfd_secret is refused, and its twin.
+async fn lives(daemon: &Path, twin: &Path, calls: usize) -> keys::Outcome<watch::Seens> {
+    let mut seens = moments::all(daemon, calls).await?;
+    seens.add(locked_pages::life(daemon, calls).await?);
+    seens.add(twin::life(twin, calls).await?);
+    seens.add(twin::life_that_only_panics(twin).await?);
+    Ok(seens)
 }
 
 fn end(outcome: keys::Outcome<ExitCode>) -> ExitCode {

@@ -1,6 +1,6 @@
 //! One look at all of a process's memory: what was read, and what was found in it.
 //!
-//! Must never pass over a map that it could not read without counting it. Called by `moments` and `control`.
+//! Must never pass over a map that it could not read without counting it. Called by `watch`, `twin` and `control`.
 
 use crate::aes;
 use crate::known::{Class, Known};
@@ -28,8 +28,9 @@ pub struct Scan {
     /// Pages of memfd_secret that answered EIO, of how many; and those that could be read, which must be none.
     pub secret_pages: usize,
     pub secret_pages_read: usize,
-    /// Bytes of locked memory without memfd_secret, where keys may lie.
+    /// Bytes of locked memory without memfd_secret, where keys may lie, and the findings of keys there: those are no others.
     pub plainly_locked: usize,
+    pub in_locked_pages: usize,
     /// Maps of the kernel that nobody can read: `[vvar]` and its like.
     pub kernel_maps: usize,
     /// What could not be read though it should.
@@ -60,16 +61,30 @@ impl Seen {
 /// # Errors
 /// It has ended, or may not be read.
 pub fn scan(id: u32, known: &Known, seen: &mut Seen) -> io::Result<Scan> {
+    look(id, known, seen, Map::is_readable)
+}
+
+/// The same of what the process itself could not read, too: a debugger can.
+///
+/// # Errors
+/// As [`scan`].
+pub fn scan_all(id: u32, known: &Known, seen: &mut Seen) -> io::Result<Scan> {
+    look(id, known, seen, |_| true)
+}
+
+fn look(id: u32, known: &Known, seen: &mut Seen, is_wanted: fn(&Map) -> bool) -> io::Result<Scan> {
     let process = Process::open(id)?;
     let threads = process.threads();
     let mut scan = Scan::default();
-    for map in process.maps()?.iter().filter(|map| map.is_readable()) {
+    for map in process.maps()?.iter().filter(|map| is_wanted(map)) {
         let content = process.read(map);
         let pages = content.bytes.len() / 4096;
         if map.is_secret() {
             scan.secret_pages += content.refused;
             scan.secret_pages_read += pages - content.refused;
-        } else if ["[vvar]", "[vvar_vclock]", "[vsyscall]"].contains(&map.name.as_str()) && content.refused == pages {
+        } else if ["[vvar]", "[vvar_vclock]", "[vsyscall]"].contains(&map.name.as_str())
+            && content.refused + content.failed.len() == pages
+        {
             scan.kernel_maps += 1;
             continue;
         } else if content.refused > 0 || !content.failed.is_empty() {
@@ -80,7 +95,6 @@ pub fn scan(id: u32, known: &Known, seen: &mut Seen) -> io::Result<Scan> {
         scan.bytes += content.bytes.len() - 4096 * (content.refused + content.failed.len());
         if map.is_plainly_locked() {
             scan.plainly_locked += content.bytes.len();
-            continue;
         }
         let place = |offset: usize| place(map, map.start + offset as u64, &threads);
         for found in seen.schedules(&content.bytes) {
@@ -90,6 +104,11 @@ pub fn scan(id: u32, known: &Known, seen: &mut Seen) -> io::Result<Scan> {
             scan.findings.push(Finding { class: Class::Schedule, what, address, place: place(found.offset) });
         }
         for (offset, class, name) in known.find(&content.bytes) {
+            // Keys alone have their place there.
+            if map.is_plainly_locked() && class == Class::Key {
+                scan.in_locked_pages += 1;
+                continue;
+            }
             let address = map.start + offset as u64;
             scan.findings.push(Finding { class, what: name.to_owned(), address, place: place(offset) });
         }

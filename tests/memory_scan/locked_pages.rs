@@ -1,0 +1,39 @@
+//! A life where memfd_secret is refused: the keys lie in locked pages, where they are found, and nowhere else.
+//!
+//! Must never pass where they are found nowhere: then nothing was looked at. Called by `main`.
+
+use crate::installation::{Installation, Start};
+use crate::keys::{Keys, Outcome};
+use crate::known::Known;
+use crate::load::{Load, Markers};
+use crate::watch::{Kept, Seens, Watch, key, marker};
+use servos_keyd::client::key_name::KeyName;
+use std::path::Path;
+
+/// Of all calls, these are made here.
+const PART: usize = 20;
+const LEAST_CALLS: usize = 2_000;
+
+pub async fn life(binary: &Path, calls: usize) -> Outcome<Seens> {
+    let calls = (calls / PART).max(LEAST_CALLS);
+    let (master, legacy, marker) = (key()?, key()?, marker()?);
+    let (mut keys, mut known) = (Keys::default(), Known::default());
+    keys.add_master("master key", master, &mut known);
+    known.add_key("legacy key", &legacy);
+    known.add_marker("plaintext of the load", &marker);
+    let installation = Installation::make(binary, &master)?;
+    let daemon = installation.serve(&Start { without_memfd_secret: true, ..Start::default() })?;
+    let mut watch = Watch::new(installation, daemon, Kept::InLockedPages, keys, known)?;
+    watch.look("memfd_secret refused: at start", true)?;
+    let operator = watch.operator();
+    operator.adopt_legacy_key(base16ct::lower::encode_string(&legacy).as_bytes()).await?;
+    let markers = Markers { load: marker, refused: marker, legacy: marker };
+    let load = Load::new(&watch.installation.path("keyd.sock"), markers, &legacy, Vec::new());
+    let answered = load.run(calls).await?;
+    watch.seens.count(answered);
+    operator.rotate_key(&KeyName::new("default")?).await?;
+    watch.learn(&load).await?;
+    watch.idle(&format!("memfd_secret refused: after {calls} calls")).await?;
+    drop((load, operator));
+    watch.end()
+}
