@@ -11,8 +11,8 @@
 //! - *nohw* (`aes_nohw_set_encrypt_key`): each round key in "compact" form, a permutation of its bits; and, on the stack of
 //!   each call, expanded to four bit-sliced copies of each, where every bit stands four times in a row.
 
-/// The least distance between two places where a schedule may begin.
-pub const ALIGNMENT: usize = 4;
+/// What is zeros for so long begins no schedule: in none are more than the first two round keys, of 64 bytes at most.
+const ZEROS: [u8; 129] = [0; 129];
 
 /// Words of the key, words of the schedule.
 pub const AES_128: Size = Size { key_words: 4, words: 44, name: "AES-128 schedule" };
@@ -69,14 +69,14 @@ pub struct Schedule {
     pub part: bool,
 }
 
-/// Every schedule in `bytes`, of which the first is at an address that is a multiple of [`ALIGNMENT`].
+/// Every schedule in `bytes`, at whatever address.
 pub fn schedules(bytes: &[u8]) -> Vec<Schedule> {
     let mut found = Vec::new();
     let mut behind = 0;
-    for offset in (0..bytes.len()).step_by(ALIGNMENT) {
+    for offset in 0..bytes.len() {
         let here = &bytes[offset..];
-        // The first half of no key is zeros, and much of memory is.
-        if here.len() < 32 || here[..16] == [0; 16] && here[16..32] == [0; 16] {
+        // Much of memory is.
+        if here.len() < 32 || here.starts_with(&ZEROS) {
             continue;
         }
         for layout in LAYOUTS {

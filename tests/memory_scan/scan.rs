@@ -56,27 +56,16 @@ impl Seen {
     }
 }
 
-/// Reads all that can be read of a process, and looks for schedules and for what is known.
+/// Reads all that can be read of a process, also what it could not read itself: a debugger can. Looks for schedules and for
+/// what is known.
 ///
 /// # Errors
 /// It has ended, or may not be read.
 pub fn scan(id: u32, known: &Known, seen: &mut Seen) -> io::Result<Scan> {
-    look(id, known, seen, Map::is_readable)
-}
-
-/// The same of what the process itself could not read, too: a debugger can.
-///
-/// # Errors
-/// As [`scan`].
-pub fn scan_all(id: u32, known: &Known, seen: &mut Seen) -> io::Result<Scan> {
-    look(id, known, seen, |_| true)
-}
-
-fn look(id: u32, known: &Known, seen: &mut Seen, is_wanted: fn(&Map) -> bool) -> io::Result<Scan> {
     let process = Process::open(id)?;
     let threads = process.threads();
     let mut scan = Scan::default();
-    for map in process.maps()?.iter().filter(|map| is_wanted(map)) {
+    for map in &process.maps()? {
         let content = process.read(map);
         let pages = content.bytes.len() / 4096;
         if map.is_secret() {
@@ -95,6 +84,10 @@ fn look(id: u32, known: &Known, seen: &mut Seen, is_wanted: fn(&Map) -> bool) ->
         scan.bytes += content.bytes.len() - 4096 * (content.refused + content.failed.len());
         if map.is_plainly_locked() {
             scan.plainly_locked += content.bytes.len();
+        }
+        // Reserved and never used, mostly: nothing is in it.
+        if !map.is_readable() && content.bytes.iter().all(|byte| *byte == 0) {
+            continue;
         }
         let place = |offset: usize| place(map, map.start + offset as u64, &threads);
         for found in seen.schedules(&content.bytes) {

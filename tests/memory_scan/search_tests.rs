@@ -33,10 +33,11 @@ fn the_schedules_of_fips_197_are_expanded_to_their_last_words() {
 #[test]
 fn a_schedule_is_found_in_every_layout_at_every_alignment() {
     for layout in LAYOUTS {
-        for (key, size) in [(&random(16)[..], AES_128), (&random(32)[..], AES_256)] {
-            let planted = aes::laid_out(key, layout);
+        let keys = [(random(16), AES_128), (random(32), AES_256), (vec![0; 16], AES_128), (vec![0; 32], AES_256)];
+        for (key, size) in keys {
+            let planted = aes::laid_out(&key, layout);
             assert_eq!(planted.len(), layout.bytes(size));
-            for offset in [0, 4, 64, 1_000] {
+            for offset in [0, 1, 4, 63, 64, 1_002] {
                 let mut memory = random(4_096);
                 memory[offset..offset + planted.len()].copy_from_slice(&planted);
                 let found = aes::schedules(&memory);
