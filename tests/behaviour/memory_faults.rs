@@ -4,7 +4,7 @@
 //! Must never count as run where this process is not root. Run by `cargo test`.
 
 use crate::harness::foreign::{keys_in_locked_pages, mappings, places_of};
-use crate::harness::{Confinement, Daemon, Installation, Invocation, eventually, hex, is_root, not_run};
+use crate::harness::{Daemon, Installation, Invocation, Restricted, eventually, hex, is_root, not_run};
 use nix::errno::Errno;
 use nix::sys::ptrace::{self, Options};
 use nix::sys::resource::{Resource, getrlimit};
@@ -64,12 +64,12 @@ fn keys_of(installation: &Installation) -> Vec<Vec<u8>> {
 }
 
 fn readable(installation: &Installation) -> Daemon {
-    let confinement = Confinement { memfd_secret: Some(libc::ENOSYS), ..Confinement::default() };
-    installation.serve_with(&installation.command("serve", &[]).confined(confinement))
+    let restricted = Restricted { memfd_secret: Some(libc::ENOSYS), ..Restricted::default() };
+    installation.serve_with(&installation.command("serve", &[]).restricted(restricted))
 }
 
-fn with_cores() -> Confinement {
-    Confinement { cores: true, ..Confinement::default() }
+fn with_cores() -> Restricted {
+    Restricted { cores: true, ..Restricted::default() }
 }
 
 /// Every core in a directory, with its bytes.
@@ -82,7 +82,7 @@ fn cores_in(directory: &Path) -> Vec<(PathBuf, Vec<u8>)> {
 /// A process without the daemon's protection, which has `marker` in its memory, and is ended by the same signal.
 fn crash_a_plain_process(signal: &str, marker: &str) {
     let script = format!("kill -{signal} $$");
-    let ended = Invocation::new(["-c", &script, "sh", marker]).confined(with_cores()).run("/bin/sh");
+    let ended = Invocation::new(["-c", &script, "sh", marker]).restricted(with_cores()).run("/bin/sh");
     assert!(ended.signal.is_some(), "{ended:#?}");
 }
 
@@ -109,7 +109,7 @@ fn a_crash_leaves_no_core_in_a_file_or_a_pipe_where_a_plain_process_leaves_one()
     for where_to in [into("core.%p"), format!("|{handler} %p")] {
         pattern.set(&where_to);
         for signal in ["ABRT", "SEGV"] {
-            let mut daemon = installation.serve_with(&installation.command("serve", &[]).confined(with_cores()));
+            let mut daemon = installation.serve_with(&installation.command("serve", &[]).restricted(with_cores()));
             let process = daemon.id();
             let mut ended = None;
             eventually("it is ended by the signal", || {

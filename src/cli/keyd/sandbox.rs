@@ -12,7 +12,7 @@ use crate::operations::ledger::Places;
 use crate::store::durable::directory_of;
 use crate::sys::peer;
 use crate::sys::sandbox::files::{Confined, Reach, confine};
-use crate::sys::sandbox::{Hold, calls};
+use crate::sys::sandbox::{Enforcement, calls};
 use crate::telemetry::events;
 use std::fs::DirBuilder;
 use std::os::unix::ffi::OsStrExt as _;
@@ -37,7 +37,7 @@ const NAMES: [&str; 9] = [
 const OWN: [&str; 2] = ["/proc/self", "/sys/devices/system/cpu"];
 
 /// What is known when the sandbox is entered.
-pub(super) struct Grounds<'a> {
+pub(super) struct Needs<'a> {
     /// The configuration.
     pub config: &'a Config,
     /// The file it was read from.
@@ -62,12 +62,12 @@ pub struct Entered {
 }
 
 /// Enters the sandbox, for good, as far as configuration and kernel allow; what is missing is logged.
-pub(super) fn enter(grounds: &Grounds<'_>) -> Entered {
-    let wanted = grounds.config.sandbox;
-    prepare(grounds);
-    let confined = wanted.landlock.then(|| confine(&reach(grounds)));
+pub(super) fn enter(needs: &Needs<'_>) -> Entered {
+    let wanted = needs.config.sandbox;
+    prepare(needs);
+    let confined = wanted.landlock.then(|| confine(&reach(needs)));
     let sandbox = Sandbox {
-        landlock: confined.as_ref().map_or(Confinement::Off, |confined| of(confined.hold.clone())),
+        landlock: confined.as_ref().map_or(Confinement::Off, |confined| of(confined.enforcement.clone())),
         landlock_abi: confined.as_ref().map_or(0, |confined| confined.abi),
         // Behind Landlock, whose own calls it forbids.
         seccomp: if wanted.seccomp { of(calls::restrict()) } else { Confinement::Off },
@@ -80,21 +80,21 @@ pub(super) fn enter(grounds: &Grounds<'_>) -> Entered {
 }
 
 /// What must be done or known before: a directory that is made later is closed.
-fn prepare(grounds: &Grounds<'_>) {
+fn prepare(needs: &Needs<'_>) {
     peer::learn_overflow_user();
     // The first look-up loads what later ones need: then no code can be loaded any more.
     let _ = nix::unistd::User::from_uid(nix::unistd::geteuid());
-    let Places { store, backups, .. } = grounds.places;
+    let Places { store, backups, .. } = needs.places;
     let is_under_store = backups.starts_with(directory_of(store));
-    let will_serve = grounds.purpose == Use::Change && (grounds.config.store.create || store.is_file());
+    let will_serve = needs.purpose == Use::Change && (needs.config.store.create || store.is_file());
     if will_serve && !is_under_store && !backups.exists() {
         // Where it cannot be made, the first backup says why.
         let _ = DirBuilder::new().mode(0o700).create(backups);
     }
 }
 
-fn reach(grounds: &Grounds<'_>) -> Reach {
-    let Places { store, mark, backups, .. } = grounds.places;
+fn reach(needs: &Needs<'_>) -> Reach {
+    let Places { store, mark, backups, .. } = needs.places;
     let [store, mark] = [store, mark].map(|file| directory_of(file).to_owned());
     let mut own = vec![mark];
     // What lies under another directory goes with it, whenever it is made.
@@ -107,14 +107,14 @@ fn reach(grounds: &Grounds<'_>) -> Reach {
         close_abstract_sockets: !manager_is_abstract(),
         ..Reach::default()
     };
-    match grounds.purpose {
+    match needs.purpose {
         Use::Change => reach.writable = own,
         Use::Look => reach.readable.extend(own),
     }
-    reach.readable.extend(grounds.config_file.map(|file| directory_of(file).to_owned()));
-    reach.readable.extend(grounds.sources.key_files.iter().flat_map(|file| directories_of_key(file)));
-    reach.readable.extend(grounds.sources.trust.credentials_directory.clone());
-    let bound = grounds.sockets.iter().filter(|one| one.file.is_some());
+    reach.readable.extend(needs.config_file.map(|file| directory_of(file).to_owned()));
+    reach.readable.extend(needs.sources.key_files.iter().flat_map(|file| directories_of_key(file)));
+    reach.readable.extend(needs.sources.trust.credentials_directory.clone());
+    let bound = needs.sockets.iter().filter(|one| one.file.is_some());
     let paths = bound.filter_map(|one| Some(one.listener.local_addr().ok()?.as_pathname()?.to_owned()));
     reach.clearable = paths.map(|path| directory_of(&path).to_owned()).collect();
     reach
@@ -133,11 +133,11 @@ fn manager_is_abstract() -> bool {
     std::env::var_os("NOTIFY_SOCKET").is_some_and(|address| address.as_bytes().starts_with(b"@"))
 }
 
-fn of(hold: Hold) -> Confinement {
-    match hold {
-        Hold::Whole => Confinement::Enforced,
-        Hold::Partial(open) => Confinement::Partial(open),
-        Hold::Refused(reason) => Confinement::Unavailable(reason),
+fn of(enforcement: Enforcement) -> Confinement {
+    match enforcement {
+        Enforcement::Whole => Confinement::Enforced,
+        Enforcement::Partial(open) => Confinement::Partial(open),
+        Enforcement::Refused(reason) => Confinement::Unavailable(reason),
     }
 }
 

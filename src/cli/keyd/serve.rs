@@ -5,7 +5,7 @@
 
 use super::key;
 use super::place_check::Use;
-use super::sandbox::{self, Grounds};
+use super::sandbox::{self, Needs};
 use super::sockets;
 use super::store::{self, Opened};
 use super::{ConfigArguments, dev, harden, place};
@@ -79,7 +79,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let sockets = sockets::open(handed_over, &config.socket, arguments.dev.is_some())?;
     let workers = runtime::workers();
     // 5. The sandbox, while there is one thread, and before anything is read that others wrote.
-    let grounds = Grounds {
+    let needs = Needs {
         config: &config,
         config_file: arguments.config_file(),
         places: &places,
@@ -87,7 +87,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         sockets: &sockets,
         purpose,
     };
-    let entered = sandbox::enter(&grounds);
+    let entered = sandbox::enter(&needs);
     // 6. The store, looked at without changing it, and the key from its source.
     let seen = store::look(&config, &places, &sources, arguments.salvage, &memory)?.behind(&entered);
     // 7. Root, MAC, mark and canary; only then is the store opened for writing.

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::ptr::null;
 
 use super::files::{Reach, confine};
-use super::{Hold, calls};
+use super::{Enforcement, calls};
 use crate::sys::apart;
 use crate::sys::locked::LockedMemory;
 
@@ -177,7 +177,7 @@ fn neither_thread_can_start_a_program_look_into_another_process_or_reach_a_netwo
         assert_eq!(errno(libc::SYS_socket, [family, bits(libc::SOCK_DGRAM), 0, 0, 0, 0]), 0, "the control");
         assert_eq!(errno(libc::SYS_kill, [i64::from(std::os::unix::process::parent_id()), 0, 0, 0, 0, 0]), 0);
         assert_ne!(errno(libc::SYS_bpf, [-1; 6]), libc::ENOSYS);
-        assert_eq!(calls::restrict(), Hold::Whole);
+        assert_eq!(calls::restrict(), Enforcement::Whole);
         in_both_threads(probe_calls);
     });
 }
@@ -188,7 +188,7 @@ fn under_the_filter_keys_are_locked_threads_are_started_and_files_are_synced() {
     apart::in_a_fork_of_its_own(module_path!(), name, || {
         let place = place();
         let before = LockedMemory::new().unwrap().protection();
-        assert_eq!(calls::restrict(), Hold::Whole);
+        assert_eq!(calls::restrict(), Enforcement::Whole);
         in_both_threads(|| {
             let memory = LockedMemory::new().unwrap();
             assert_eq!(memory.protection(), before);
@@ -218,7 +218,7 @@ fn neither_thread_can_open_execute_or_write_what_is_not_its_own() {
         let abstractly = SocketAddr::from_abstract_name(place.own.as_os_str().as_encoded_bytes()).unwrap();
         let confined = confine(&reach(&place));
         assert_ne!(confined.abi, 0, "{confined:?}");
-        assert!(!matches!(confined.hold, Hold::Refused(_)), "{confined:?}");
+        assert!(!matches!(confined.enforcement, Enforcement::Refused(_)), "{confined:?}");
         in_both_threads(|| {
             probe_files(&place);
             // A file of its own is no program either, though its owner could make it one.
@@ -251,8 +251,8 @@ fn both_halves_stand_behind_each_other() {
             return;
         }
         let confined = confine(&reach(&place));
-        assert!(!matches!(confined.hold, Hold::Refused(_)), "{confined:?}");
-        assert_eq!(calls::restrict(), Hold::Whole);
+        assert!(!matches!(confined.enforcement, Enforcement::Refused(_)), "{confined:?}");
+        assert_eq!(calls::restrict(), Enforcement::Whole);
         in_both_threads(|| {
             probe_calls();
             probe_files(&place);
@@ -282,12 +282,12 @@ fn a_directory_that_is_missing_is_named_and_one_replaced_behind_a_rule_stays_clo
 fn a_kernel_that_refuses_is_told_of_with_its_reason() {
     let name = "a_kernel_that_refuses_is_told_of_with_its_reason";
     apart::in_a_fork_of_its_own(module_path!(), name, || {
-        assert_eq!(calls::restrict(), Hold::Whole);
+        assert_eq!(calls::restrict(), Enforcement::Whole);
         // Behind the first filter the kernel answers as one without either.
-        let Hold::Refused(why) = calls::restrict() else { panic!("a second filter was put on") };
+        let Enforcement::Refused(why) = calls::restrict() else { panic!("a second filter was put on") };
         assert!(why.starts_with("the kernel refuses the filter: ") && why.contains("os error"), "{why}");
         let confined = confine(&Reach::default());
-        assert_eq!(confined.hold, Hold::Refused("the kernel has no Landlock".to_owned()));
+        assert_eq!(confined.enforcement, Enforcement::Refused("the kernel has no Landlock".to_owned()));
         assert_eq!((confined.abi, confined.missing.len()), (0, 0));
     });
 }

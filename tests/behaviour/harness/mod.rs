@@ -3,7 +3,6 @@
 //! Must never wait without a deadline, or let a test that could not run look like one that passed.
 //! Used by every module of this binary.
 
-mod confined;
 mod daemon;
 mod files;
 pub mod foreign;
@@ -12,6 +11,7 @@ mod installation;
 mod many_versions;
 mod marker;
 mod records;
+mod restricted;
 mod rotating;
 pub mod rotation;
 mod run;
@@ -19,7 +19,6 @@ mod small_place;
 mod stub;
 pub mod wire;
 
-pub use confined::Confinement;
 pub use daemon::{Daemon, eventually, is_there};
 pub use files::{Files, snapshot_of_files};
 pub use in_process::InProcess;
@@ -27,6 +26,7 @@ pub use installation::{Installation, KeyFile, beside};
 pub use many_versions::fill_with_versions;
 pub use marker::Marker;
 pub use records::fingerprint;
+pub use restricted::Restricted;
 pub use rotating::{legacy_value, rotation_complete, seals, seals_in};
 pub use run::{Invocation, KEYCTL, KEYD, Outcome};
 pub use small_place::{in_a_small_place, small_place};
