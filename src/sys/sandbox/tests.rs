@@ -164,7 +164,11 @@ fn landlock_is_there() -> bool {
     let there = errno(libc::SYS_landlock_create_ruleset, [0, 0, 1, 0, 0, 0]) == 0;
     if !there {
         use std::io::Write as _;
-        let _ = writeln!(io::stderr(), "NOT RUN: the kernel has no Landlock");
+        let _ = writeln!(
+            io::stderr(),
+            "{}the kernel has no Landlock, or a filter of system calls refuses it",
+            apart::NOT_RUN
+        );
     }
     there
 }
