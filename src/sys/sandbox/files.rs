@@ -131,12 +131,13 @@ fn allow(rules: RulesetCreated, place: &File, access: BitFlags<AccessFs>) -> Res
 }
 
 /// What stays open under an older version of the interface. Source: the kernel's userspace-api/landlock.
-fn unknown_to(abi: u32) -> String {
+pub(super) fn unknown_to(abi: u32) -> String {
     let since = [
         (3, "truncating files"),
         (4, "TCP (which the other half of the sandbox closes)"),
         (5, "control of devices"),
         (6, "signals to other processes"),
+        (6, "abstract sockets of other processes"),
     ];
     let open: Vec<&str> = since.into_iter().filter(|(version, _)| *version > abi).map(|(_, what)| what).collect();
     format!("this kernel's Landlock (version {abi}) leaves open: {}", open.join(", "))

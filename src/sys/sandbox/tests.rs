@@ -13,7 +13,7 @@ use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::ptr::null;
 
-use super::files::{Reach, confine};
+use super::files::{Reach, confine, unknown_to};
 use super::{Enforcement, calls};
 use crate::sys::apart;
 use crate::sys::locked::LockedMemory;
@@ -294,4 +294,13 @@ fn a_kernel_that_refuses_is_told_of_with_its_reason() {
         assert_eq!(confined.enforcement, Enforcement::Refused("the kernel has no Landlock".to_owned()));
         assert_eq!((confined.abi, confined.missing.len()), (0, 0));
     });
+}
+
+#[test]
+fn what_an_older_kernel_leaves_open_is_named_from_the_version_that_closes_it() {
+    let whole = "truncating files, TCP (which the other half of the sandbox closes), control of devices, signals to other \
+                 processes, abstract sockets of other processes";
+    assert_eq!(unknown_to(2), format!("this kernel's Landlock (version 2) leaves open: {whole}"));
+    let last = "signals to other processes, abstract sockets of other processes";
+    assert_eq!(unknown_to(5), format!("this kernel's Landlock (version 5) leaves open: {last}"));
 }
