@@ -147,8 +147,9 @@ fn sandbox_warnings(sandbox: &Sandbox) -> Vec<String> {
     ];
     let told = |(half, name, consequence, key): (&Confinement, &str, &str, &str)| match half {
         Confinement::Unavailable(reason) => Some(format!(
-            "The sandbox is without {name}: {reason}. The daemon can {consequence}. Run it on a kernel that has {name}, or \
-             turn it off on purpose with {key} = false in [sandbox]."
+            "The sandbox is without {name}: {reason}. The daemon can {consequence}. Run it on a kernel that has {name}, \
+             where no filter of a container or service manager refuses it, or turn it off on purpose with {key} = false in \
+             [sandbox]."
         )),
         Confinement::Off | Confinement::Enforced | Confinement::Partial(_) => None,
     };

@@ -44,6 +44,9 @@ pub struct Confined {
 /// The last version of the interface whose every right was tried with the daemon: later ones refuse what it may need.
 const FILES: ABI = ABI::V5;
 
+/// A filter of a container's answers as an older kernel does: which of them it was, nobody can tell from within.
+pub(super) const UNANSWERED: &str = "the kernel has no Landlock, or a filter of system calls refuses it";
+
 /// Closes every file, but those in reach, to this thread and those it will start, for good; no file can be executed, no
 /// TCP port be bound or connected to, and no signal be sent to a process outside.
 ///
@@ -105,7 +108,7 @@ fn try_confine(
         (RulesetStatus::NotEnforced, LandlockStatus::NotEnabled) => Enforcement::Refused(
             "the kernel was booted without Landlock: add it to lsm= on its command line".to_owned(),
         ),
-        (RulesetStatus::NotEnforced, _) => Enforcement::Refused("the kernel has no Landlock".to_owned()),
+        (RulesetStatus::NotEnforced, _) => Enforcement::Refused(UNANSWERED.to_owned()),
     };
     Ok((enforcement, abi))
 }

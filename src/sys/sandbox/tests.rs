@@ -13,7 +13,7 @@ use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::ptr::null;
 
-use super::files::{Reach, confine, unknown_to};
+use super::files::{Reach, UNANSWERED, confine, unknown_to};
 use super::{Enforcement, calls};
 use crate::sys::apart;
 use crate::sys::locked::LockedMemory;
@@ -164,11 +164,7 @@ fn landlock_is_there() -> bool {
     let there = errno(libc::SYS_landlock_create_ruleset, [0, 0, 1, 0, 0, 0]) == 0;
     if !there {
         use std::io::Write as _;
-        let _ = writeln!(
-            io::stderr(),
-            "{}the kernel has no Landlock, or a filter of system calls refuses it",
-            apart::NOT_RUN
-        );
+        let _ = writeln!(io::stderr(), "{}{UNANSWERED}", apart::NOT_RUN);
     }
     there
 }
@@ -291,7 +287,7 @@ fn a_kernel_that_refuses_is_told_of_with_its_reason() {
         let Enforcement::Refused(why) = calls::restrict() else { panic!("a second filter was put on") };
         assert!(why.starts_with("the kernel refuses the filter: ") && why.contains("os error"), "{why}");
         let confined = confine(&Reach::default());
-        assert_eq!(confined.enforcement, Enforcement::Refused("the kernel has no Landlock".to_owned()));
+        assert_eq!(confined.enforcement, Enforcement::Refused(UNANSWERED.to_owned()));
         assert_eq!((confined.abi, confined.missing.len()), (0, 0));
     });
 }
