@@ -7,7 +7,6 @@
 use std::ffi::CString;
 use std::fs;
 use std::io;
-use std::os::fd::AsRawFd as _;
 use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
@@ -215,7 +214,13 @@ fn neither_thread_can_open_execute_or_write_what_is_not_its_own() {
         }
         assert_eq!(open_error(&place.other.join("file")), 0, "the control");
         fs::copy("/bin/true", place.own.join("program")).unwrap();
-        let abstractly = SocketAddr::from_abstract_name(place.own.as_os_str().as_encoded_bytes()).unwrap();
+        let [outside, inside] = ["outside", "inside"]
+            .map(|name| SocketAddr::from_abstract_name(place.own.join(name).as_os_str().as_encoded_bytes()).unwrap());
+        // What is bound before belongs to no sandbox, as another process's does.
+        let _others = UnixListener::bind_addr(&outside).unwrap();
+        UnixStream::connect_addr(&outside).expect("the control");
+        let signal_parent = || errno(libc::SYS_kill, [i64::from(std::os::unix::process::parent_id()), 0, 0, 0, 0, 0]);
+        assert_eq!(signal_parent(), 0, "the control");
         let confined = confine(&reach(&place));
         assert_ne!(confined.abi, 0, "{confined:?}");
         assert!(!matches!(confined.enforcement, Enforcement::Refused(_)), "{confined:?}");
@@ -233,12 +238,13 @@ fn neither_thread_can_open_execute_or_write_what_is_not_its_own() {
             }
         });
         if confined.abi >= 6 {
-            // JUSTIFICATION: only a process outside can offer what must be closed.
-            // SAFETY: takes integers: a signal that does nothing, to the process that forked this one.
-            assert_eq!(unsafe { libc::kill(libc::getppid(), 0) }, -1);
-            let own = UnixListener::bind_addr(&abstractly).unwrap();
-            UnixStream::connect_addr(&abstractly).unwrap();
-            drop(own);
+            let _own = UnixListener::bind_addr(&inside).unwrap();
+            in_both_threads(|| {
+                assert_eq!(signal_parent(), libc::EPERM);
+                let refused = UnixStream::connect_addr(&outside).unwrap_err();
+                assert_eq!(refused.raw_os_error(), Some(libc::EPERM));
+                UnixStream::connect_addr(&inside).unwrap();
+            });
         }
     });
 }
@@ -261,8 +267,8 @@ fn both_halves_stand_behind_each_other() {
 }
 
 #[test]
-fn a_directory_that_is_missing_is_named_and_one_replaced_behind_a_rule_stays_closed() {
-    let name = "a_directory_that_is_missing_is_named_and_one_replaced_behind_a_rule_stays_closed";
+fn a_directory_that_is_missing_is_named_and_one_put_in_the_place_of_another_stays_closed() {
+    let name = "a_directory_that_is_missing_is_named_and_one_put_in_the_place_of_another_stays_closed";
     apart::in_a_fork_of_its_own(module_path!(), name, || {
         let place = place();
         if !landlock_is_there() {
@@ -271,10 +277,33 @@ fn a_directory_that_is_missing_is_named_and_one_replaced_behind_a_rule_stays_clo
         let gone = place.other.join("gone");
         let mut reach = reach(&place);
         reach.writable.push(gone.clone());
-        let confined = confine(&reach);
-        assert_eq!(confined.missing, [gone]);
-        // The process and its memory lie open to itself for as long as the handle is held.
-        assert!(fs::File::open("/proc/self/status").unwrap().as_raw_fd() > 2);
+        let away = place.other.join("away");
+        // One thread is confined, and meets what one that is not does to its directories.
+        let step = std::sync::Barrier::new(2);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let confined = confine(&reach);
+                let missing = confined.missing.as_slice();
+                let before = open_error(&place.key.join("file"));
+                step.wait();
+                step.wait();
+                assert_eq!((missing, before), (std::slice::from_ref(&gone), 0));
+                for path in [place.key.join("file"), gone.join("file")] {
+                    assert_eq!(open_error(&path), libc::EACCES, "{}", path.display());
+                }
+                assert_eq!(open_error(&away.join("file")), 0, "the one that the rule is on");
+                // The process's own lies open to it for as long as the handle is held.
+                assert_eq!(open_error(Path::new("/proc/self/status")), 0);
+            });
+            step.wait();
+            fs::rename(&place.key, &away).unwrap();
+            for path in [&place.key, &gone] {
+                fs::create_dir(path).unwrap();
+                fs::write(path.join("file"), b"another").unwrap();
+                assert_eq!(open_error(&path.join("file")), 0, "the control");
+            }
+            step.wait();
+        });
     });
 }
 
