@@ -33,7 +33,7 @@ pub struct Reach {
 pub struct Confined {
     /// How far it took.
     pub enforcement: Enforcement,
-    /// The version of Landlock's interface in force; 0 for none.
+    /// The version of Landlock's interface that the kernel has; 0 if none is in force.
     pub abi: u32,
     /// Directories that should be writable and are not there: what is made in their place later stays closed.
     pub missing: Vec<PathBuf>,
