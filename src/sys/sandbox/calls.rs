@@ -21,8 +21,8 @@ use super::system_calls::{ALLOWED, FORBIDDEN};
 type Condition = (u8, Len, Op, u64);
 
 /// A call that is allowed with some arguments alone: those rules by which it is, and those by which it is refused.
-struct ByArgument {
-    call: c_long,
+pub(super) struct ByArgument {
+    pub(super) call: c_long,
     allowed: Vec<Vec<Condition>>,
     refused: Vec<Vec<Condition>>,
 }
@@ -87,7 +87,7 @@ fn compiled(rules: &[Vec<Condition>]) -> Result<Vec<SeccompRule>, BackendError> 
     rules.iter().map(|rule| SeccompRule::new(rule.iter().map(condition).collect::<Result<_, _>>()?)).collect()
 }
 
-fn by_argument() -> Vec<ByArgument> {
+pub(super) fn by_argument() -> Vec<ByArgument> {
     let own = u64::from(std::process::id());
     let mut calls = vec![
         // A datagram to the service manager, and a name service's socket.

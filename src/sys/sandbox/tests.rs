@@ -4,6 +4,7 @@
 //! Run by `cargo test`.
 #![allow(unsafe_code, reason = "the probes are the system calls themselves")]
 
+use std::collections::BTreeSet;
 use std::ffi::CString;
 use std::fs;
 use std::io;
@@ -13,6 +14,7 @@ use std::path::{Path, PathBuf};
 use std::ptr::null;
 
 use super::files::{Reach, UNANSWERED, confine, unknown_to};
+use super::system_calls::{ALLOWED, FORBIDDEN};
 use super::{Enforcement, calls};
 use crate::sys::apart;
 use crate::sys::locked::LockedMemory;
@@ -328,4 +330,16 @@ fn what_an_older_kernel_leaves_open_is_named_from_the_version_that_closes_it() {
     assert_eq!(unknown_to(2), format!("this kernel's Landlock (version 2) leaves open: {whole}"));
     let last = "signals to other processes, abstract sockets of other processes";
     assert_eq!(unknown_to(5), format!("this kernel's Landlock (version 5) leaves open: {last}"));
+}
+
+#[test]
+fn no_system_call_is_listed_twice() {
+    let mut listed = BTreeSet::new();
+    let by_argument: Vec<_> = calls::by_argument().iter().map(|one| one.call).collect();
+    for (list, calls) in [("allowed", ALLOWED), ("forbidden", FORBIDDEN), ("by argument", &by_argument)] {
+        for call in calls {
+            // The filters take one rule a call: the second would silently replace the first.
+            assert!(listed.insert(*call), "system call {call} is listed as {list}, and before");
+        }
+    }
 }
