@@ -126,7 +126,7 @@ fn warnings(keyring: &Keyring, engine: &Engine) -> Vec<String> {
     if !engine.facts.memfd_secret {
         warnings.push("The kernel refuses memfd_secret: keys lie in locked pages that root can read.".to_owned());
     }
-    warnings.extend(sandbox_warnings(&engine.facts.sandbox));
+    warnings.extend(engine.facts.sandbox.iter().flat_map(sandbox_warnings));
     let waits = |key: &&Arc<DataKey>| key.is_promoting() && keyring.rotation.is_none();
     for key in keyring.keys.values().filter(waits) {
         warnings.push(format!(

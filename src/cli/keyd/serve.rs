@@ -89,7 +89,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     };
     let entered = sandbox::enter(&needs);
     // 6. The store, looked at without changing it, and the key from its source.
-    let seen = store::look(&config, &places, &sources, arguments.salvage, &memory)?.behind(&entered);
+    let seen = store::look(&config, &places, &sources, arguments.salvage, &memory, &entered)?;
     // 7. Root, MAC, mark and canary; only then is the store opened for writing.
     let Opened { engine, ledger } = if arguments.salvage {
         store::salvage(seen, &places, &memory)?
