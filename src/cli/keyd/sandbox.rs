@@ -14,9 +14,7 @@ use crate::sys::peer;
 use crate::sys::sandbox::files::{Confined, Reach, confine};
 use crate::sys::sandbox::{Enforcement, calls};
 use crate::telemetry::events;
-use std::fs::DirBuilder;
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 /// What the names of users are looked up in, for messages that name the owner of a file. Those of /etc are files: its
@@ -73,7 +71,7 @@ impl Entered {
 /// Enters the sandbox, for good, as far as configuration and kernel allow; what is missing is logged.
 pub(super) fn enter(needs: &Needs<'_>) -> Entered {
     let wanted = needs.config.sandbox;
-    prepare(needs);
+    prepare();
     let confined = wanted.landlock.then(|| confine(&reach(needs)));
     let sandbox = Sandbox {
         landlock: confined.as_ref().map_or(Confinement::Off, |confined| of(confined.enforcement.clone())),
@@ -88,18 +86,11 @@ pub(super) fn enter(needs: &Needs<'_>) -> Entered {
     entered
 }
 
-/// What must be done or known before: a directory that is made later is closed.
-fn prepare(needs: &Needs<'_>) {
+/// What must be known before, as nobody can look it up later.
+fn prepare() {
     peer::learn_overflow_user();
     // The first look-up loads what later ones need: then no code can be loaded any more.
     let _ = nix::unistd::User::from_uid(nix::unistd::geteuid());
-    let Places { store, backups, .. } = needs.places;
-    let is_under_store = backups.starts_with(directory_of(store));
-    let will_serve = needs.purpose == Use::Change && (needs.config.store.create || store.is_file());
-    if will_serve && !is_under_store && !backups.exists() {
-        // Where it cannot be made, the first backup says why.
-        let _ = DirBuilder::new().mode(0o700).create(backups);
-    }
 }
 
 fn reach(needs: &Needs<'_>) -> Reach {

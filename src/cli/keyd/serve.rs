@@ -69,13 +69,16 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     if arguments.dev.is_some() && config.store.create {
         dev::make_key(&config, &memory)?;
     }
-    // 4. The store's directory, for this process alone; then the sockets, inherited or bound.
+    // 4. The store's directory, for this process alone, and that of the backups; then the sockets, inherited or bound.
     let places = place::places(&config);
     if config.store.create {
         place::make_directory(&places)?;
     }
     let purpose = if arguments.salvage { Use::Look } else { Use::Change };
     let lock = place::lock_for(&places, purpose)?;
+    if purpose == Use::Change && (config.store.create || places.store.is_file()) {
+        place::make_backup_directory(&places);
+    }
     let sockets = sockets::open(handed_over, &config.socket, arguments.dev.is_some())?;
     let workers = runtime::workers();
     // 5. The sandbox, while there is one thread, and before anything is read that others wrote.
