@@ -18,7 +18,7 @@ events! {
     CONFIG_LOADED = "config.loaded";
     /// How memory that holds keys is protected; a warning where the kernel refused the better way.
     MEMORY_PROTECTED = "memory.protected";
-    /// The sandbox is on: which halves of it.
+    /// How far each half of the sandbox took; at every start.
     SANDBOX_ENTERED = "sandbox.entered";
     /// Half of the sandbox is missing, whole or in part: which, and why; or a directory stays closed.
     SANDBOX_INCOMPLETE = "sandbox.incomplete";

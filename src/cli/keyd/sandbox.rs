@@ -170,13 +170,20 @@ fn report(entered: &Entered) {
     for warning in &entered.warnings {
         tracing::warn!(event = events::SANDBOX_INCOMPLETE, "{warning}");
     }
-    if *landlock == Confinement::Enforced || *seccomp == Confinement::Enforced {
-        tracing::info!(
-            event = events::SANDBOX_ENTERED,
-            landlock = *landlock == Confinement::Enforced,
-            landlock_abi,
-            seccomp = *seccomp == Confinement::Enforced,
-            "what the daemon does not need is closed to it"
-        );
+    tracing::info!(
+        event = events::SANDBOX_ENTERED,
+        landlock = word(landlock),
+        landlock_abi,
+        seccomp = word(seccomp),
+        "what the daemon does not need is closed to it, as far as this says"
+    );
+}
+
+fn word(half: &Confinement) -> &'static str {
+    match half {
+        Confinement::Enforced => "enforced",
+        Confinement::Partial(_) => "partial",
+        Confinement::Off => "off",
+        Confinement::Unavailable(_) => "refused",
     }
 }
