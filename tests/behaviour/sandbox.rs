@@ -150,6 +150,16 @@ fn a_backup_directory_that_cannot_be_made_is_named_with_what_to_do() {
     let said = "none/backup was not there, or not for the daemon, when it started";
     assert!(warnings.iter().any(|warning| warning.contains(said)), "{warnings:?}");
     assert!(daemon.said().contains(said));
+    // The command that is told mends it, with a restart.
+    let warning = warnings.iter().find(|warning| warning.contains(said)).unwrap();
+    let told = warning.split_once("Make it: ").unwrap().1;
+    let (command, restart) = told.rsplit_once("; then ").unwrap();
+    assert_eq!(restart, "systemctl restart servos-keyd");
+    assert!(std::process::Command::new("/bin/sh").args(["-c", command]).status().unwrap().success(), "{command}");
+    daemon.stop().expect(0);
+    let daemon = installation.serve_for_admin();
+    assert!(sandbox(&daemon).1.iter().all(|warning| !warning.contains(said)));
+    use_it(&daemon);
     daemon.stop().expect(0);
 }
 

@@ -5,7 +5,9 @@
 
 use super::place_check::Use;
 use super::sockets::Listening;
+use crate::cli::key_sources::own_restart_command;
 use crate::config::key_source::Sources;
+use crate::config::key_source_error::{chown_name, shell_quoted};
 use crate::config::settings::Config;
 use crate::operations::engine::{Confinement, Sandbox};
 use crate::operations::ledger::Places;
@@ -142,9 +144,12 @@ fn of(enforcement: Enforcement) -> Confinement {
 }
 
 fn closed(path: &Path) -> String {
+    let (daemon, restart) = (chown_name(nix::unistd::geteuid().as_raw()), own_restart_command());
     format!(
-        "The directory {} was not there, or not for the daemon, when it started: the sandbox keeps it closed until a restart.",
-        path.display()
+        "The directory {} was not there, or not for the daemon, when it started: the sandbox keeps it closed until a restart. \
+         Make it: install -d -m 700 -o {daemon} {}; then {restart}",
+        path.display(),
+        shell_quoted(path)
     )
 }
 
