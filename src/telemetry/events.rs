@@ -20,7 +20,7 @@ events! {
     MEMORY_PROTECTED = "memory.protected";
     /// How far each half of the sandbox took; at every start.
     SANDBOX_ENTERED = "sandbox.entered";
-    /// Half of the sandbox is missing, whole or in part: which, and why; or a directory stays closed.
+    /// Half of the sandbox is missing, whole or in part: which, and why; or a directory stays closed, or a wide one open.
     SANDBOX_INCOMPLETE = "sandbox.incomplete";
     /// A socket listens: its path, its mode, and whether it was inherited.
     SOCKET_LISTENING = "socket.listening";

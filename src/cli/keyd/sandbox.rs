@@ -36,6 +36,9 @@ const NAMES: [&str; 9] = [
 /// What the process reads of itself, and of the machine: mounts, descriptors; how many processors an allocator serves.
 const OWN: [&str; 2] = ["/proc/self", "/sys/devices/system/cpu"];
 
+/// Directories of the whole system's: what lies in one of them itself opens all of it.
+const WIDE: [&str; 5] = ["/", "/etc", "/root", "/home", "/var"];
+
 /// What is known when the sandbox is entered.
 pub(super) struct Needs<'a> {
     /// The configuration.
@@ -82,7 +85,10 @@ pub(super) fn enter(needs: &Needs<'_>) -> Entered {
         seccomp: if wanted.seccomp { of(calls::restrict()) } else { Confinement::Off },
     };
     let missing = confined.as_ref().map(|confined| confined.missing.as_slice()).unwrap_or_default();
-    let warnings = missing.iter().map(|path| closed(path)).collect();
+    let mut warnings: Vec<String> = missing.iter().map(|path| closed(path)).collect();
+    if matches!(sandbox.landlock, Confinement::Enforced | Confinement::Partial(_)) {
+        warnings.extend(opened_wide(needs));
+    }
     let entered = Entered { sandbox, warnings, _confined: confined };
     report(&entered);
     entered
@@ -128,6 +134,34 @@ fn directories_of_key(file: &Path) -> Vec<PathBuf> {
     let led_to = file.canonicalize().ok();
     let files = [Some(file.to_owned()), led_to];
     files.into_iter().flatten().map(|file| directory_of(&file).to_owned()).collect()
+}
+
+/// What to mend where something of the daemon's lies in a directory with everybody's.
+fn opened_wide(needs: &Needs<'_>) -> Vec<String> {
+    let Places { store, mark, backups, .. } = needs.places;
+    let mut own = vec![
+        ("the store", directory_of(store).to_owned(), "/var/lib/servos-keyd"),
+        ("the mark", directory_of(mark).to_owned(), "/var/lib/servos-keyd"),
+        ("the backups", backups.clone(), "/var/lib/servos/keyd-backup"),
+    ];
+    own.extend(needs.config_file.map(|file| ("the configuration", directory_of(file).to_owned(), "/etc/servos")));
+    let of_keys = needs.sources.key_files.iter().flat_map(|file| directories_of_key(file));
+    own.extend(of_keys.map(|directory| ("a key file", directory, "/etc/servos")));
+    let wide = own.into_iter().filter_map(|(what, directory, better)| {
+        let directory = directory.canonicalize().unwrap_or(directory);
+        WIDE.iter().any(|wide| directory == Path::new(wide)).then(|| opened(what, &directory, better))
+    });
+    let mut warnings: Vec<String> = wide.collect();
+    warnings.dedup();
+    warnings
+}
+
+fn opened(what: &str, directory: &Path, better: &str) -> String {
+    let (directory, restart) = (directory.display(), own_restart_command());
+    format!(
+        "The directory of {what} is {directory}: the sandbox leaves everything in it open to the daemon. Stop the daemon, move \
+         {what} to a directory apart, such as {better}, and name that instead; then {restart}"
+    )
 }
 
 /// Whether the service manager is spoken to by an abstract socket, which is one of another process.
@@ -190,5 +224,53 @@ fn word(half: &Confinement) -> &'static str {
         Confinement::Partial(_) => "partial",
         Confinement::Off => "off",
         Confinement::Unavailable(_) => "refused",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::key_source::Trust;
+
+    fn opened_wide_by(key_files: &[&str], config_file: &str, store: &str) -> Vec<String> {
+        let (config, state) = (Config::default(), Path::new("/var/lib/servos-keyd"));
+        let places = Places {
+            store: PathBuf::from(store),
+            mark: state.join("keyd.redb.mark"),
+            backups: state.join("backup"),
+            keep: 1,
+            keep_for: 1,
+        };
+        let trust = Trust { credentials_directory: None, allow_readable: false, daemon_uid: 0, daemon_gid: 0 };
+        let key_files = key_files.iter().map(PathBuf::from).collect();
+        opened_wide(&Needs {
+            config: &config,
+            config_file: Some(Path::new(config_file)),
+            places: &places,
+            sources: &Sources { key_files, environment_key: Vec::new(), trust },
+            sockets: &[],
+            purpose: Use::Change,
+        })
+    }
+
+    #[test]
+    fn what_lies_in_a_directory_of_the_whole_system_s_is_named_with_a_better_one() {
+        let (config, store) = ("/etc/servos/keyd.toml", "/var/lib/servos-keyd/keyd.redb");
+        let directory = tempfile::tempdir().unwrap();
+        std::os::unix::fs::symlink("/etc", directory.path().join("link")).unwrap();
+        let through_link = directory.path().join("link/no-such.key");
+        let through_link = through_link.to_str().unwrap();
+        assert!(opened_wide_by(&["/etc/servos/master.key", "/run/keys/key"], config, store).is_empty());
+        for (keys, config, store, said) in [
+            (&["/etc/no-such.key"][..], config, store, "The directory of a key file is /etc: "),
+            (&["/no-such.key"], config, store, "The directory of a key file is /: "),
+            (&[through_link], config, store, "The directory of a key file is /etc: "),
+            (&[], "/root/keyd.toml", store, "The directory of the configuration is /root: "),
+            (&[], config, "/var/keyd.redb", "The directory of the store is /var: "),
+        ] {
+            let warnings = opened_wide_by(keys, config, store);
+            assert!(warnings.len() == 1 && warnings[0].starts_with(said), "{warnings:?}");
+            assert!(warnings[0].contains(if said.contains("store") { "/var/lib/servos-keyd" } else { "/etc/servos" }));
+        }
     }
 }
