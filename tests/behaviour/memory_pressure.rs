@@ -4,34 +4,32 @@
 
 use crate::harness::foreign::{Mapping, locked_bytes, mappings};
 use crate::harness::{
-    Daemon, Installation, Invocation, KEYCTL, KEYD, Restricted, block_on, cell, fill_with_versions, is_root, name,
-    not_run,
+    Daemon, Installation, Invocation, KEYCTL, KEYD, NOBODY, Restricted, block_on, cell, fill_with_versions, is_root,
+    name, not_run,
 };
 use rustix::process::{Resource, Rlimit, prlimit};
 use std::os::unix::fs::chown;
 
-/// A user whom nobody has made, and whom the limit on locked memory binds.
-const SERVICE: u32 = 65_534;
 const STRICT: &str = "[memory]\nrequire_memfd_secret = true\n";
 const PAGE: u64 = 4096;
 
 fn of_the_service() -> Installation {
     let installation = Installation::new();
     for path in [installation.directory().to_owned(), installation.path("master.key")] {
-        chown(path, Some(SERVICE), Some(SERVICE)).unwrap();
+        chown(path, Some(NOBODY), Some(NOBODY)).unwrap();
     }
     installation.init(&[]).expect(0);
     // Nearly a page of keys: few versions more fill it.
     fill_with_versions(&installation, 9, 118);
     for path in [installation.store(), installation.mark()] {
-        chown(path, Some(SERVICE), Some(SERVICE)).unwrap();
+        chown(path, Some(NOBODY), Some(NOBODY)).unwrap();
     }
     installation
 }
 
 fn within(installation: &Installation, bytes: u64) -> Invocation {
     let limit = Restricted { locked_bytes: Some(bytes), ..Restricted::default() };
-    installation.command("serve", &[]).run_as(SERVICE).restricted(limit)
+    installation.command("serve", &[]).run_as(NOBODY).restricted(limit)
 }
 
 fn without_secret_memory(errno: i32) -> Restricted {
@@ -56,7 +54,7 @@ fn lower_the_limit(daemon: &Daemon, bytes: u64) {
     Invocation::new(["--exact", test, "--ignored"])
         .variable("TARGET", daemon.id().to_string())
         .variable("BYTES", bytes.to_string())
-        .run_as(SERVICE)
+        .run_as(NOBODY)
         .run(std::env::current_exe().unwrap().to_str().unwrap())
         .expect(0)
         .saying(&["1 passed"]);

@@ -2,29 +2,10 @@
 //!
 //! Must never ask the daemon whether it is confined where the kernel can be asked. Run by `cargo test`.
 
-use crate::harness::{Daemon, Installation, block_on, cell, eventually, name, not_run};
+use crate::harness::{Daemon, Installation, block_on, cell, eventually, has_landlock, name, not_run, sandbox, threads};
 use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, apply_filter};
-use servos_keyd::proto::v1::{Confinement, SandboxStatus};
+use servos_keyd::proto::v1::Confinement;
 use std::collections::BTreeMap;
-use std::path::Path;
-
-/// What the kernel says of each thread, by its name.
-fn threads(process: u32) -> Vec<(String, BTreeMap<String, String>)> {
-    let tasks = std::fs::read_dir(format!("/proc/{process}/task")).unwrap();
-    let status = |task: &Path| {
-        // One that has just ended is none.
-        let text = std::fs::read_to_string(task.join("status")).ok()?;
-        let fields = text.lines().filter_map(|line| line.split_once(":\t"));
-        let fields: BTreeMap<_, _> = fields.map(|(field, value)| (field.to_owned(), value.to_owned())).collect();
-        Some((fields.get("Name")?.clone(), fields))
-    };
-    tasks.filter_map(|task| status(&task.unwrap().path())).collect()
-}
-
-fn sandbox(daemon: &Daemon) -> (SandboxStatus, Vec<String>) {
-    let status = block_on(async { daemon.admin().status().await.unwrap() });
-    (status.sandbox.unwrap(), status.warnings)
-}
 
 fn use_it(daemon: &Daemon) {
     block_on(async {
@@ -37,14 +18,6 @@ fn use_it(daemon: &Daemon) {
     });
 }
 
-/// Whether this kernel has Landlock: a process of ours would be told the same.
-fn landlock_abi(status: &SandboxStatus) -> Option<u32> {
-    match status.landlock() {
-        Confinement::Enforced | Confinement::Partial => Some(status.landlock_abi),
-        _ => None,
-    }
-}
-
 #[test]
 fn every_thread_of_the_daemon_is_confined_whatever_started_it() {
     let installation = Installation::made();
@@ -55,7 +28,7 @@ fn every_thread_of_the_daemon_is_confined_whatever_started_it() {
         let watch = scope.spawn(move || {
             let mut met = BTreeMap::new();
             eventually("a thread in the background", || {
-                met.extend(threads(process));
+                met.extend(threads(process).into_iter().map(|thread| (thread.name, thread.status)));
                 met.keys().any(|name| name == "background")
             });
             met
@@ -69,15 +42,21 @@ fn every_thread_of_the_daemon_is_confined_whatever_started_it() {
     for name in ["servos-keyd", "writer", "tokio-rt-worker", "background"] {
         assert!(met.contains_key(name), "no thread {name} among {:?}", met.keys());
     }
-    for (name, status) in met.into_iter().chain(threads(process)) {
+    let now = threads(process).into_iter().map(|thread| (thread.name, thread.status));
+    for (name, status) in met.into_iter().chain(now) {
         let field = |field: &str| status[field].as_str();
         assert_eq!((field("Seccomp"), field("Seccomp_filters"), field("NoNewPrivs")), ("2", "2", "1"), "{name}");
     }
     let (told, warnings) = sandbox(&daemon);
     assert!(told.seccomp() == Confinement::Enforced && told.seccomp_reason.is_empty());
-    match landlock_abi(&told) {
-        Some(abi) => assert!(abi > 0 && warnings.iter().all(|warning| !warning.contains("sandbox")), "{warnings:?}"),
-        None => not_run("the kernel has no Landlock"),
+    match has_landlock(&told) {
+        true => {
+            assert!(
+                told.landlock_abi > 0 && warnings.iter().all(|warning| !warning.contains("sandbox")),
+                "{warnings:?}"
+            );
+        }
+        false => not_run("the kernel has no Landlock"),
     }
     assert!(daemon.said().contains("sandbox.entered"));
     daemon.stop().expect(0);
@@ -93,8 +72,8 @@ fn each_half_can_be_turned_off_and_is_told_as_off() {
         assert_eq!(told.seccomp() == Confinement::Off, !seccomp);
         assert_eq!(told.landlock() == Confinement::Off, !landlock);
         assert!(warnings.iter().all(|warning| !warning.contains("is turned off")), "{warnings:?}");
-        for (name, status) in threads(daemon.id()) {
-            assert_eq!(status["Seccomp"], if seccomp { "2" } else { "0" }, "{name}");
+        for thread in threads(daemon.id()) {
+            assert_eq!(thread.status["Seccomp"], if seccomp { "2" } else { "0" }, "{}", thread.name);
         }
         let said = daemon.said();
         assert_eq!(
@@ -144,7 +123,7 @@ fn a_backup_directory_that_cannot_be_made_is_named_with_what_to_do() {
     installation.backup_path = Some(gone.path().join("none/backup"));
     let daemon = installation.serve_for_admin();
     let (told, warnings) = sandbox(&daemon);
-    if landlock_abi(&told).is_none() {
+    if !has_landlock(&told) {
         return not_run("the kernel has no Landlock");
     }
     let said = "none/backup was not there, or not for the daemon, when it started";

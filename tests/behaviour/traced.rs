@@ -2,13 +2,14 @@
 //!
 //! Must never leave a thread other than it found it. Run by `cargo test`; what is not root cannot.
 
-use crate::harness::{Daemon, Installation, block_on, eventually, is_root, name, not_run};
+use crate::harness::{
+    Installation, Thread, block_on, eventually, has_landlock, is_root, name, not_run, sandbox, threads,
+};
 use libc::{EACCES, ENOSYS, EPERM};
 use nix::errno::Errno;
 use nix::sys::ptrace;
 use nix::sys::wait::{WaitPidFlag, waitpid};
 use nix::unistd::Pid;
-use servos_keyd::proto::v1::Confinement;
 use std::collections::BTreeSet;
 
 /// A thread that stands still until this is dropped.
@@ -109,16 +110,6 @@ fn probe(held: &Held, what: &str, landlock: bool, own: &str) {
     }
 }
 
-/// The threads of a process, each with its name.
-fn threads(process: u32) -> Vec<(i32, String)> {
-    let tasks = std::fs::read_dir(format!("/proc/{process}/task")).unwrap().filter_map(|task| {
-        let task = task.unwrap();
-        let name = std::fs::read_to_string(task.path().join("comm")).ok()?;
-        Some((task.file_name().to_str()?.parse().ok()?, name.trim_end().to_owned()))
-    });
-    tasks.collect()
-}
-
 #[test]
 fn every_thread_of_the_daemon_is_refused_what_it_has_no_need_of() {
     if !is_root() {
@@ -128,10 +119,10 @@ fn every_thread_of_the_daemon_is_refused_what_it_has_no_need_of() {
     let daemon = installation.serve_for_admin();
     let process = daemon.id();
     let own = installation.directory().to_str().unwrap();
-    let landlock = has_landlock(&daemon);
+    let landlock = has_landlock(&sandbox(&daemon).0);
     let (mut probed, mut instruction) = (BTreeSet::new(), None);
-    for (thread, name) in threads(process) {
-        let held = Held::stop(thread, instruction).unwrap_or_else(|| panic!("{name} cannot be stopped"));
+    for Thread { id, name, .. } in threads(process) {
+        let held = Held::stop(id, instruction).unwrap_or_else(|| panic!("{name} cannot be stopped"));
         instruction.get_or_insert(held.instruction);
         probe(&held, &name, landlock, own);
         probed.insert(name);
@@ -140,8 +131,8 @@ fn every_thread_of_the_daemon_is_refused_what_it_has_no_need_of() {
     std::thread::scope(|scope| {
         let calls = scope.spawn(|| {
             eventually("a thread in the background", || {
-                let found = threads(process).into_iter().find(|(_, name)| name == "background");
-                let Some(held) = found.and_then(|(thread, _)| Held::stop(thread, instruction)) else { return false };
+                let found = threads(process).into_iter().find(|thread| thread.name == "background");
+                let Some(held) = found.and_then(|thread| Held::stop(thread.id, instruction)) else { return false };
                 probe(&held, "background", landlock, own);
                 true
             });
@@ -158,9 +149,4 @@ fn every_thread_of_the_daemon_is_refused_what_it_has_no_need_of() {
     if !landlock {
         not_run("the kernel has no Landlock: only the system calls were probed");
     }
-}
-
-fn has_landlock(daemon: &Daemon) -> bool {
-    let status = block_on(async { daemon.admin().status().await.unwrap() });
-    matches!(status.sandbox.unwrap().landlock(), Confinement::Enforced | Confinement::Partial)
 }

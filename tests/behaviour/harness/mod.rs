@@ -15,6 +15,7 @@ mod restricted;
 mod rotating;
 pub mod rotation;
 mod run;
+mod sandboxed;
 mod small_place;
 mod stub;
 pub mod wire;
@@ -29,6 +30,7 @@ pub use records::fingerprint;
 pub use restricted::Restricted;
 pub use rotating::{legacy_value, rotation_complete, seals, seals_in};
 pub use run::{Invocation, KEYCTL, KEYD, Outcome};
+pub use sandboxed::{Thread, has_landlock, sandbox, threads};
 pub use small_place::{in_a_small_place, small_place};
 pub use stub::admin_stub;
 
@@ -41,6 +43,9 @@ use std::time::Duration;
 
 /// How long anything may take before it counts as stuck: the machine may be slow.
 pub const DEADLINE: Duration = Duration::from_secs(20);
+
+/// The user nobody: has no right that others lack, and limits bind it.
+pub const NOBODY: u32 = 65_534;
 
 /// How many tests could not run here.
 static NOT_RUN: AtomicUsize = AtomicUsize::new(0);
