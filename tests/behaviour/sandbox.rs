@@ -2,10 +2,16 @@
 //!
 //! Must never ask the daemon whether it is confined where the kernel can be asked. Run by `cargo test`.
 
-use crate::harness::{Daemon, Installation, block_on, cell, eventually, has_landlock, name, not_run, sandbox, threads};
+use crate::harness::rotation::rotate;
+use crate::harness::{
+    Daemon, Installation, KeyFile, beside, block_on, cell, eventually, has_landlock, hex, name, not_run, random_key,
+    rotation_complete, sandbox, threads,
+};
 use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, apply_filter};
 use servos_keyd::proto::v1::{Confinement, SandboxStatus};
 use std::collections::BTreeMap;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
 
 fn use_it(daemon: &Daemon) {
     block_on(async {
@@ -99,16 +105,26 @@ fn places_apart_are_written_to_read_again_and_left_clean() {
     std::fs::copy(installation.path("master.key"), &key_file).unwrap();
     let link = links.path().join("key");
     std::os::unix::fs::symlink(&key_file, &link).unwrap();
-    installation.key_file = crate::harness::KeyFile::At(link);
+    installation.key_file = KeyFile::At(link.clone());
     installation.init(&[]).expect(0);
+    let write_key = |path: &Path, key: [u8; 32]| {
+        std::fs::write(path, hex(&key)).unwrap();
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).unwrap();
+    };
     std::fs::remove_dir_all(backups.path().join("kept")).unwrap();
     let daemon = installation.serve_for_admin();
     use_it(&daemon);
     assert!(std::fs::read_dir(backups.path().join("kept")).unwrap().count() > 0);
-    // The key's file is replaced by rename; the daemon reads it again.
+    // The key's file is replaced by rename, and read again behind the link that leads to it.
+    let (new, next) = (random_key(), beside(&link, ".next"));
+    write_key(&next, new);
+    rotate(&daemon, &["begin", "--yes"]).expect(0);
+    std::fs::remove_file(&next).unwrap();
     let fresh = key.path().join("fresh");
-    std::fs::copy(&key_file, &fresh).unwrap();
+    write_key(&fresh, new);
     std::fs::rename(&fresh, &key_file).unwrap();
+    rotate(&daemon, &["finish", "--yes"]).expect(0);
+    rotation_complete(&daemon);
     // No more is closed to it than what this kernel says of any daemon.
     let (told, warnings) = sandbox(&daemon);
     let anyway = lacking(&told);
@@ -116,6 +132,7 @@ fn places_apart_are_written_to_read_again_and_left_clean() {
     assert!(warnings.iter().all(|warning| !warning.contains("keeps it closed")), "{warnings:?}");
     daemon.stop().expect(0);
     assert!(installation.sockets().is_empty());
+    assert_eq!(installation.opened_by(&[installation.key, new]), [new]);
 }
 
 #[test]
