@@ -4,8 +4,8 @@
 
 use crate::harness::rotation::rotate;
 use crate::harness::{
-    Daemon, Installation, KeyFile, beside, block_on, cell, eventually, has_landlock, hex, name, not_run, random_key,
-    rotation_complete, sandbox, threads,
+    Daemon, Installation, KeyFile, beside, block_on, cell, eventually, has_landlock, hex, in_a_small_place, is_root,
+    name, not_run, random_key, rotation_complete, sandbox, threads,
 };
 use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, apply_filter};
 use servos_keyd::proto::v1::{Confinement, SandboxStatus};
@@ -159,6 +159,49 @@ fn a_backup_directory_that_cannot_be_made_is_named_with_what_to_do() {
     assert!(sandbox(&daemon).1.iter().all(|warning| !warning.contains(said)));
     use_it(&daemon);
     daemon.stop().expect(0);
+}
+
+/// A user whom no file knows, but a record of systemd's, and what the daemon says of a key file of that user's.
+const LODGER: (u32, &str) = (61_234, "lodger");
+
+#[test]
+#[ignore = "a part of the next one, which runs it in a mount namespace"]
+fn lodger() {
+    let run = |program: &str, arguments: &[&str]| {
+        std::process::Command::new(program).args(arguments).output().is_ok_and(|output| output.status.success())
+    };
+    // Nothing of the machine's own is changed: /run is another one here.
+    assert!(run("mount", &["-t", "tmpfs", "-o", "mode=0755", "none", "/run"]));
+    std::fs::create_dir("/run/userdb").unwrap();
+    let (uid, name) = LODGER;
+    let record = format!(r#"{{"userName":"{name}","uid":{uid},"gid":{uid},"disposition":"regular"}}"#);
+    std::fs::write("/run/userdb/lodger.user", record).unwrap();
+    std::os::unix::fs::symlink("lodger.user", format!("/run/userdb/{uid}.user")).unwrap();
+    if !run("getent", &["passwd", &uid.to_string()]) {
+        return not_run("the system looks up users in files alone, or has no systemd to be asked");
+    }
+    let mut installation = Installation::made();
+    // Not in memory, where owners of key files are no matter.
+    let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let key = directory.path().join("master.key");
+    std::fs::copy(installation.path("master.key"), &key).unwrap();
+    std::os::unix::fs::chown(&key, Some(uid), None).unwrap();
+    (installation.key_file, installation.allow_readable) = (KeyFile::At(key), true);
+    let daemon = installation.serve();
+    let said = daemon.said();
+    daemon.stop().expect(0);
+    assert!(said.contains(&format!("it belongs to {name}, ")), "{said}");
+}
+
+#[test]
+fn a_user_whom_a_name_service_knows_is_called_by_name_though_no_code_can_be_loaded() {
+    if !is_root() {
+        return not_run("only root can mount, and give a file away");
+    }
+    let said = in_a_small_place("sandbox::lodger");
+    if let Some((_, reason)) = said.split_once("sandbox::lodger: ").filter(|_| said.contains("NOT RUN")) {
+        not_run(reason.lines().next().unwrap());
+    }
 }
 
 /// The halves that are not wholly in force, and how far they took.

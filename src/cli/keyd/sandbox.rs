@@ -16,6 +16,7 @@ use crate::sys::peer;
 use crate::sys::sandbox::files::{Confined, Reach, confine};
 use crate::sys::sandbox::{Enforcement, calls};
 use crate::telemetry::events;
+use nix::unistd::Uid;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
@@ -35,6 +36,9 @@ const NAMES: [&str; 9] = [
 
 /// What the process reads of itself, and of the machine: mounts, descriptors; how many processors an allocator serves.
 const OWN: [&str; 2] = ["/proc/self", "/sys/devices/system/cpu"];
+
+/// A number that is nobody's: beyond what systems and containers give to users, and none of those that mean nobody.
+const NO_USER: Uid = Uid::from_raw(0xffff_fff0);
 
 /// Directories of the whole system's: what lies in one of them itself opens all of it.
 const WIDE: [&str; 5] = ["/", "/etc", "/root", "/home", "/var"];
@@ -97,8 +101,9 @@ pub(super) fn enter(needs: &Needs<'_>) -> Entered {
 /// What must be known before, as nobody can look it up later.
 fn prepare() {
     peer::learn_overflow_user();
-    // The first look-up loads what later ones need: then no code can be loaded any more.
-    let _ = nix::unistd::User::from_uid(nix::unistd::geteuid());
+    // No code can be loaded any more. A user whom no name service knows is looked for in all of them, so each is loaded
+    // now; for one of /etc/passwd, none would be. Of groups, nothing is told by name.
+    let _ = nix::unistd::User::from_uid(NO_USER);
 }
 
 fn reach(needs: &Needs<'_>) -> Reach {
@@ -178,7 +183,7 @@ fn of(enforcement: Enforcement) -> Confinement {
 }
 
 fn closed(path: &Path) -> String {
-    let (daemon, restart) = (chown_name(nix::unistd::geteuid().as_raw()), own_restart_command());
+    let (daemon, restart) = (chown_name(Uid::effective().as_raw()), own_restart_command());
     format!(
         "The directory {} was not there, or not for the daemon, when it started: the sandbox keeps it closed until a restart. \
          Make it: install -d -m 700 -o {daemon} {}; then {restart}",
