@@ -60,6 +60,14 @@ pub struct Sandbox {
     pub seccomp: Confinement,
 }
 
+impl Sandbox {
+    /// Whether a directory that was not there when it was entered is closed, whatever its modes.
+    #[must_use]
+    pub fn closes_new_directories(&self) -> bool {
+        matches!(self.landlock, Confinement::Enforced | Confinement::Partial(_))
+    }
+}
+
 /// How far one half of the sandbox took.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Confinement {

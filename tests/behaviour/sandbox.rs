@@ -161,6 +161,32 @@ fn a_backup_directory_that_cannot_be_made_is_named_with_what_to_do() {
     daemon.stop().expect(0);
 }
 
+#[test]
+fn a_backup_directory_that_is_made_anew_is_refused_with_the_restart_that_opens_it() {
+    let mut installation = Installation::made();
+    let elsewhere = tempfile::tempdir().unwrap();
+    let backups = elsewhere.path().join("backup");
+    installation.backup_path = Some(backups.clone());
+    installation.self_check = Some("1s");
+    let daemon = installation.serve_for_admin();
+    if !has_landlock(&sandbox(&daemon).0) {
+        return not_run("the kernel has no Landlock");
+    }
+    let back_up = |daemon: &Daemon| block_on(async { daemon.admin().back_up().await });
+    back_up(&daemon).unwrap();
+    std::fs::rename(&backups, elsewhere.path().join("before")).unwrap();
+    std::fs::create_dir(&backups).unwrap();
+    std::fs::set_permissions(&backups, std::fs::Permissions::from_mode(0o700)).unwrap();
+    assert!(back_up(&daemon).is_err());
+    let said = "permission denied; if the directory was made or mounted after the daemon's start, restart the daemon";
+    // What status says under "To mend", once the daemon has looked for its newest backup.
+    eventually("a self-check finds no backup", || sandbox(&daemon).1.iter().any(|warning| warning.contains(said)));
+    daemon.stop().expect(0).saying(&[said]);
+    let daemon = installation.serve_for_admin();
+    back_up(&daemon).unwrap();
+    daemon.stop().expect(0);
+}
+
 /// A user whom no file knows, but a record of systemd's, and what the daemon says of a key file of that user's.
 const LODGER: (u32, &str) = (61_234, "lodger");
 

@@ -90,7 +90,7 @@ pub(super) fn enter(needs: &Needs<'_>) -> Entered {
     };
     let missing = confined.as_ref().map(|confined| confined.missing.as_slice()).unwrap_or_default();
     let mut warnings: Vec<String> = missing.iter().map(|path| closed(path)).collect();
-    if matches!(sandbox.landlock, Confinement::Enforced | Confinement::Partial(_)) {
+    if sandbox.closes_new_directories() {
         warnings.extend(opened_wide(needs));
     }
     let entered = Entered { sandbox, warnings, _confined: confined };
