@@ -23,8 +23,7 @@ impl GivenSources {
     /// Reads nothing yet but who started the process.
     #[must_use]
     pub fn new(sources: Arc<Sources>, memory: LockedMemory) -> Self {
-        let restart = restart_command(|variable| std::env::var_os(variable), std::process::id());
-        Self { sources, memory, restart }
+        Self { sources, memory, restart: own_restart_command() }
     }
 }
 
@@ -65,6 +64,12 @@ impl KeySources for GivenSources {
 
 fn unreadable(error: impl Error) -> SourceUnreadable {
     SourceUnreadable(chain(&error))
+}
+
+/// How this process is restarted.
+#[must_use]
+pub fn own_restart_command() -> &'static str {
+    restart_command(|variable| std::env::var_os(variable), std::process::id())
 }
 
 /// How the daemon is restarted, by what systemd leaves in the environment of what it starts.

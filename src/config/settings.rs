@@ -114,7 +114,7 @@ pub struct Log {
 /// `[sandbox]`: what `serve` closes to itself before it reads a store or key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sandbox {
-    /// Whether Landlock closes every file but the daemon's own.
+    /// Whether Landlock closes every directory but the daemon's own.
     pub landlock: bool,
     /// Whether seccomp forbids every system call but those the daemon makes.
     pub seccomp: bool,

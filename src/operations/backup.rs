@@ -3,7 +3,7 @@
 //! Must never make a backup of records that are not those that were committed, nor prune one that is young or newest.
 //! Called by `rpc::key_admin`, and by `promotion`, `create` and `export_keyring`, on the writer's thread.
 
-use super::engine::Rest;
+use super::engine::{Rest, Sandbox};
 use super::keyring::Keyring;
 use super::ledger::{Ledger, Places};
 use super::load;
@@ -12,12 +12,12 @@ use crate::auth::operation;
 use crate::auth::permit::Permit;
 use crate::custody::id::{Fingerprint, StoreId};
 use crate::custody::snapshot;
-use crate::store::backup_file::{self, Backup, Kept, SCHEMA};
+use crate::store::backup_file::{self, Backup, BackupError, Kept, SCHEMA};
 use crate::store::backup_pieces::Image;
 pub use crate::store::backup_pieces::Pieces;
 use crate::store::backup_prune::{self, Keep};
 use crate::store::packed::Packed;
-use crate::store::port::Snapshot;
+use crate::store::port::{DENIED, Snapshot, StoreError};
 use crate::store::record;
 use crate::telemetry::chain::chain;
 use crate::telemetry::events;
@@ -101,11 +101,27 @@ pub fn write(ledger: &mut Ledger) -> Result<PathBuf, Refusal> {
 fn keep(ledger: &mut Ledger, rest: &mut Rest) -> Result<Kept, Refusal> {
     let image = taken(ledger, rest)?;
     let generation = image.records.generation;
-    let kept = backup_file::keep(&ledger.places.backups, image).map_err(Refusal::Backup)?;
+    let sandbox = ledger.engine.facts.sandbox.as_ref();
+    let kept =
+        backup_file::keep(&ledger.places.backups, image).map_err(|error| Refusal::Backup(told(error, sandbox)))?;
     ledger.engine.progress.backed_up(generation, i64::try_from(kept.unix_seconds).unwrap_or(i64::MAX));
     tracing::info!(event = events::BACKUP_WRITTEN, path = %kept.path.display(), generation, "backup written");
     prune(&ledger.places, ledger.store_id, generation, (ledger.engine.clock)());
     Ok(kept)
+}
+
+/// An error with what the sandbox may have to do with it: nothing that an operator sees of the directory tells.
+fn told(error: BackupError, sandbox: Option<&Sandbox>) -> BackupError {
+    match error {
+        BackupError::File(StoreError::NotPermitted { path, detail })
+            if detail == DENIED && sandbox.is_some_and(Sandbox::closes_new_directories) =>
+        {
+            let detail =
+                format!("{detail}; if the directory was made or mounted after the daemon's start, restart the daemon");
+            BackupError::File(StoreError::NotPermitted { path, detail })
+        }
+        error => error,
+    }
 }
 
 /// A backup of the store as it stands. A disk can give back other bytes than it was given: a backup of those would only

@@ -39,8 +39,8 @@ pub struct Facts {
     pub restart_command: String,
     /// Whether memfd_secret holds the keys; else mlock does.
     pub memfd_secret: bool,
-    /// What the process cannot do to itself and others any more.
-    pub sandbox: Sandbox,
+    /// What the process cannot do to itself and others any more; none where nobody told, which is not "turned off".
+    pub sandbox: Option<Sandbox>,
     /// What an operator should know and mend, from the start.
     pub warnings: Vec<String>,
     /// Decrypt-only.
@@ -50,7 +50,7 @@ pub struct Facts {
 }
 
 /// The two halves of the process's sandbox.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sandbox {
     /// The files it can open.
     pub landlock: Confinement,
@@ -60,11 +60,18 @@ pub struct Sandbox {
     pub seccomp: Confinement,
 }
 
+impl Sandbox {
+    /// Whether a directory that was not there when it was entered is closed, whatever its modes.
+    #[must_use]
+    pub fn closes_new_directories(&self) -> bool {
+        matches!(self.landlock, Confinement::Enforced | Confinement::Partial(_))
+    }
+}
+
 /// How far one half of the sandbox took.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Confinement {
     /// The configuration turns it off.
-    #[default]
     Off,
     /// All of it.
     Enforced,

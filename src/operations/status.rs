@@ -126,7 +126,7 @@ fn warnings(keyring: &Keyring, engine: &Engine) -> Vec<String> {
     if !engine.facts.memfd_secret {
         warnings.push("The kernel refuses memfd_secret: keys lie in locked pages that root can read.".to_owned());
     }
-    warnings.extend(sandbox_warnings(&engine.facts.sandbox));
+    warnings.extend(engine.facts.sandbox.iter().flat_map(sandbox_warnings));
     let waits = |key: &&Arc<DataKey>| key.is_promoting() && keyring.rotation.is_none();
     for key in keyring.keys.values().filter(waits) {
         warnings.push(format!(
@@ -138,8 +138,8 @@ fn warnings(keyring: &Keyring, engine: &Engine) -> Vec<String> {
     warnings
 }
 
-/// Where half of the sandbox is missing. What is off is so by the operator's word, and what an older kernel leaves open was
-/// said at the start.
+/// Where half of the sandbox is missing. What is off is so by the operator's word, and what an older kernel leaves open of
+/// Landlock was said at the start; of seccomp no kernel knows only a part.
 fn sandbox_warnings(sandbox: &Sandbox) -> Vec<String> {
     let halves = [
         (&sandbox.landlock, "Landlock", "open every file that its user can", "landlock"),
@@ -147,12 +147,20 @@ fn sandbox_warnings(sandbox: &Sandbox) -> Vec<String> {
     ];
     let told = |(half, name, consequence, key): (&Confinement, &str, &str, &str)| match half {
         Confinement::Unavailable(reason) => Some(format!(
-            "The sandbox is without {name}: {reason}. The daemon can {consequence}. Run it on a kernel that has {name}, or \
-             turn it off on purpose with {key} = false in [sandbox]."
+            "The sandbox is without {name}: {reason}. The daemon can {consequence}. Run it on a kernel that has {name}, \
+             where no filter of a container or service manager refuses it, or turn it off on purpose with {key} = false in \
+             [sandbox]."
         )),
         Confinement::Off | Confinement::Enforced | Confinement::Partial(_) => None,
     };
-    halves.into_iter().filter_map(told).collect()
+    let mut warnings: Vec<String> = halves.into_iter().filter_map(told).collect();
+    if let Confinement::Partial(reason) = &sandbox.seccomp {
+        warnings.push(format!(
+            "The sandbox has seccomp in part: {reason}. The daemon can make system calls that it should not. Restart it; if it \
+             is said again, see whether its container or unit has so many filters that the kernel takes no more."
+        ));
+    }
+    warnings
 }
 
 fn self_check_warnings(check: &SelfCheckState) -> Vec<String> {
@@ -186,5 +194,31 @@ fn rotation_warning(rotation: &Rotation, engine: &Engine) -> String {
             format!("{state} It waits for a restart of the daemon: {problem}")
         }
         problem => format!("{state} It waits, and is tried again every minute: {problem}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_half_of_the_sandbox_that_is_missing_is_warned_of_and_what_the_kernel_or_operator_leaves_out_is_not() {
+        let why = || "why".to_owned();
+        for (landlock, seccomp, expected) in [
+            (Confinement::Enforced, Confinement::Enforced, &[][..]),
+            (Confinement::Off, Confinement::Off, &[]),
+            (Confinement::Partial(why()), Confinement::Enforced, &[]),
+            (Confinement::Enforced, Confinement::Partial(why()), &["The sandbox has seccomp in part: why. "]),
+            (Confinement::Unavailable(why()), Confinement::Off, &["The sandbox is without Landlock: why. "]),
+            (
+                Confinement::Unavailable(why()),
+                Confinement::Unavailable(why()),
+                &["The sandbox is without Landlock: why. ", "The sandbox is without seccomp: why. "],
+            ),
+        ] {
+            let warnings = sandbox_warnings(&Sandbox { landlock, landlock_abi: 0, seccomp });
+            assert_eq!(warnings.len(), expected.len(), "{warnings:?}");
+            assert!(warnings.iter().zip(expected).all(|(warning, start)| warning.starts_with(start)), "{warnings:?}");
+        }
     }
 }

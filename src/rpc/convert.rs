@@ -190,7 +190,7 @@ pub(super) fn status(status: Status) -> v1::GetStatusResponse {
         unopened_records: facts.unopened,
         rotation: status.rotation.map(rotation::of_status),
         self_check: Some(self_check(status.self_check)),
-        sandbox: Some(sandbox(&facts.sandbox)),
+        sandbox: facts.sandbox.as_ref().map(sandbox),
     }
 }
 

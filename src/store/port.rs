@@ -224,6 +224,9 @@ pub enum StoreError {
     },
 }
 
+/// The detail where the system says no more: modes, or a sandbox.
+pub const DENIED: &str = "permission denied";
+
 const LINK: &str = "it is a symbolic link, which is not followed: name the file that it leads to in the configuration, or \
                     put that file here";
 
@@ -237,7 +240,7 @@ impl StoreError {
         }
         match source.kind() {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::Full { path },
-            io::ErrorKind::PermissionDenied => Self::NotPermitted { path, detail: "permission denied".into() },
+            io::ErrorKind::PermissionDenied => Self::NotPermitted { path, detail: DENIED.into() },
             io::ErrorKind::ReadOnlyFilesystem => {
                 Self::NotPermitted { path, detail: "the file system is read-only".into() }
             }

@@ -6,11 +6,15 @@
 
 use std::{
     env,
+    io::Write as _,
     panic::{AssertUnwindSafe, catch_unwind},
     process::Command,
 };
 
 const MARK: &str = "SERVOS_KEYD_TEST_RUNS_APART";
+
+/// How a line starts that says of a test that it could not run, and why.
+pub(in crate::sys) const NOT_RUN: &str = "NOT RUN: ";
 
 /// Runs `body` in a new process that runs the test `name` of `module` alone; that process starts with `environment`.
 pub(in crate::sys) fn with_environment(module: &str, name: &str, environment: &[(&str, &str)], body: impl FnOnce()) {
@@ -27,6 +31,15 @@ pub(in crate::sys) fn with_environment(module: &str, name: &str, environment: &[
         .unwrap();
     let (said, failed) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success() && said.contains("1 passed"), "{}\n{said}\n{failed}", output.status);
+    // Past this test's own capture: one that could not run must not look like one that passed.
+    for line in not_run(&failed) {
+        let _ = writeln!(std::io::stderr(), "{line}");
+    }
+}
+
+/// What a process said of tests that could not run.
+fn not_run(said: &str) -> impl Iterator<Item = &str> {
+    said.lines().filter(|line| line.starts_with(NOT_RUN))
 }
 
 /// Runs `body` in a new process that runs the test `name` of `module` alone.
@@ -56,4 +69,22 @@ pub(in crate::sys) fn status_of_fork(body: impl FnOnce()) -> libc::c_int {
     // SAFETY: our own child, and a valid place for the status.
     assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
     status
+}
+
+#[test]
+fn what_could_not_run_apart_is_said_by_the_test_itself() {
+    const OUTER: &str = "SERVOS_KEYD_TEST_OF_WORDS";
+    let name = "what_could_not_run_apart_is_said_by_the_test_itself";
+    // As the harness runs it, with what it says captured, and shown only if it fails.
+    if env::var_os(OUTER).is_none() {
+        let module = module_path!().split_once("::").unwrap().1;
+        let mut again = Command::new(env::current_exe().unwrap());
+        let output = again.args([&format!("{module}::{name}"), "--exact"]).env(OUTER, "1").output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(not_run(&said).collect::<Vec<_>>(), ["NOT RUN: for want of a reason"], "{said}");
+        return;
+    }
+    in_a_fork_of_its_own(module_path!(), name, || {
+        let _ = writeln!(std::io::stderr(), "some other line\n{NOT_RUN}for want of a reason");
+    });
 }

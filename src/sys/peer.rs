@@ -60,13 +60,16 @@ pub fn of(socket: impl AsFd) -> Result<PeerCredentials, PeerUnknown> {
     let named =
         getsockopt(&socket, sockopt::PeerCredentials).map_err(|refused| PeerUnknown::Unanswered(refused.into()))?;
     let seen = PeerCredentials { uid: named.uid(), gid: named.gid(), pid: named.pid() };
-    let overflow_uid = *OVERFLOW_UID.get_or_init(|| overflow_id(OVERFLOW_FILE));
-    judge(seen, overflow_uid)
+    judge(seen, overflow_user())
 }
 
 /// Reads now what the kernel shows for users it cannot name, which a sandbox hides later.
 pub fn learn_overflow_user() {
-    OVERFLOW_UID.get_or_init(|| overflow_id(OVERFLOW_FILE));
+    overflow_user();
+}
+
+fn overflow_user() -> u32 {
+    *OVERFLOW_UID.get_or_init(|| overflow_id(OVERFLOW_FILE))
 }
 
 /// The group is not judged: rights follow the user, and real users have the group `nogroup`.

@@ -18,9 +18,9 @@ events! {
     CONFIG_LOADED = "config.loaded";
     /// How memory that holds keys is protected; a warning where the kernel refused the better way.
     MEMORY_PROTECTED = "memory.protected";
-    /// The sandbox is on: which halves of it.
+    /// How far each half of the sandbox took; at every start.
     SANDBOX_ENTERED = "sandbox.entered";
-    /// Half of the sandbox is missing, whole or in part: which, and why; or a directory stays closed.
+    /// Half of the sandbox is missing, whole or in part: which, and why; or a directory stays closed, or a wide one open.
     SANDBOX_INCOMPLETE = "sandbox.incomplete";
     /// A socket listens: its path, its mode, and whether it was inherited.
     SOCKET_LISTENING = "socket.listening";

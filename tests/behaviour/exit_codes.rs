@@ -3,7 +3,7 @@
 //! Must never leave a code of the table without a cause here. Run by `cargo test`.
 
 use crate::harness::{
-    Confinement, Daemon, Installation, Invocation, KEYCTL, KEYD, Outcome, hex, is_root, not_run, random_key,
+    Daemon, Installation, Invocation, KEYCTL, KEYD, Outcome, Restricted, hex, is_root, not_run, random_key,
 };
 use servos_keyd::cli::exit;
 use servos_keyd::store::mark::State;
@@ -200,8 +200,8 @@ fn two_keys(installation: &mut Installation) -> Outcome {
 
 fn no_secret_memory(installation: &mut Installation) -> Outcome {
     installation.more = "[memory]\nrequire_memfd_secret = true\n".to_owned();
-    let without = Confinement { memfd_secret: Some(libc::ENOSYS), ..Confinement::default() };
-    refused(&installation.command("serve", &[]).confined(without))
+    let without = Restricted { memfd_secret: Some(libc::ENOSYS), ..Restricted::default() };
+    refused(&installation.command("serve", &[]).restricted(without))
 }
 
 /// Handed over to this very process, as only a shell that becomes it can say.

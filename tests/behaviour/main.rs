@@ -58,3 +58,12 @@ mod sockets;
 mod strangers;
 #[cfg(target_arch = "x86_64")]
 mod traced;
+
+/// What cannot run elsewhere says so.
+#[cfg(not(target_arch = "x86_64"))]
+mod traced {
+    #[test]
+    fn every_thread_of_the_daemon_is_refused_what_it_has_no_need_of() {
+        crate::harness::not_run("system calls of another process are only made on x86_64");
+    }
+}

@@ -4,7 +4,7 @@
 //! Must never count as run where this process is not root. Run by `cargo test`.
 
 use crate::harness::foreign::{keys_in_locked_pages, mappings, places_of};
-use crate::harness::{Confinement, Daemon, Installation, Invocation, eventually, hex, is_root, not_run};
+use crate::harness::{Daemon, Installation, Invocation, NOBODY, Restricted, eventually, hex, is_root, not_run};
 use nix::errno::Errno;
 use nix::sys::ptrace::{self, Options};
 use nix::sys::resource::{Resource, getrlimit};
@@ -22,8 +22,6 @@ use tempfile::TempDir;
 const CORE_PATTERN: &str = "/proc/sys/kernel/core_pattern";
 /// More than a small process takes.
 const CORE_BYTES: u64 = 64 << 20;
-/// A user whom nobody has made.
-const SERVICE: u32 = 65_534;
 
 /// The system's pattern of cores, as it was, until this goes.
 struct CorePattern {
@@ -64,12 +62,12 @@ fn keys_of(installation: &Installation) -> Vec<Vec<u8>> {
 }
 
 fn readable(installation: &Installation) -> Daemon {
-    let confinement = Confinement { memfd_secret: Some(libc::ENOSYS), ..Confinement::default() };
-    installation.serve_with(&installation.command("serve", &[]).confined(confinement))
+    let restricted = Restricted { memfd_secret: Some(libc::ENOSYS), ..Restricted::default() };
+    installation.serve_with(&installation.command("serve", &[]).restricted(restricted))
 }
 
-fn with_cores() -> Confinement {
-    Confinement { cores: true, ..Confinement::default() }
+fn with_cores() -> Restricted {
+    Restricted { cores: true, ..Restricted::default() }
 }
 
 /// Every core in a directory, with its bytes.
@@ -82,7 +80,7 @@ fn cores_in(directory: &Path) -> Vec<(PathBuf, Vec<u8>)> {
 /// A process without the daemon's protection, which has `marker` in its memory, and is ended by the same signal.
 fn crash_a_plain_process(signal: &str, marker: &str) {
     let script = format!("kill -{signal} $$");
-    let ended = Invocation::new(["-c", &script, "sh", marker]).confined(with_cores()).run("/bin/sh");
+    let ended = Invocation::new(["-c", &script, "sh", marker]).restricted(with_cores()).run("/bin/sh");
     assert!(ended.signal.is_some(), "{ended:#?}");
 }
 
@@ -109,7 +107,7 @@ fn a_crash_leaves_no_core_in_a_file_or_a_pipe_where_a_plain_process_leaves_one()
     for where_to in [into("core.%p"), format!("|{handler} %p")] {
         pattern.set(&where_to);
         for signal in ["ABRT", "SEGV"] {
-            let mut daemon = installation.serve_with(&installation.command("serve", &[]).confined(with_cores()));
+            let mut daemon = installation.serve_with(&installation.command("serve", &[]).restricted(with_cores()));
             let process = daemon.id();
             let mut ended = None;
             eventually("it is ended by the signal", || {
@@ -254,7 +252,7 @@ fn attempts_by_its_user(process: u32) -> Vec<(String, String)> {
     let run = Invocation::new(["--exact", test, "--ignored", "--nocapture"])
         .variable("TARGET", process.to_string())
         .variable("ADDRESS", readable.range.start.to_string())
-        .run_as(SERVICE)
+        .run_as(NOBODY)
         .run(std::env::current_exe().unwrap().to_str().unwrap())
         .expect(0);
     let lines = run.stdout.lines().filter_map(|line| line.split_once("ATTEMPT ").map(|(_, rest)| rest));
@@ -267,7 +265,7 @@ fn no_other_process_of_the_daemon_s_user_reads_or_traces_it_or_takes_a_descripto
         return not_run("only root can run a daemon as another user");
     }
     let words = TempDir::new().unwrap();
-    let mut plain = Invocation::new(["1000"]).run_as(SERVICE).spawn("/bin/sleep", words.path());
+    let mut plain = Invocation::new(["1000"]).run_as(NOBODY).spawn("/bin/sleep", words.path());
     let control = attempts_by_its_user(plain.id());
     plain.kill().unwrap();
     assert_eq!(plain.wait().unwrap().signal(), Some(libc::SIGKILL));
@@ -277,10 +275,10 @@ fn no_other_process_of_the_daemon_s_user_reads_or_traces_it_or_takes_a_descripto
     }
     let installation = Installation::new();
     for path in [installation.directory().to_owned(), installation.path("master.key")] {
-        chown(path, Some(SERVICE), Some(SERVICE)).unwrap();
+        chown(path, Some(NOBODY), Some(NOBODY)).unwrap();
     }
     installation.init(&[]).expect(0);
-    let mut daemon = installation.serve_with(&installation.command("serve", &[]).run_as(SERVICE));
+    let mut daemon = installation.serve_with(&installation.command("serve", &[]).run_as(NOBODY));
     let made = attempts_by_its_user(daemon.id());
     assert_eq!(made.len(), control.len());
     assert!(made.len() >= 12);

@@ -4,38 +4,36 @@
 
 use crate::harness::foreign::{Mapping, locked_bytes, mappings};
 use crate::harness::{
-    Confinement, Daemon, Installation, Invocation, KEYCTL, KEYD, block_on, cell, fill_with_versions, is_root, name,
-    not_run,
+    Daemon, Installation, Invocation, KEYCTL, KEYD, NOBODY, Restricted, block_on, cell, fill_with_versions, is_root,
+    name, not_run,
 };
 use rustix::process::{Resource, Rlimit, prlimit};
 use std::os::unix::fs::chown;
 
-/// A user whom nobody has made, and whom the limit on locked memory binds.
-const SERVICE: u32 = 65_534;
 const STRICT: &str = "[memory]\nrequire_memfd_secret = true\n";
 const PAGE: u64 = 4096;
 
 fn of_the_service() -> Installation {
     let installation = Installation::new();
     for path in [installation.directory().to_owned(), installation.path("master.key")] {
-        chown(path, Some(SERVICE), Some(SERVICE)).unwrap();
+        chown(path, Some(NOBODY), Some(NOBODY)).unwrap();
     }
     installation.init(&[]).expect(0);
     // Nearly a page of keys: few versions more fill it.
     fill_with_versions(&installation, 9, 118);
     for path in [installation.store(), installation.mark()] {
-        chown(path, Some(SERVICE), Some(SERVICE)).unwrap();
+        chown(path, Some(NOBODY), Some(NOBODY)).unwrap();
     }
     installation
 }
 
 fn within(installation: &Installation, bytes: u64) -> Invocation {
-    let limit = Confinement { locked_bytes: Some(bytes), ..Confinement::default() };
-    installation.command("serve", &[]).run_as(SERVICE).confined(limit)
+    let limit = Restricted { locked_bytes: Some(bytes), ..Restricted::default() };
+    installation.command("serve", &[]).run_as(NOBODY).restricted(limit)
 }
 
-fn without_secret_memory(errno: i32) -> Confinement {
-    Confinement { memfd_secret: Some(errno), ..Confinement::default() }
+fn without_secret_memory(errno: i32) -> Restricted {
+    Restricted { memfd_secret: Some(errno), ..Restricted::default() }
 }
 
 fn has_secret_memory() -> bool {
@@ -56,7 +54,7 @@ fn lower_the_limit(daemon: &Daemon, bytes: u64) {
     Invocation::new(["--exact", test, "--ignored"])
         .variable("TARGET", daemon.id().to_string())
         .variable("BYTES", bytes.to_string())
-        .run_as(SERVICE)
+        .run_as(NOBODY)
         .run(std::env::current_exe().unwrap().to_str().unwrap())
         .expect(0)
         .saying(&["1 passed"]);
@@ -119,7 +117,7 @@ fn where_memfd_secret_is_refused_keys_lie_in_locked_pages_absent_from_cores_and_
     let installation = Installation::made();
     for errno in [libc::ENOSYS, libc::EPERM] {
         let daemon =
-            installation.serve_with(&installation.command("serve", &[]).confined(without_secret_memory(errno)));
+            installation.serve_with(&installation.command("serve", &[]).restricted(without_secret_memory(errno)));
         let said = std::io::Error::from_raw_os_error(errno).to_string();
         assert!(daemon.said().contains("mlock") && daemon.said().contains(&said), "{}", daemon.said());
         let locked: Vec<Mapping> = mappings(daemon.id()).into_iter().filter(Mapping::is_locked).collect();
@@ -149,7 +147,7 @@ fn where_memfd_secret_is_required_and_refused_no_command_holds_a_key() {
         [("init", vec![]), ("accept", vec!["--generation", "1", "--yes"]), ("fsck", vec![]), ("serve", vec![])];
     for errno in [libc::ENOSYS, libc::EPERM] {
         for (command, arguments) in &commands {
-            let run = installation.command(command, arguments).confined(without_secret_memory(errno));
+            let run = installation.command(command, arguments).restricted(without_secret_memory(errno));
             let said = std::io::Error::from_raw_os_error(errno).to_string();
             let refused = run.run(KEYD).expect(71);
             refused.saying(&["memfd_secret is required, and not to be had", &said]);
@@ -162,7 +160,7 @@ fn where_memfd_secret_is_required_and_refused_no_command_holds_a_key() {
     installation.init(&[]).expect(0);
     let backup = installation.backups().pop().unwrap();
     let restore = installation.command("restore", &[backup.to_str().unwrap()]);
-    restore.confined(without_secret_memory(libc::EPERM)).run(KEYD).expect(71);
+    restore.restricted(without_secret_memory(libc::EPERM)).run(KEYD).expect(71);
     installation.serve().stop().expect(0);
 }
 

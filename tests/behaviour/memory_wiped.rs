@@ -5,7 +5,7 @@
 
 use crate::harness::foreign::{keys_in_locked_pages, mappings, places_of, read, search};
 use crate::harness::{
-    Confinement, DEADLINE, Installation, KEYD, Outcome, block_on, cell, eventually, hex, is_root, name, not_run,
+    DEADLINE, Installation, KEYD, Outcome, Restricted, block_on, cell, eventually, hex, is_root, name, not_run,
     random_key,
 };
 use nix::sys::ptrace::{self, Event, Options};
@@ -16,8 +16,8 @@ use std::ops::Range;
 use std::time::Instant;
 
 /// Keys in pages that root can read.
-fn readable(halted: bool) -> Confinement {
-    Confinement { memfd_secret: Some(libc::ENOSYS), halted, ..Confinement::default() }
+fn readable(halted: bool) -> Restricted {
+    Restricted { memfd_secret: Some(libc::ENOSYS), halted, ..Restricted::default() }
 }
 
 fn pid(process: u32) -> Pid {
@@ -59,7 +59,7 @@ fn a_clean_stop_ends_with_no_key_in_memory() {
         return not_run("only root can look into the daemon");
     }
     let installation = Installation::made();
-    let mut daemon = installation.serve_with(&installation.command("serve", &[]).confined(readable(false)));
+    let mut daemon = installation.serve_with(&installation.command("serve", &[]).restricted(readable(false)));
     block_on(async {
         let sealed = daemon.component().encrypt(&name("default"), b"x", &cell("1")).await.unwrap();
         daemon.component().decrypt(&name("default"), &sealed.ciphertext, &cell("1")).await.unwrap();
@@ -91,7 +91,7 @@ fn a_clean_stop_ends_with_no_key_in_memory() {
 #[track_caller]
 fn a_start_that_ends(installation: &Installation, keys: &[Vec<u8>]) -> Outcome {
     let words = tempfile::tempdir().unwrap();
-    let mut child = installation.command("serve", &[]).confined(readable(true)).spawn(KEYD, words.path());
+    let mut child = installation.command("serve", &[]).restricted(readable(true)).spawn(KEYD, words.path());
     let process = pid(child.id());
     let halted = waitpid(process, Some(WaitPidFlag::WUNTRACED)).unwrap();
     assert_eq!(halted, WaitStatus::Stopped(process, Signal::SIGSTOP));
@@ -111,7 +111,7 @@ fn a_start_that_fails_ends_with_no_key_in_memory() {
         return not_run("only root can look into the daemon");
     }
     let installation = Installation::made();
-    let daemon = installation.serve_with(&installation.command("serve", &[]).confined(readable(false)));
+    let daemon = installation.serve_with(&installation.command("serve", &[]).restricted(readable(false)));
     let mut keys = keys_in_locked_pages(daemon.id());
     keys.push(installation.key.to_vec());
     daemon.stop().expect(0);

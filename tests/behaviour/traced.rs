@@ -2,13 +2,14 @@
 //!
 //! Must never leave a thread other than it found it. Run by `cargo test`; what is not root cannot.
 
-use crate::harness::{Daemon, Installation, block_on, eventually, is_root, name, not_run};
-use libc::{EACCES, ENOSYS, EPERM};
+use crate::harness::{
+    Installation, Thread, block_on, eventually, has_landlock, is_root, name, not_run, sandbox, threads,
+};
 use nix::errno::Errno;
+use nix::errno::Errno::{EACCES, ENOSYS, EPERM};
 use nix::sys::ptrace;
 use nix::sys::wait::{WaitPidFlag, waitpid};
 use nix::unistd::Pid;
-use servos_keyd::proto::v1::Confinement;
 use std::collections::BTreeSet;
 
 /// A thread that stands still until this is dropped.
@@ -33,8 +34,8 @@ impl Held {
         Some(Self { thread, found, instruction })
     }
 
-    /// Makes it make a system call; its error, or 0.
-    fn call(&self, call: i64, arguments: [u64; 4]) -> i32 {
+    /// Makes it make a system call; what that gives.
+    fn call(&self, call: i64, arguments: [u64; 4]) -> Result<u64, Errno> {
         let [rdi, rsi, rdx, r10] = arguments;
         let mut made = self.found;
         (made.rip, made.rax, made.orig_rax) = (self.instruction, call.cast_unsigned(), u64::MAX);
@@ -45,13 +46,13 @@ impl Held {
         let result = ptrace::getregs(self.thread).unwrap();
         assert_eq!(result.rip, self.instruction + 2);
         match result.rax.cast_signed() {
-            error @ -4095..0 => i32::try_from(-error).unwrap(),
-            _ => 0,
+            error @ -4095..0 => Err(Errno::from_raw(i32::try_from(-error).unwrap())),
+            _ => Ok(result.rax),
         }
     }
 
-    /// Opens a file; the error, or 0. The path lies where the thread's stack will only grow to later.
-    fn open(&self, path: &str, flags: i32) -> i32 {
+    /// Opens a file, and closes it again. The path lies where the thread's stack will only grow to later.
+    fn open(&self, path: &str, flags: i32) -> Result<(), Errno> {
         let mut bytes = path.as_bytes().to_vec();
         bytes.resize((path.len() / 8 + 1) * 8, 0);
         let place = (self.found.rsp - 2048) & !7;
@@ -59,7 +60,8 @@ impl Held {
             let word = i64::from_ne_bytes(word.try_into().unwrap());
             ptrace::write(self.thread, (place + offset) as *mut _, word).unwrap();
         }
-        self.call(libc::SYS_openat, [libc::AT_FDCWD as u64, place, flags as u64, 0o600])
+        let opened = self.call(libc::SYS_openat, [libc::AT_FDCWD as u64, place, flags as u64, 0o600])?;
+        self.call(libc::SYS_close, [opened, 0, 0, 0]).map(drop)
     }
 }
 
@@ -74,7 +76,7 @@ impl Drop for Held {
 /// What a process that was taken over would try first, from this thread.
 fn probe(held: &Held, what: &str, landlock: bool, own: &str) {
     // The control: it does make the calls.
-    assert_eq!(held.call(libc::SYS_getpid, [0; 4]), 0, "{what}");
+    assert!(held.call(libc::SYS_getpid, [0; 4]).is_ok(), "{what}");
     let (family, kind) = (libc::AF_INET as u64, libc::SOCK_STREAM as u64);
     for (call, arguments, expected) in [
         (libc::SYS_execve, [0; 4], EPERM),
@@ -93,9 +95,9 @@ fn probe(held: &Held, what: &str, landlock: bool, own: &str) {
         (libc::SYS_clone3, [0; 4], ENOSYS),
     ] {
         let met = held.call(call, arguments);
-        assert_eq!(met, expected, "{what}: system call {call} gave {:?}", Errno::from_raw(met));
+        assert_eq!(met, Err(expected), "{what}: system call {call}");
     }
-    assert_eq!(held.open(own, libc::O_RDONLY | libc::O_DIRECTORY | libc::O_CLOEXEC), 0, "{what}: the control");
+    assert_eq!(held.open(own, libc::O_RDONLY | libc::O_DIRECTORY | libc::O_CLOEXEC), Ok(()), "{what}: the control");
     if landlock {
         for (path, flags) in [
             ("/etc/shadow", libc::O_RDONLY),
@@ -104,19 +106,16 @@ fn probe(held: &Held, what: &str, landlock: bool, own: &str) {
             ("/dev/shm/servos-keyd-probe", libc::O_WRONLY | libc::O_CREAT),
             ("/bin/sh", libc::O_RDONLY),
         ] {
-            assert_eq!(held.open(path, flags), EACCES, "{what}: {path}");
+            assert_eq!(held.open(path, flags), Err(EACCES), "{what}: {path}");
         }
     }
 }
 
-/// The threads of a process, each with its name.
-fn threads(process: u32) -> Vec<(i32, String)> {
-    let tasks = std::fs::read_dir(format!("/proc/{process}/task")).unwrap().filter_map(|task| {
-        let task = task.unwrap();
-        let name = std::fs::read_to_string(task.path().join("comm")).ok()?;
-        Some((task.file_name().to_str()?.parse().ok()?, name.trim_end().to_owned()))
-    });
-    tasks.collect()
+/// How many descriptors of a process lead to a place.
+fn handles_on(process: u32, place: &str) -> usize {
+    let handles = std::fs::read_dir(format!("/proc/{process}/fd")).unwrap();
+    let links = handles.filter_map(|handle| std::fs::read_link(handle.unwrap().path()).ok());
+    links.filter(|link| link == std::path::Path::new(place)).count()
 }
 
 #[test]
@@ -128,10 +127,11 @@ fn every_thread_of_the_daemon_is_refused_what_it_has_no_need_of() {
     let daemon = installation.serve_for_admin();
     let process = daemon.id();
     let own = installation.directory().to_str().unwrap();
-    let landlock = has_landlock(&daemon);
+    let landlock = has_landlock(&sandbox(&daemon).0);
     let (mut probed, mut instruction) = (BTreeSet::new(), None);
-    for (thread, name) in threads(process) {
-        let held = Held::stop(thread, instruction).unwrap_or_else(|| panic!("{name} cannot be stopped"));
+    let before = handles_on(process, own);
+    for Thread { id, name, .. } in threads(process) {
+        let held = Held::stop(id, instruction).unwrap_or_else(|| panic!("{name} cannot be stopped"));
         instruction.get_or_insert(held.instruction);
         probe(&held, &name, landlock, own);
         probed.insert(name);
@@ -140,8 +140,8 @@ fn every_thread_of_the_daemon_is_refused_what_it_has_no_need_of() {
     std::thread::scope(|scope| {
         let calls = scope.spawn(|| {
             eventually("a thread in the background", || {
-                let found = threads(process).into_iter().find(|(_, name)| name == "background");
-                let Some(held) = found.and_then(|(thread, _)| Held::stop(thread, instruction)) else { return false };
+                let found = threads(process).into_iter().find(|thread| thread.name == "background");
+                let Some(held) = found.and_then(|thread| Held::stop(thread.id, instruction)) else { return false };
                 probe(&held, "background", landlock, own);
                 true
             });
@@ -153,14 +153,10 @@ fn every_thread_of_the_daemon_is_refused_what_it_has_no_need_of() {
     });
     assert_eq!(probed.into_iter().collect::<Vec<_>>(), ["servos-keyd", "tokio-rt-worker", "writer"]);
     // None the worse for it.
+    assert_eq!(handles_on(process, own), before);
     block_on(async { daemon.admin().back_up().await.unwrap() });
     daemon.stop().expect(0);
     if !landlock {
         not_run("the kernel has no Landlock: only the system calls were probed");
     }
-}
-
-fn has_landlock(daemon: &Daemon) -> bool {
-    let status = block_on(async { daemon.admin().status().await.unwrap() });
-    matches!(status.sandbox.unwrap().landlock(), Confinement::Enforced | Confinement::Partial)
 }

@@ -11,6 +11,7 @@ use servos_keyd::auth::peer::{Peer, PeerCredentials, Socket};
 use servos_keyd::auth::permit::Permit;
 use servos_keyd::auth::policy::Policy;
 use servos_keyd::cli::key_sources::GivenSources;
+use servos_keyd::cli::keyd::sandbox::Entered;
 use servos_keyd::cli::keyd::{place, store};
 use servos_keyd::config::key_source::{Sources, Trust};
 use servos_keyd::config::settings::Config;
@@ -147,7 +148,8 @@ impl Room {
         let trust = Trust { credentials_directory: None, allow_readable: false, daemon_uid: user, daemon_gid: group };
         let key_files = self.config.master_key.file.iter().cloned().collect();
         let sources = Arc::new(Sources { key_files, environment_key: Vec::new(), trust });
-        let seen = store::look(&self.config, &places, &sources, false, memory).map_err(|failure| failure.message)?;
+        let seen = store::look(&self.config, &places, &sources, false, memory, &Entered::none());
+        let seen = seen.map_err(|failure| failure.message)?;
         let sources = Box::new(GivenSources::new(sources, memory.clone()));
         let clock = Arc::clone(&self.clock);
         let clock = Box::new(move || clock.load(Ordering::Relaxed));

@@ -59,7 +59,7 @@ fn sandbox_rows(sandbox: &SandboxStatus) -> [(&'static str, String); 2] {
         Confinement::Off => format!("{name} is turned OFF by the configuration"),
         Confinement::Unspecified => format!("{name}: unknown"),
     };
-    let files = format!("no file but its own can be opened, none executed (version {})", sandbox.landlock_abi);
+    let files = format!("only its own directories can be opened, nothing executed (version {})", sandbox.landlock_abi);
     let calls = "no system call but its own can be made";
     [
         ("sandbox", half("Landlock", sandbox.landlock(), &files, &sandbox.landlock_reason)),
@@ -334,7 +334,7 @@ mod tests {
         let mut status = status();
         assert!(!text(&status).contains("sandbox") && value(&status)["sandbox"].is_null());
         for (state, word, said) in [
-            (Confinement::Enforced, "enforced", "Landlock: no file but its own"),
+            (Confinement::Enforced, "enforced", "Landlock: only its own directories"),
             (Confinement::Partial, "partial", "Landlock, in part: why"),
             (Confinement::Unavailable, "unavailable", "NO Landlock: why"),
             (Confinement::Off, "off", "Landlock is turned OFF by the configuration"),

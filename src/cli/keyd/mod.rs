@@ -15,7 +15,7 @@ mod restore;
 mod restore_input;
 mod restore_report;
 mod runtime;
-mod sandbox;
+pub mod sandbox;
 mod serve;
 mod sockets;
 pub mod store;

@@ -159,6 +159,14 @@ pub fn make_directory(places: &Places) -> Result<(), Failure> {
     }
 }
 
+/// Makes the directory of backups, one level, mode 0700, if it is missing: the sandbox would close one that is made later,
+/// unless it lies below the store's. Where it cannot be made, the first backup says why.
+pub fn make_backup_directory(places: &Places) {
+    if !places.backups.starts_with(directory_of(&places.store)) && !places.backups.exists() {
+        let _ = std::fs::DirBuilder::new().mode(0o700).create(&places.backups);
+    }
+}
+
 /// Whether the directory of backups is to be made, or holds nothing but what a creation left that broke off: then it is
 /// for this daemon alone.
 pub fn backups_are_new(places: &Places) -> bool {

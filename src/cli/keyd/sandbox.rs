@@ -5,18 +5,19 @@
 
 use super::place_check::Use;
 use super::sockets::Listening;
+use crate::cli::key_sources::own_restart_command;
 use crate::config::key_source::Sources;
+use crate::config::key_source_error::{chown_name, shell_quoted};
 use crate::config::settings::Config;
 use crate::operations::engine::{Confinement, Sandbox};
 use crate::operations::ledger::Places;
 use crate::store::durable::directory_of;
 use crate::sys::peer;
 use crate::sys::sandbox::files::{Confined, Reach, confine};
-use crate::sys::sandbox::{Hold, calls};
+use crate::sys::sandbox::{Enforcement, calls};
 use crate::telemetry::events;
-use std::fs::DirBuilder;
+use nix::unistd::Uid;
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 /// What the names of users are looked up in, for messages that name the owner of a file. Those of /etc are files: its
@@ -36,8 +37,14 @@ const NAMES: [&str; 9] = [
 /// What the process reads of itself, and of the machine: mounts, descriptors; how many processors an allocator serves.
 const OWN: [&str; 2] = ["/proc/self", "/sys/devices/system/cpu"];
 
+/// A number that is nobody's: beyond what systems and containers give to users, and none of those that mean nobody.
+const NO_USER: Uid = Uid::from_raw(0xffff_fff0);
+
+/// Directories of the whole system's: what lies in one of them itself opens all of it.
+const WIDE: [&str; 5] = ["/", "/etc", "/root", "/home", "/var"];
+
 /// What is known when the sandbox is entered.
-pub(super) struct Grounds<'a> {
+pub(super) struct Needs<'a> {
     /// The configuration.
     pub config: &'a Config,
     /// The file it was read from.
@@ -61,40 +68,46 @@ pub struct Entered {
     _confined: Option<Confined>,
 }
 
+impl Entered {
+    /// None was, and nothing is closed: for tests, which share their process.
+    #[must_use]
+    pub fn none() -> Self {
+        let sandbox = Sandbox { landlock: Confinement::Off, landlock_abi: 0, seccomp: Confinement::Off };
+        Self { sandbox, warnings: Vec::new(), _confined: None }
+    }
+}
+
 /// Enters the sandbox, for good, as far as configuration and kernel allow; what is missing is logged.
-pub(super) fn enter(grounds: &Grounds<'_>) -> Entered {
-    let wanted = grounds.config.sandbox;
-    prepare(grounds);
-    let confined = wanted.landlock.then(|| confine(&reach(grounds)));
+pub(super) fn enter(needs: &Needs<'_>) -> Entered {
+    let wanted = needs.config.sandbox;
+    prepare();
+    let confined = wanted.landlock.then(|| confine(&reach(needs)));
     let sandbox = Sandbox {
-        landlock: confined.as_ref().map_or(Confinement::Off, |confined| of(confined.hold.clone())),
+        landlock: confined.as_ref().map_or(Confinement::Off, |confined| of(confined.enforcement.clone())),
         landlock_abi: confined.as_ref().map_or(0, |confined| confined.abi),
         // Behind Landlock, whose own calls it forbids.
         seccomp: if wanted.seccomp { of(calls::restrict()) } else { Confinement::Off },
     };
     let missing = confined.as_ref().map(|confined| confined.missing.as_slice()).unwrap_or_default();
-    let warnings = missing.iter().map(|path| closed(path)).collect();
+    let mut warnings: Vec<String> = missing.iter().map(|path| closed(path)).collect();
+    if sandbox.closes_new_directories() {
+        warnings.extend(opened_wide(needs));
+    }
     let entered = Entered { sandbox, warnings, _confined: confined };
     report(&entered);
     entered
 }
 
-/// What must be done or known before: a directory that is made later is closed.
-fn prepare(grounds: &Grounds<'_>) {
+/// What must be known before, as nobody can look it up later.
+fn prepare() {
     peer::learn_overflow_user();
-    // The first look-up loads what later ones need: then no code can be loaded any more.
-    let _ = nix::unistd::User::from_uid(nix::unistd::geteuid());
-    let Places { store, backups, .. } = grounds.places;
-    let is_under_store = backups.starts_with(directory_of(store));
-    let will_serve = grounds.purpose == Use::Change && (grounds.config.store.create || store.is_file());
-    if will_serve && !is_under_store && !backups.exists() {
-        // Where it cannot be made, the first backup says why.
-        let _ = DirBuilder::new().mode(0o700).create(backups);
-    }
+    // No code can be loaded any more. A user whom no name service knows is looked for in all of them, so each is loaded
+    // now; for one of /etc/passwd, none would be. Of groups, nothing is told by name.
+    let _ = nix::unistd::User::from_uid(NO_USER);
 }
 
-fn reach(grounds: &Grounds<'_>) -> Reach {
-    let Places { store, mark, backups, .. } = grounds.places;
+fn reach(needs: &Needs<'_>) -> Reach {
+    let Places { store, mark, backups, .. } = needs.places;
     let [store, mark] = [store, mark].map(|file| directory_of(file).to_owned());
     let mut own = vec![mark];
     // What lies under another directory goes with it, whenever it is made.
@@ -107,14 +120,14 @@ fn reach(grounds: &Grounds<'_>) -> Reach {
         close_abstract_sockets: !manager_is_abstract(),
         ..Reach::default()
     };
-    match grounds.purpose {
+    match needs.purpose {
         Use::Change => reach.writable = own,
         Use::Look => reach.readable.extend(own),
     }
-    reach.readable.extend(grounds.config_file.map(|file| directory_of(file).to_owned()));
-    reach.readable.extend(grounds.sources.key_files.iter().flat_map(|file| directories_of_key(file)));
-    reach.readable.extend(grounds.sources.trust.credentials_directory.clone());
-    let bound = grounds.sockets.iter().filter(|one| one.file.is_some());
+    reach.readable.extend(needs.config_file.map(|file| directory_of(file).to_owned()));
+    reach.readable.extend(needs.sources.key_files.iter().flat_map(|file| directories_of_key(file)));
+    reach.readable.extend(needs.sources.trust.credentials_directory.clone());
+    let bound = needs.sockets.iter().filter(|one| one.file.is_some());
     let paths = bound.filter_map(|one| Some(one.listener.local_addr().ok()?.as_pathname()?.to_owned()));
     reach.clearable = paths.map(|path| directory_of(&path).to_owned()).collect();
     reach
@@ -128,23 +141,54 @@ fn directories_of_key(file: &Path) -> Vec<PathBuf> {
     files.into_iter().flatten().map(|file| directory_of(&file).to_owned()).collect()
 }
 
+/// What to mend where something of the daemon's lies in a directory with everybody's.
+fn opened_wide(needs: &Needs<'_>) -> Vec<String> {
+    let Places { store, mark, backups, .. } = needs.places;
+    let mut own = vec![
+        ("the store", directory_of(store).to_owned(), "/var/lib/servos-keyd"),
+        ("the mark", directory_of(mark).to_owned(), "/var/lib/servos-keyd"),
+        ("the backups", backups.clone(), "/var/lib/servos/keyd-backup"),
+    ];
+    own.extend(needs.config_file.map(|file| ("the configuration", directory_of(file).to_owned(), "/etc/servos")));
+    let of_keys = needs.sources.key_files.iter().flat_map(|file| directories_of_key(file));
+    own.extend(of_keys.map(|directory| ("a key file", directory, "/etc/servos")));
+    let wide = own.into_iter().filter_map(|(what, directory, better)| {
+        let directory = directory.canonicalize().unwrap_or(directory);
+        WIDE.iter().any(|wide| directory == Path::new(wide)).then(|| opened(what, &directory, better))
+    });
+    let mut warnings: Vec<String> = wide.collect();
+    warnings.dedup();
+    warnings
+}
+
+fn opened(what: &str, directory: &Path, better: &str) -> String {
+    let (directory, restart) = (directory.display(), own_restart_command());
+    format!(
+        "The directory of {what} is {directory}: the sandbox leaves everything in it open to the daemon. Stop the daemon, move \
+         {what} to a directory apart, such as {better}, and name that instead; then {restart}"
+    )
+}
+
 /// Whether the service manager is spoken to by an abstract socket, which is one of another process.
 fn manager_is_abstract() -> bool {
     std::env::var_os("NOTIFY_SOCKET").is_some_and(|address| address.as_bytes().starts_with(b"@"))
 }
 
-fn of(hold: Hold) -> Confinement {
-    match hold {
-        Hold::Whole => Confinement::Enforced,
-        Hold::Partial(open) => Confinement::Partial(open),
-        Hold::Refused(reason) => Confinement::Unavailable(reason),
+fn of(enforcement: Enforcement) -> Confinement {
+    match enforcement {
+        Enforcement::Whole => Confinement::Enforced,
+        Enforcement::Partial(open) => Confinement::Partial(open),
+        Enforcement::Refused(reason) => Confinement::Unavailable(reason),
     }
 }
 
 fn closed(path: &Path) -> String {
+    let (daemon, restart) = (chown_name(Uid::effective().as_raw()), own_restart_command());
     format!(
-        "The directory {} was not there, or not for the daemon, when it started: the sandbox keeps it closed until a restart.",
-        path.display()
+        "The directory {} was not there, or not for the daemon, when it started: the sandbox keeps it closed until a restart. \
+         Make it: install -d -m 700 -o {daemon} {}; then {restart}",
+        path.display(),
+        shell_quoted(path)
     )
 }
 
@@ -170,13 +214,68 @@ fn report(entered: &Entered) {
     for warning in &entered.warnings {
         tracing::warn!(event = events::SANDBOX_INCOMPLETE, "{warning}");
     }
-    if *landlock == Confinement::Enforced || *seccomp == Confinement::Enforced {
-        tracing::info!(
-            event = events::SANDBOX_ENTERED,
-            landlock = *landlock == Confinement::Enforced,
-            landlock_abi,
-            seccomp = *seccomp == Confinement::Enforced,
-            "what the daemon does not need is closed to it"
-        );
+    tracing::info!(
+        event = events::SANDBOX_ENTERED,
+        landlock = word(landlock),
+        landlock_abi,
+        seccomp = word(seccomp),
+        "what the daemon does not need is closed to it, as far as this says"
+    );
+}
+
+fn word(half: &Confinement) -> &'static str {
+    match half {
+        Confinement::Enforced => "enforced",
+        Confinement::Partial(_) => "partial",
+        Confinement::Off => "off",
+        Confinement::Unavailable(_) => "refused",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::key_source::Trust;
+
+    fn opened_wide_by(key_files: &[&str], config_file: &str, store: &str) -> Vec<String> {
+        let (config, state) = (Config::default(), Path::new("/var/lib/servos-keyd"));
+        let places = Places {
+            store: PathBuf::from(store),
+            mark: state.join("keyd.redb.mark"),
+            backups: state.join("backup"),
+            keep: 1,
+            keep_for: 1,
+        };
+        let trust = Trust { credentials_directory: None, allow_readable: false, daemon_uid: 0, daemon_gid: 0 };
+        let key_files = key_files.iter().map(PathBuf::from).collect();
+        opened_wide(&Needs {
+            config: &config,
+            config_file: Some(Path::new(config_file)),
+            places: &places,
+            sources: &Sources { key_files, environment_key: Vec::new(), trust },
+            sockets: &[],
+            purpose: Use::Change,
+        })
+    }
+
+    #[test]
+    fn what_lies_in_a_directory_of_the_whole_system_s_is_named_with_a_better_one() {
+        let (config, store) = ("/etc/servos/keyd.toml", "/var/lib/servos-keyd/keyd.redb");
+        let directory = tempfile::tempdir().unwrap();
+        std::os::unix::fs::symlink("/etc", directory.path().join("link")).unwrap();
+        let through_link = directory.path().join("link/no-such.key");
+        let through_link = through_link.to_str().unwrap();
+        assert!(opened_wide_by(&["/etc/servos/master.key", "/run/keys/key"], config, store).is_empty());
+        for (keys, config, store, said) in [
+            (&["/etc/no-such.key"][..], config, store, "The directory of a key file is /etc: "),
+            (&["/no-such.key"], config, store, "The directory of a key file is /: "),
+            (&[through_link], config, store, "The directory of a key file is /etc: "),
+            (&[], "/root/keyd.toml", store, "The directory of the configuration is /root: "),
+            (&[], config, "/var/keyd.redb", "The directory of the store is /var: "),
+        ] {
+            let warnings = opened_wide_by(keys, config, store);
+            assert!(warnings.len() == 1 && warnings[0].starts_with(said), "{warnings:?}");
+            assert!(warnings[0].contains(if said.contains("store") { "/var/lib/servos-keyd" } else { "/etc/servos" }));
+        }
     }
 }

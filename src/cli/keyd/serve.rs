@@ -5,7 +5,7 @@
 
 use super::key;
 use super::place_check::Use;
-use super::sandbox::{self, Grounds};
+use super::sandbox::{self, Needs};
 use super::sockets;
 use super::store::{self, Opened};
 use super::{ConfigArguments, dev, harden, place};
@@ -69,17 +69,20 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     if arguments.dev.is_some() && config.store.create {
         dev::make_key(&config, &memory)?;
     }
-    // 4. The store's directory, for this process alone; then the sockets, inherited or bound.
+    // 4. The store's directory, for this process alone, and that of the backups; then the sockets, inherited or bound.
     let places = place::places(&config);
     if config.store.create {
         place::make_directory(&places)?;
     }
     let purpose = if arguments.salvage { Use::Look } else { Use::Change };
     let lock = place::lock_for(&places, purpose)?;
+    if purpose == Use::Change && (config.store.create || places.store.is_file()) {
+        place::make_backup_directory(&places);
+    }
     let sockets = sockets::open(handed_over, &config.socket, arguments.dev.is_some())?;
     let workers = runtime::workers();
     // 5. The sandbox, while there is one thread, and before anything is read that others wrote.
-    let grounds = Grounds {
+    let needs = Needs {
         config: &config,
         config_file: arguments.config_file(),
         places: &places,
@@ -87,9 +90,9 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         sockets: &sockets,
         purpose,
     };
-    let entered = sandbox::enter(&grounds);
+    let entered = sandbox::enter(&needs);
     // 6. The store, looked at without changing it, and the key from its source.
-    let seen = store::look(&config, &places, &sources, arguments.salvage, &memory)?.behind(&entered);
+    let seen = store::look(&config, &places, &sources, arguments.salvage, &memory, &entered)?;
     // 7. Root, MAC, mark and canary; only then is the store opened for writing.
     let Opened { engine, ledger } = if arguments.salvage {
         store::salvage(seen, &places, &memory)?

@@ -37,15 +37,6 @@ pub struct Seen {
     facts: Facts,
 }
 
-impl Seen {
-    /// The same, for status to tell what the process closed to itself.
-    pub fn behind(mut self, entered: &Entered) -> Self {
-        self.facts.sandbox = entered.sandbox.clone();
-        self.facts.warnings.extend(entered.warnings.iter().cloned());
-        self
-    }
-}
-
 /// A store that is believed.
 pub struct Opened {
     /// What calls need.
@@ -54,8 +45,8 @@ pub struct Opened {
     pub ledger: Option<Ledger>,
 }
 
-/// Looks at the store, without changing it, and reads the key. Makes a store first where the operator said so; for
-/// `salvage`, looks at a damaged file too.
+/// Looks at the store, without changing it, and reads the key, behind the sandbox that was `entered`. Makes a store first
+/// where the operator said so; for `salvage`, looks at a damaged file too.
 ///
 /// # Errors
 /// 66 without a store or key, 74 for a file that is none, 77 and 78 for keys.
@@ -65,6 +56,7 @@ pub fn look(
     sources: &Sources,
     salvage: bool,
     memory: &LockedMemory,
+    entered: &Entered,
 ) -> Result<Seen, Failure> {
     let vacant = match vacancy(places) {
         Err(StartFailure::Exists { .. }) => false,
@@ -99,7 +91,8 @@ pub fn look(
         backup_directory: places.backups.display().to_string(),
         key_source: chosen.source.clone(),
         memfd_secret: memory.protection() == Protection::MemfdSecret,
-        warnings: chosen.warnings.clone(),
+        sandbox: Some(entered.sandbox.clone()),
+        warnings: [chosen.warnings.as_slice(), &entered.warnings].concat(),
         sources: chosen.sources.clone(),
         next_file: sources.next_file().map(|path| path.display().to_string()).unwrap_or_default(),
         ..Facts::default()

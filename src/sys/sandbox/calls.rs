@@ -14,15 +14,15 @@ use seccompiler::{
     SeccompFilter, SeccompRule, apply_filter,
 };
 
-use super::Hold;
-use super::lists::{ALLOWED, FORBIDDEN};
+use super::Enforcement;
+use super::system_calls::{ALLOWED, FORBIDDEN};
 
 /// What is asked of one argument, by its number from 0.
 type Condition = (u8, Len, Op, u64);
 
 /// A call that is allowed with some arguments alone: those rules by which it is, and those by which it is refused.
-struct Judged {
-    call: c_long,
+pub(super) struct ByArgument {
+    pub(super) call: c_long,
     allowed: Vec<Vec<Condition>>,
     refused: Vec<Vec<Condition>>,
 }
@@ -30,18 +30,18 @@ struct Judged {
 /// Forbids every call but those the daemon makes to this thread and those it will start, for good. One that is known and
 /// forbidden gives EPERM; any other ENOSYS, as on a kernel that does not have it, so that libraries do without.
 #[must_use]
-pub fn restrict() -> Hold {
+pub fn restrict() -> Enforcement {
     let (allowed, refused) = match (allowing(), refusing()) {
         (Ok(allowed), Ok(refused)) => (allowed, refused),
-        (Err(fault), _) | (_, Err(fault)) => return Hold::Refused(fault.to_string()),
+        (Err(fault), _) | (_, Err(fault)) => return Enforcement::Refused(fault.to_string()),
     };
     // Where both say no, the one that was put on last says how.
     match (apply_filter(&allowed), apply_filter(&refused)) {
-        (Ok(()), Ok(())) => Hold::Whole,
+        (Ok(()), Ok(())) => Enforcement::Whole,
         (Ok(()), Err(fault)) | (Err(fault), Ok(())) => {
-            Hold::Partial(format!("one of two lists of system calls is not in force: {}", reason(&fault)))
+            Enforcement::Partial(format!("one of two lists of system calls is not in force: {}", reason(&fault)))
         }
-        (Err(fault), Err(_)) => Hold::Refused(format!("the kernel refuses the filter: {}", reason(&fault))),
+        (Err(fault), Err(_)) => Enforcement::Refused(format!("the kernel refuses the filter: {}", reason(&fault))),
     }
 }
 
@@ -57,8 +57,8 @@ fn allowing() -> Result<BpfProgram, BackendError> {
     let mut rules: BTreeMap<i64, Vec<SeccompRule>> = ALLOWED.iter().map(|call| (*call, Vec::new())).collect();
     // For the second filter, which then forbids a third.
     rules.insert(libc::SYS_seccomp, Vec::new());
-    for judged in judged() {
-        rules.insert(judged.call, compiled(&judged.allowed)?);
+    for one in by_argument() {
+        rules.insert(one.call, compiled(&one.allowed)?);
     }
     program(rules, SeccompAction::Errno(libc::ENOSYS.unsigned_abs()), SeccompAction::Allow)
 }
@@ -66,8 +66,8 @@ fn allowing() -> Result<BpfProgram, BackendError> {
 /// The calls that are refused as what they are.
 fn refusing() -> Result<BpfProgram, BackendError> {
     let mut rules: BTreeMap<i64, Vec<SeccompRule>> = FORBIDDEN.iter().map(|call| (*call, Vec::new())).collect();
-    for judged in judged() {
-        rules.insert(judged.call, compiled(&judged.refused)?);
+    for one in by_argument() {
+        rules.insert(one.call, compiled(&one.refused)?);
     }
     program(rules, SeccompAction::Allow, SeccompAction::Errno(EPERM.unsigned_abs()))
 }
@@ -87,9 +87,9 @@ fn compiled(rules: &[Vec<Condition>]) -> Result<Vec<SeccompRule>, BackendError> 
     rules.iter().map(|rule| SeccompRule::new(rule.iter().map(condition).collect::<Result<_, _>>()?)).collect()
 }
 
-fn judged() -> Vec<Judged> {
+pub(super) fn by_argument() -> Vec<ByArgument> {
     let own = u64::from(std::process::id());
-    let mut judged = vec![
+    let mut calls = vec![
         // A datagram to the service manager, and a name service's socket.
         only(libc::SYS_socket, 0, &[bits(libc::AF_UNIX)]),
         only(libc::SYS_socketpair, 0, &[bits(libc::AF_UNIX)]),
@@ -105,38 +105,38 @@ fn judged() -> Vec<Judged> {
         clone(),
     ];
     // Limits are read, not changed.
-    judged.push(Judged {
+    calls.push(ByArgument {
         call: libc::SYS_prlimit64,
         allowed: vec![vec![(2, Len::Qword, Op::Eq, 0)]],
         refused: vec![vec![(2, Len::Qword, Op::Ne, 0)]],
     });
-    judged
+    calls
 }
 
 /// A call that is allowed if this argument is one of `values`.
-fn only(call: c_long, argument: u8, values: &[u64]) -> Judged {
+fn only(call: c_long, argument: u8, values: &[u64]) -> ByArgument {
     let allowed = values.iter().map(|value| vec![(argument, Len::Dword, Op::Eq, *value)]).collect();
     let refused = vec![values.iter().map(|value| (argument, Len::Dword, Op::Ne, *value)).collect()];
-    Judged { call, allowed, refused }
+    ByArgument { call, allowed, refused }
 }
 
 /// A call that is allowed if this argument lacks `flag`.
-fn without(call: c_long, argument: u8, flag: c_int) -> Judged {
+fn without(call: c_long, argument: u8, flag: c_int) -> ByArgument {
     let flag = bits(flag);
     let masked = |value| vec![vec![(argument, Len::Dword, Op::MaskedEq(flag), value)]];
-    Judged { call, allowed: masked(0), refused: masked(flag) }
+    ByArgument { call, allowed: masked(0), refused: masked(flag) }
 }
 
 /// Threads of this process, and neither processes nor namespaces. clone3, whose flags lie in memory where no filter sees
 /// them, is unknown: libraries fall back to this one.
-fn clone() -> Judged {
+fn clone() -> ByArgument {
     let thread = bits(CLONE_VM | CLONE_THREAD);
     let spaces =
         bits(CLONE_NEWNS | CLONE_NEWCGROUP | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNET);
     let masked = |mask, value| vec![(0, Len::Dword, Op::MaskedEq(mask), value)];
     let mut refused = vec![masked(bits(CLONE_VM), 0), masked(bits(CLONE_THREAD), 0)];
     refused.extend((0..u32::BITS).map(|bit| 1 << bit).filter(|bit| spaces & bit != 0).map(|bit| masked(bit, bit)));
-    Judged { call: libc::SYS_clone, allowed: vec![masked(thread | spaces, thread)], refused }
+    ByArgument { call: libc::SYS_clone, allowed: vec![masked(thread | spaces, thread)], refused }
 }
 
 /// Flags as the filter sees them.

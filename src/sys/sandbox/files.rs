@@ -13,7 +13,7 @@ use landlock::{
     RulesetCreatedAttr, RulesetError, RulesetStatus, Scope,
 };
 
-use super::Hold;
+use super::Enforcement;
 
 /// What the process must still be able to open. What is not there is passed over.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -32,8 +32,8 @@ pub struct Reach {
 #[derive(Debug)]
 pub struct Confined {
     /// How far it took.
-    pub hold: Hold,
-    /// The version of Landlock's interface in force; 0 for none.
+    pub enforcement: Enforcement,
+    /// The version of Landlock's interface that the kernel has; 0 if none is in force.
     pub abi: u32,
     /// Directories that should be writable and are not there: what is made in their place later stays closed.
     pub missing: Vec<PathBuf>,
@@ -44,6 +44,9 @@ pub struct Confined {
 /// The last version of the interface whose every right was tried with the daemon: later ones refuse what it may need.
 const FILES: ABI = ABI::V5;
 
+/// A filter of a container's answers as an older kernel does: which of them it was, nobody can tell from within.
+pub(super) const UNANSWERED: &str = "the kernel has no Landlock, or a filter of system calls refuses it";
+
 /// Closes every file, but those in reach, to this thread and those it will start, for good; no file can be executed, no
 /// TCP port be bound or connected to, and no signal be sent to a process outside.
 ///
@@ -52,12 +55,18 @@ const FILES: ABI = ABI::V5;
 pub fn confine(reach: &Reach) -> Confined {
     let (mut missing, mut held) = (Vec::new(), Vec::new());
     match try_confine(reach, &mut missing, &mut held) {
-        Ok((hold, abi)) => Confined { hold, abi, missing, _held: held },
-        Err(refused) => Confined { hold: Hold::Refused(refused.to_string()), abi: 0, missing, _held: Vec::new() },
+        Ok((enforcement, abi)) => Confined { enforcement, abi, missing, _held: held },
+        Err(refused) => {
+            Confined { enforcement: Enforcement::Refused(refused.to_string()), abi: 0, missing, _held: Vec::new() }
+        }
     }
 }
 
-fn try_confine(reach: &Reach, missing: &mut Vec<PathBuf>, held: &mut Vec<File>) -> Result<(Hold, u32), RulesetError> {
+fn try_confine(
+    reach: &Reach,
+    missing: &mut Vec<PathBuf>,
+    held: &mut Vec<File>,
+) -> Result<(Enforcement, u32), RulesetError> {
     let scopes = match reach.close_abstract_sockets {
         true => Scope::AbstractUnixSocket | Scope::Signal,
         false => Scope::Signal.into(),
@@ -93,15 +102,15 @@ fn try_confine(reach: &Reach, missing: &mut Vec<PathBuf>, held: &mut Vec<File>) 
         }
         LandlockStatus::NotEnabled | LandlockStatus::NotImplemented => 0,
     };
-    let hold = match (status.ruleset, status.landlock) {
-        (RulesetStatus::FullyEnforced, _) => Hold::Whole,
-        (RulesetStatus::PartiallyEnforced, _) => Hold::Partial(unknown_to(abi)),
-        (RulesetStatus::NotEnforced, LandlockStatus::NotEnabled) => {
-            Hold::Refused("the kernel was booted without Landlock: add it to lsm= on its command line".to_owned())
-        }
-        (RulesetStatus::NotEnforced, _) => Hold::Refused("the kernel has no Landlock".to_owned()),
+    let enforcement = match (status.ruleset, status.landlock) {
+        (RulesetStatus::FullyEnforced, _) => Enforcement::Whole,
+        (RulesetStatus::PartiallyEnforced, _) => Enforcement::Partial(unknown_to(abi)),
+        (RulesetStatus::NotEnforced, LandlockStatus::NotEnabled) => Enforcement::Refused(
+            "the kernel was booted without Landlock: add it to lsm= on its command line".to_owned(),
+        ),
+        (RulesetStatus::NotEnforced, _) => Enforcement::Refused(UNANSWERED.to_owned()),
     };
-    Ok((hold, abi))
+    Ok((enforcement, abi))
 }
 
 /// What a store, its mark and its backups need: their files are made, written, renamed and removed where they are.
@@ -125,12 +134,13 @@ fn allow(rules: RulesetCreated, place: &File, access: BitFlags<AccessFs>) -> Res
 }
 
 /// What stays open under an older version of the interface. Source: the kernel's userspace-api/landlock.
-fn unknown_to(abi: u32) -> String {
+pub(super) fn unknown_to(abi: u32) -> String {
     let since = [
         (3, "truncating files"),
         (4, "TCP (which the other half of the sandbox closes)"),
         (5, "control of devices"),
         (6, "signals to other processes"),
+        (6, "abstract sockets of other processes"),
     ];
     let open: Vec<&str> = since.into_iter().filter(|(version, _)| *version > abi).map(|(_, what)| what).collect();
     format!("this kernel's Landlock (version {abi}) leaves open: {}", open.join(", "))

@@ -5,13 +5,13 @@
 
 pub mod calls;
 pub mod files;
-mod lists;
+mod system_calls;
 #[cfg(test)]
 mod tests;
 
 /// How far one half of the sandbox took.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Hold {
+pub enum Enforcement {
     /// All of it.
     Whole,
     /// What this kernel knows of it; what it does not know is named.

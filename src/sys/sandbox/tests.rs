@@ -4,17 +4,18 @@
 //! Run by `cargo test`.
 #![allow(unsafe_code, reason = "the probes are the system calls themselves")]
 
+use std::collections::BTreeSet;
 use std::ffi::CString;
 use std::fs;
 use std::io;
-use std::os::fd::AsRawFd as _;
 use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::ptr::null;
 
-use super::files::{Reach, confine};
-use super::{Hold, calls};
+use super::files::{Reach, UNANSWERED, confine, unknown_to};
+use super::system_calls::{ALLOWED, FORBIDDEN};
+use super::{Enforcement, calls};
 use crate::sys::apart;
 use crate::sys::locked::LockedMemory;
 
@@ -164,7 +165,7 @@ fn landlock_is_there() -> bool {
     let there = errno(libc::SYS_landlock_create_ruleset, [0, 0, 1, 0, 0, 0]) == 0;
     if !there {
         use std::io::Write as _;
-        let _ = writeln!(io::stderr(), "NOT RUN: the kernel has no Landlock");
+        let _ = writeln!(io::stderr(), "{}{UNANSWERED}", apart::NOT_RUN);
     }
     there
 }
@@ -177,7 +178,7 @@ fn neither_thread_can_start_a_program_look_into_another_process_or_reach_a_netwo
         assert_eq!(errno(libc::SYS_socket, [family, bits(libc::SOCK_DGRAM), 0, 0, 0, 0]), 0, "the control");
         assert_eq!(errno(libc::SYS_kill, [i64::from(std::os::unix::process::parent_id()), 0, 0, 0, 0, 0]), 0);
         assert_ne!(errno(libc::SYS_bpf, [-1; 6]), libc::ENOSYS);
-        assert_eq!(calls::restrict(), Hold::Whole);
+        assert_eq!(calls::restrict(), Enforcement::Whole);
         in_both_threads(probe_calls);
     });
 }
@@ -188,7 +189,7 @@ fn under_the_filter_keys_are_locked_threads_are_started_and_files_are_synced() {
     apart::in_a_fork_of_its_own(module_path!(), name, || {
         let place = place();
         let before = LockedMemory::new().unwrap().protection();
-        assert_eq!(calls::restrict(), Hold::Whole);
+        assert_eq!(calls::restrict(), Enforcement::Whole);
         in_both_threads(|| {
             let memory = LockedMemory::new().unwrap();
             assert_eq!(memory.protection(), before);
@@ -215,10 +216,16 @@ fn neither_thread_can_open_execute_or_write_what_is_not_its_own() {
         }
         assert_eq!(open_error(&place.other.join("file")), 0, "the control");
         fs::copy("/bin/true", place.own.join("program")).unwrap();
-        let abstractly = SocketAddr::from_abstract_name(place.own.as_os_str().as_encoded_bytes()).unwrap();
+        let [outside, inside] = ["outside", "inside"]
+            .map(|name| SocketAddr::from_abstract_name(place.own.join(name).as_os_str().as_encoded_bytes()).unwrap());
+        // What is bound before belongs to no sandbox, as another process's does.
+        let _others = UnixListener::bind_addr(&outside).unwrap();
+        UnixStream::connect_addr(&outside).expect("the control");
+        let signal_parent = || errno(libc::SYS_kill, [i64::from(std::os::unix::process::parent_id()), 0, 0, 0, 0, 0]);
+        assert_eq!(signal_parent(), 0, "the control");
         let confined = confine(&reach(&place));
         assert_ne!(confined.abi, 0, "{confined:?}");
-        assert!(!matches!(confined.hold, Hold::Refused(_)), "{confined:?}");
+        assert!(!matches!(confined.enforcement, Enforcement::Refused(_)), "{confined:?}");
         in_both_threads(|| {
             probe_files(&place);
             // A file of its own is no program either, though its owner could make it one.
@@ -233,12 +240,13 @@ fn neither_thread_can_open_execute_or_write_what_is_not_its_own() {
             }
         });
         if confined.abi >= 6 {
-            // JUSTIFICATION: only a process outside can offer what must be closed.
-            // SAFETY: takes integers: a signal that does nothing, to the process that forked this one.
-            assert_eq!(unsafe { libc::kill(libc::getppid(), 0) }, -1);
-            let own = UnixListener::bind_addr(&abstractly).unwrap();
-            UnixStream::connect_addr(&abstractly).unwrap();
-            drop(own);
+            let _own = UnixListener::bind_addr(&inside).unwrap();
+            in_both_threads(|| {
+                assert_eq!(signal_parent(), libc::EPERM);
+                let refused = UnixStream::connect_addr(&outside).unwrap_err();
+                assert_eq!(refused.raw_os_error(), Some(libc::EPERM));
+                UnixStream::connect_addr(&inside).unwrap();
+            });
         }
     });
 }
@@ -251,8 +259,8 @@ fn both_halves_stand_behind_each_other() {
             return;
         }
         let confined = confine(&reach(&place));
-        assert!(!matches!(confined.hold, Hold::Refused(_)), "{confined:?}");
-        assert_eq!(calls::restrict(), Hold::Whole);
+        assert!(!matches!(confined.enforcement, Enforcement::Refused(_)), "{confined:?}");
+        assert_eq!(calls::restrict(), Enforcement::Whole);
         in_both_threads(|| {
             probe_calls();
             probe_files(&place);
@@ -261,8 +269,8 @@ fn both_halves_stand_behind_each_other() {
 }
 
 #[test]
-fn a_directory_that_is_missing_is_named_and_one_replaced_behind_a_rule_stays_closed() {
-    let name = "a_directory_that_is_missing_is_named_and_one_replaced_behind_a_rule_stays_closed";
+fn a_directory_that_is_missing_is_named_and_one_put_in_the_place_of_another_stays_closed() {
+    let name = "a_directory_that_is_missing_is_named_and_one_put_in_the_place_of_another_stays_closed";
     apart::in_a_fork_of_its_own(module_path!(), name, || {
         let place = place();
         if !landlock_is_there() {
@@ -271,10 +279,33 @@ fn a_directory_that_is_missing_is_named_and_one_replaced_behind_a_rule_stays_clo
         let gone = place.other.join("gone");
         let mut reach = reach(&place);
         reach.writable.push(gone.clone());
-        let confined = confine(&reach);
-        assert_eq!(confined.missing, [gone]);
-        // The process and its memory lie open to itself for as long as the handle is held.
-        assert!(fs::File::open("/proc/self/status").unwrap().as_raw_fd() > 2);
+        let away = place.other.join("away");
+        // One thread is confined, and meets what one that is not does to its directories.
+        let step = std::sync::Barrier::new(2);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let confined = confine(&reach);
+                let missing = confined.missing.as_slice();
+                let before = open_error(&place.key.join("file"));
+                step.wait();
+                step.wait();
+                assert_eq!((missing, before), (std::slice::from_ref(&gone), 0));
+                for path in [place.key.join("file"), gone.join("file")] {
+                    assert_eq!(open_error(&path), libc::EACCES, "{}", path.display());
+                }
+                assert_eq!(open_error(&away.join("file")), 0, "the one that the rule is on");
+                // The process's own lies open to it for as long as the handle is held.
+                assert_eq!(open_error(Path::new("/proc/self/status")), 0);
+            });
+            step.wait();
+            fs::rename(&place.key, &away).unwrap();
+            for path in [&place.key, &gone] {
+                fs::create_dir(path).unwrap();
+                fs::write(path.join("file"), b"another").unwrap();
+                assert_eq!(open_error(&path.join("file")), 0, "the control");
+            }
+            step.wait();
+        });
     });
 }
 
@@ -282,12 +313,33 @@ fn a_directory_that_is_missing_is_named_and_one_replaced_behind_a_rule_stays_clo
 fn a_kernel_that_refuses_is_told_of_with_its_reason() {
     let name = "a_kernel_that_refuses_is_told_of_with_its_reason";
     apart::in_a_fork_of_its_own(module_path!(), name, || {
-        assert_eq!(calls::restrict(), Hold::Whole);
+        assert_eq!(calls::restrict(), Enforcement::Whole);
         // Behind the first filter the kernel answers as one without either.
-        let Hold::Refused(why) = calls::restrict() else { panic!("a second filter was put on") };
+        let Enforcement::Refused(why) = calls::restrict() else { panic!("a second filter was put on") };
         assert!(why.starts_with("the kernel refuses the filter: ") && why.contains("os error"), "{why}");
         let confined = confine(&Reach::default());
-        assert_eq!(confined.hold, Hold::Refused("the kernel has no Landlock".to_owned()));
+        assert_eq!(confined.enforcement, Enforcement::Refused(UNANSWERED.to_owned()));
         assert_eq!((confined.abi, confined.missing.len()), (0, 0));
     });
+}
+
+#[test]
+fn what_an_older_kernel_leaves_open_is_named_from_the_version_that_closes_it() {
+    let whole = "truncating files, TCP (which the other half of the sandbox closes), control of devices, signals to other \
+                 processes, abstract sockets of other processes";
+    assert_eq!(unknown_to(2), format!("this kernel's Landlock (version 2) leaves open: {whole}"));
+    let last = "signals to other processes, abstract sockets of other processes";
+    assert_eq!(unknown_to(5), format!("this kernel's Landlock (version 5) leaves open: {last}"));
+}
+
+#[test]
+fn no_system_call_is_listed_twice() {
+    let mut listed = BTreeSet::new();
+    let by_argument: Vec<_> = calls::by_argument().iter().map(|one| one.call).collect();
+    for (list, calls) in [("allowed", ALLOWED), ("forbidden", FORBIDDEN), ("by argument", &by_argument)] {
+        for call in calls {
+            // The filters take one rule a call: the second would silently replace the first.
+            assert!(listed.insert(*call), "system call {call} is listed as {list}, and before");
+        }
+    }
 }

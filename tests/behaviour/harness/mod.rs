@@ -3,7 +3,6 @@
 //! Must never wait without a deadline, or let a test that could not run look like one that passed.
 //! Used by every module of this binary.
 
-mod confined;
 mod daemon;
 mod files;
 pub mod foreign;
@@ -12,14 +11,15 @@ mod installation;
 mod many_versions;
 mod marker;
 mod records;
+mod restricted;
 mod rotating;
 pub mod rotation;
 mod run;
+mod sandboxed;
 mod small_place;
 mod stub;
 pub mod wire;
 
-pub use confined::Confinement;
 pub use daemon::{Daemon, eventually, is_there};
 pub use files::{Files, snapshot_of_files};
 pub use in_process::InProcess;
@@ -27,8 +27,10 @@ pub use installation::{Installation, KeyFile, beside};
 pub use many_versions::fill_with_versions;
 pub use marker::Marker;
 pub use records::fingerprint;
+pub use restricted::Restricted;
 pub use rotating::{legacy_value, rotation_complete, seals, seals_in};
 pub use run::{Invocation, KEYCTL, KEYD, Outcome};
+pub use sandboxed::{Thread, has_landlock, sandbox, threads};
 pub use small_place::{in_a_small_place, small_place};
 pub use stub::admin_stub;
 
@@ -41,6 +43,9 @@ use std::time::Duration;
 
 /// How long anything may take before it counts as stuck: the machine may be slow.
 pub const DEADLINE: Duration = Duration::from_secs(20);
+
+/// The user nobody: has no right that others lack, and limits bind it.
+pub const NOBODY: u32 = 65_534;
 
 /// How many tests could not run here.
 static NOT_RUN: AtomicUsize = AtomicUsize::new(0);

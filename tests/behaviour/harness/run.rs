@@ -3,7 +3,7 @@
 //! Must never hand on this process's environment, nor wait for ever for one that hangs.
 //! Used by `Installation` and `Daemon`.
 
-use super::{Confinement, DEADLINE};
+use super::{DEADLINE, Restricted};
 use std::ffi::OsString;
 use std::fs::File;
 use std::os::unix::fs::PermissionsExt;
@@ -29,7 +29,7 @@ pub struct Invocation {
     /// The user and group it runs as; this process's own without.
     pub user: Option<u32>,
     /// What it has less than this process.
-    pub confinement: Option<Confinement>,
+    pub restricted: Option<Restricted>,
 }
 
 impl Invocation {
@@ -51,8 +51,8 @@ impl Invocation {
     }
 
     /// Runs with less than this process has.
-    pub fn confined(mut self, confinement: Confinement) -> Self {
-        self.confinement = Some(confinement);
+    pub fn restricted(mut self, restricted: Restricted) -> Self {
+        self.restricted = Some(restricted);
         self
     }
 
@@ -74,11 +74,11 @@ impl Invocation {
     /// Starts `binary`, whose words go to files in `words`.
     pub fn spawn(&self, binary: &str, words: &Path) -> Child {
         std::fs::write(words.join("input"), &self.input).unwrap();
-        let mut command = match &self.confinement {
+        let mut command = match &self.restricted {
             None => Command::new(binary),
-            Some(confinement) => confinement.command(binary, &self.arguments),
+            Some(restricted) => restricted.command(binary, &self.arguments),
         };
-        if self.confinement.is_none() {
+        if self.restricted.is_none() {
             command.args(&self.arguments).env_clear();
         }
         if let Some(user) = self.user {

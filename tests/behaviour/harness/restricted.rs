@@ -1,7 +1,7 @@
 //! A program that starts with less than its caller has: a limit on locked memory, a system call that the kernel refuses.
 //!
-//! Must never confine the process of the tests: another one takes it on, and then becomes the program.
-//! Used through `Invocation::confined`.
+//! Must never restrict the process of the tests: another one takes it on, and then becomes the program.
+//! Used through `Invocation::restricted`.
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use seccompiler::{BpfProgram, SeccompAction, SeccompFilter};
@@ -12,11 +12,11 @@ use std::os::unix::process::CommandExt;
 use std::process::Command;
 
 /// The variable that tells the process in between what to do; the program does not see it.
-const TASK: &str = "CONFINED";
+const TASK: &str = "RESTRICTED";
 
 /// What a program starts with.
 #[derive(Clone, Default, Serialize, Deserialize)]
-pub struct Confinement {
+pub struct Restricted {
     /// memfd_secret(2) answers with this error.
     pub memfd_secret: Option<i32>,
     /// RLIMIT_MEMLOCK, in bytes: binds nobody who has CAP_IPC_LOCK, as root has.
@@ -29,18 +29,18 @@ pub struct Confinement {
 
 #[derive(Serialize, Deserialize)]
 struct Task {
-    confinement: Confinement,
+    restricted: Restricted,
     program: String,
     arguments: Vec<String>,
 }
 
-impl Confinement {
+impl Restricted {
     /// The command that becomes `program`.
     pub fn command(&self, program: &str, arguments: &[OsString]) -> Command {
         let arguments = arguments.iter().map(|argument| argument.to_str().unwrap().to_owned()).collect();
-        let task = Task { confinement: self.clone(), program: program.to_owned(), arguments };
+        let task = Task { restricted: self.clone(), program: program.to_owned(), arguments };
         let mut command = Command::new(std::env::current_exe().unwrap());
-        command.args(["--exact", "harness::confined::becomes_the_program", "--ignored", "--nocapture"]);
+        command.args(["--exact", "harness::restricted::becomes_the_program", "--ignored", "--nocapture"]);
         command.env_clear().env(TASK, serde_json::to_string(&task).unwrap());
         command
     }
@@ -67,9 +67,9 @@ impl Confinement {
 #[ignore = "a part of other tests, which run it in a process of its own"]
 fn becomes_the_program() {
     let task: Task = serde_json::from_str(&std::env::var(TASK).expect("run by another test")).unwrap();
-    task.confinement.take_on();
-    let mut command = Command::new(if task.confinement.halted { "/bin/sh" } else { &task.program });
-    if task.confinement.halted {
+    task.restricted.take_on();
+    let mut command = Command::new(if task.restricted.halted { "/bin/sh" } else { &task.program });
+    if task.restricted.halted {
         command.args(["-c", r#"kill -STOP $$ && exec "$@""#, "sh", &task.program]);
     }
     let failed = command.args(&task.arguments).env_remove(TASK).exec();
