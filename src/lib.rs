@@ -74,10 +74,10 @@
 //!
 //! Harden the process, while it has one thread and no secret → take inherited sockets → configuration → log → locked
 //! memory, and the environment's key out of the environment → judge the places of the store's files, and lock its
-//! directory → bind → close what is not needed, files and system calls, to this thread and all to come → look at the store
-//! without changing a byte → read the key → root, MAC, mark, canary → open the store for writing → finish a rotation that is
-//! pending, where the key's sources allow it → self-test → threads → READY → signal → drain → wipe. `cli::keyd::serve` reads
-//! as these lines.
+//! directory → bind → close what is not needed, files and system calls, to this thread and all to come → see that threads
+//! are to be had → look at the store without changing a byte → read the key → root, MAC, mark, canary → open the store for
+//! writing → finish a rotation that is pending, where the key's sources allow it → self-test → threads → READY → signal →
+//! drain → wipe. `cli::keyd::serve` reads as these lines.
 //!
 //! # The life of a key
 //!

@@ -9,9 +9,8 @@ use super::{disk, durable};
 use base16ct::lower as hex;
 use ring::digest::{SHA256, digest};
 use std::collections::BTreeMap;
-use std::fs::{self, DirBuilder};
+use std::fs;
 use std::io;
-use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 /// The newest schema that this program reads and the one it writes.
@@ -268,7 +267,7 @@ pub fn write_durably(directory: &Path, backup: &Backup) -> Result<PathBuf, Backu
 /// # Errors
 /// [`BackupError::Differs`] if a good file of that name holds something else, [`BackupError::File`].
 pub fn keep(directory: &Path, image: Image) -> Result<Kept, BackupError> {
-    make_directory(directory)?;
+    durable::make_directory(directory)?;
     let path = path_of(directory, &image.store_id, image.records.generation);
     let (unix_seconds, bytes) = (image.unix_seconds, image.bytes()?);
     match read(&path) {
@@ -290,19 +289,6 @@ fn sync_again(path: &Path) -> Result<(), StoreError> {
     let file = durable::open_regular(path, false)?;
     disk::sync(path, &file).map_err(|e| StoreError::from_io(path, e))?;
     durable::sync_directory(durable::directory_of(path))
-}
-
-fn make_directory(directory: &Path) -> Result<(), StoreError> {
-    let make = || DirBuilder::new().mode(0o700).create(directory);
-    match disk::perform(disk::Operation::MakeDirectory(directory), None, make) {
-        Ok(()) => durable::sync_directory(durable::directory_of(directory)),
-        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
-            // It may have been made just before a sync that failed. Where it lies need not be readable to us.
-            let _ = durable::sync_directory(durable::directory_of(directory));
-            Ok(())
-        }
-        Err(e) => Err(StoreError::from_io(directory, e)),
-    }
 }
 
 /// The backups in `directory` by name, so by store and generation; none if there is no such directory.

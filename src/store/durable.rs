@@ -6,9 +6,9 @@
 
 use super::port::StoreError;
 use super::{disk, fault};
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, fchown};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, fchown};
 use std::path::{Path, PathBuf};
 
 /// `path` with `suffix` at its end.
@@ -91,6 +91,23 @@ fn give_to_owner_of_directory(file: &File, directory: &Path) -> io::Result<()> {
         return Ok(());
     }
     fchown(file, Some(directory.uid()), Some(directory.gid()))
+}
+
+/// Makes a directory, one level, mode 0700, and has it survive a power cut; one that is there already is no fault.
+///
+/// # Errors
+/// What the system said.
+pub fn make_directory(directory: &Path) -> Result<(), StoreError> {
+    let make = || DirBuilder::new().mode(0o700).create(directory);
+    match disk::perform(disk::Operation::MakeDirectory(directory), None, make) {
+        Ok(()) => sync_directory(directory_of(directory)),
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
+            // It may have been made just before a sync that failed. Where it lies need not be readable to us.
+            let _ = sync_directory(directory_of(directory));
+            Ok(())
+        }
+        Err(e) => Err(StoreError::from_io(directory, e)),
+    }
 }
 
 /// Removes what an interrupted writer left; nothing there is no fault.

@@ -56,6 +56,7 @@ mod self_check;
 mod smoke;
 mod sockets;
 mod strangers;
+mod threads;
 #[cfg(target_arch = "x86_64")]
 mod traced;
 

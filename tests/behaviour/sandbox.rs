@@ -136,6 +136,27 @@ fn places_apart_are_written_to_read_again_and_left_clean() {
 }
 
 #[test]
+fn backups_to_which_a_link_or_dots_below_the_store_lead_are_written() {
+    let elsewhere = tempfile::tempdir().unwrap();
+    for through in ["link", "dots"] {
+        let mut installation = Installation::made();
+        let state = installation.store().parent().unwrap().to_owned();
+        let (link, place) = (state.join("leads-elsewhere"), elsewhere.path().join(through));
+        std::fs::create_dir(&place).unwrap();
+        std::os::unix::fs::symlink(&place, &link).unwrap();
+        // The second is not there when the daemon starts.
+        installation.backup_path = Some(if through == "link" { link } else { link.join("../more") });
+        let daemon = installation.serve_for_admin();
+        use_it(&daemon);
+        assert!(sandbox(&daemon).1.iter().all(|warning| !warning.contains("keeps it closed")));
+        daemon.stop().expect(0);
+    }
+    for name in ["link", "more"] {
+        assert!(std::fs::read_dir(elsewhere.path().join(name)).unwrap().count() > 0, "{name}");
+    }
+}
+
+#[test]
 fn a_backup_directory_that_cannot_be_made_is_named_with_what_to_do() {
     let mut installation = Installation::made();
     let gone = tempfile::tempdir().unwrap();

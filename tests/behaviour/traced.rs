@@ -92,6 +92,10 @@ fn probe(held: &Held, what: &str, landlock: bool, own: &str) {
         (libc::SYS_mmap, [0, 4096, libc::PROT_EXEC as u64, (libc::MAP_PRIVATE | libc::MAP_ANONYMOUS) as u64], EPERM),
         (libc::SYS_prctl, [libc::PR_SET_DUMPABLE as u64, 1, 0, 0], EPERM),
         (libc::SYS_kill, [u64::from(std::process::id()), 0, 0, 0], EPERM),
+        (libc::SYS_fchmodat, [libc::AT_FDCWD as u64, 0, 0o4755, 0], EPERM),
+        (libc::SYS_chmod, [0, 0o4755, 0, 0], EPERM),
+        (libc::SYS_setpriority, [0, u64::from(std::process::id()), 19, 0], EPERM),
+        (libc::SYS_fcntl, [0, libc::F_SETOWN as u64, u64::from(std::process::id()), 0], EPERM),
         (libc::SYS_clone3, [0; 4], ENOSYS),
     ] {
         let met = held.call(call, arguments);

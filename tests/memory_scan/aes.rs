@@ -11,6 +11,9 @@
 //! - *nohw* (`aes_nohw_set_encrypt_key`): each round key in "compact" form, a permutation of its bits; and, on the stack of
 //!   each call, expanded to four bit-sliced copies of each, where every bit stands four times in a row.
 
+/// The longest schedule: of 15 round keys, each expanded.
+pub const LONGEST_BYTES: usize = Layout::Sliced.bytes(AES_256);
+
 /// What is zeros for so long begins no schedule: in none are more than the first two round keys, of 64 bytes at most.
 const ZEROS: [u8; 129] = [0; 129];
 
@@ -54,7 +57,7 @@ impl Layout {
         if matches!(self, Self::Sliced) { 64 } else { 16 }
     }
 
-    pub fn bytes(self, size: Size) -> usize {
+    pub const fn bytes(self, size: Size) -> usize {
         size.words / 4 * self.round_key_bytes()
     }
 }

@@ -44,15 +44,29 @@ impl Scan {
     }
 }
 
-/// What holds no schedule is not searched for one again: most of what is mapped never changes.
+/// What was searched for schedules once is not searched again while it is the same: most of what is mapped never changes.
 #[derive(Default)]
 pub struct Seen(HashMap<u64, Vec<aes::Schedule>>);
 
+/// How much is searched as one: what is the same is told by so much.
+const PIECE_BYTES: usize = 16 << 10;
+
 impl Seen {
     fn schedules(&mut self, bytes: &[u8]) -> Vec<aes::Schedule> {
-        let mut hasher = DefaultHasher::new();
-        bytes.hash(&mut hasher);
-        self.0.entry(hasher.finish()).or_insert_with(|| aes::schedules(bytes)).clone()
+        let mut found = Vec::new();
+        for start in (0..bytes.len()).step_by(PIECE_BYTES) {
+            // As far as a schedule reaches that begins in this piece.
+            let end = bytes.len().min(start + PIECE_BYTES + aes::LONGEST_BYTES);
+            let piece = &bytes[start..end];
+            let mut hasher = DefaultHasher::new();
+            piece.hash(&mut hasher);
+            let here = self.0.entry(hasher.finish()).or_insert_with(|| aes::schedules(piece));
+            let begin_here = here.iter().filter(|schedule| schedule.offset < PIECE_BYTES);
+            found.extend(
+                begin_here.map(|schedule| aes::Schedule { offset: start + schedule.offset, ..schedule.clone() }),
+            );
+        }
+        found
     }
 }
 
@@ -86,7 +100,7 @@ pub fn scan(id: u32, known: &Known, seen: &mut Seen) -> io::Result<Scan> {
             scan.plainly_locked += content.bytes.len();
         }
         // Reserved and never used, mostly: nothing is in it.
-        if !map.is_readable() && content.bytes.iter().all(|byte| *byte == 0) {
+        if !map.is_readable() && content.bytes.chunks(4096).all(|page| page == &[0; 4096][..page.len()]) {
             continue;
         }
         let place = |offset: usize| place(map, map.start + offset as u64, &threads);

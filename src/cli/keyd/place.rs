@@ -12,12 +12,12 @@ use crate::config::settings::Config;
 use crate::operations::ledger::Places;
 use crate::operations::start_failure::StartFailure;
 use crate::store::directory_lock::DirectoryLock;
-use crate::store::durable::directory_of;
+use crate::store::durable::{self, directory_of};
 use crate::store::port::StoreError;
 use crate::telemetry::events;
 use nix::unistd::geteuid;
 use std::fs::OpenOptions;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 /// The places that a configuration names.
@@ -150,21 +150,23 @@ pub fn check_backup_directory(places: &Places) -> Result<(), Failure> {
 pub fn make_directory(places: &Places) -> Result<(), Failure> {
     let directory = directory_of(&places.store);
     place_check::check_file_system(directory)?;
-    match std::fs::DirBuilder::new().mode(0o700).create(directory) {
-        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
-            let error = StoreError::from_io(directory, error);
-            Err(Failure::new(exit::CANNOT_CREATE, &error))
-        }
-        _ => Ok(()),
-    }
+    durable::make_directory(directory).map_err(|error| Failure::new(exit::CANNOT_CREATE, &error))
 }
 
 /// Makes the directory of backups, one level, mode 0700, if it is missing: the sandbox would close one that is made later,
-/// unless it lies below the store's. Where it cannot be made, the first backup says why.
+/// unless it lies below the store's. Where it cannot be made, the first backup says why. The directory it lies in is
+/// synced in any case: behind the sandbox nobody can.
 pub fn make_backup_directory(places: &Places) {
-    if !places.backups.starts_with(directory_of(&places.store)) && !places.backups.exists() {
-        let _ = std::fs::DirBuilder::new().mode(0o700).create(&places.backups);
+    if !backups_lie_with_the_store(places) {
+        let _ = durable::make_directory(&places.backups);
     }
+}
+
+/// Whether the directory of backups is made in the store's, so that it is open with that, whenever it is made. Names alone
+/// do not tell: they can lead elsewhere.
+pub fn backups_lie_with_the_store(places: &Places) -> bool {
+    let [parent, own] = [&places.backups, &places.store].map(|path| directory_of(path).canonicalize().ok());
+    own.zip(parent).is_some_and(|(own, parent)| parent.starts_with(own)) && !places.backups.is_symlink()
 }
 
 /// Whether the directory of backups is to be made, or holds nothing but what a creation left that broke off: then it is

@@ -76,10 +76,8 @@ pub fn workers() -> usize {
 /// could use a key.
 ///
 /// # Errors
-/// 75 if the system gives no thread, 70 if the runtime does not start.
+/// 75 if the system gives the writer no thread, 70 if the runtime does not start.
 pub fn run(daemon: Daemon) -> Result<usize, Failure> {
-    // The calls' threads, the writer, and one that writes backups.
-    threads_are_to_be_had(daemon.workers + 2)?;
     let mut joined_at_the_end = JoinedAtTheEnd(None);
     let writer = match daemon.ledger {
         None => None,
@@ -116,9 +114,14 @@ impl Drop for JoinedAtTheEnd {
     }
 }
 
-/// Starts so many threads at once, and ends them. The runtime, refused one, would panic and then wait for ever for those
-/// that it was given.
-fn threads_are_to_be_had(count: usize) -> Result<(), Failure> {
+/// Starts as many threads at once as the daemon will have, and ends them. The runtime, refused one, would panic and then
+/// wait for ever for those that it was given.
+///
+/// # Errors
+/// 75 with what limits them.
+pub fn threads_are_to_be_had(workers: usize) -> Result<(), Failure> {
+    // Those that serve calls, the writer, and one that writes backups.
+    let count = workers + 2;
     let held = Mutex::new(());
     std::thread::scope(|scope| {
         let _all_wait = held.lock();

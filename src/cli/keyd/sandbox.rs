@@ -3,6 +3,7 @@
 //! Must never reach further than the work: no program, no other's file, and of names only what the messages show.
 //! Called by `serve`, the one command that serves; those that an operator runs by hand have none.
 
+use super::place;
 use super::place_check::Use;
 use super::sockets::Listening;
 use crate::cli::key_sources::own_restart_command;
@@ -109,10 +110,9 @@ fn prepare() {
 fn reach(needs: &Needs<'_>) -> Reach {
     let Places { store, mark, backups, .. } = needs.places;
     let [store, mark] = [store, mark].map(|file| directory_of(file).to_owned());
-    let mut own = vec![mark];
-    // What lies under another directory goes with it, whenever it is made.
-    own.extend((!backups.starts_with(&store)).then(|| backups.clone()));
-    own.push(store);
+    let mut own = vec![store, mark];
+    // Below the store's it is open with that, and may be made later.
+    own.extend((!place::backups_lie_with_the_store(needs.places)).then(|| backups.clone()));
     own.sort();
     own.dedup();
     let mut reach = Reach {

@@ -91,6 +91,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         purpose,
     };
     let entered = sandbox::enter(&needs);
+    runtime::threads_are_to_be_had(workers)?;
     // 6. The store, looked at without changing it, and the key from its source.
     let seen = store::look(&config, &places, &sources, arguments.salvage, &memory, &entered)?;
     // 7. Root, MAC, mark and canary; only then is the store opened for writing.

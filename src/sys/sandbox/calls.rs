@@ -17,6 +17,10 @@ use seccompiler::{
 use super::Enforcement;
 use super::system_calls::{ALLOWED, FORBIDDEN};
 
+/// Commands of fcntl(2) that the C library's bindings lack for some machines. Source: include/uapi/asm-generic/fcntl.h.
+const F_SETSIG: c_int = 10;
+const F_SETOWN_EX: c_int = 15;
+
 /// What is asked of one argument, by its number from 0.
 type Condition = (u8, Len, Op, u64);
 
@@ -109,6 +113,19 @@ pub(super) fn by_argument() -> Vec<ByArgument> {
         call: libc::SYS_prlimit64,
         allowed: vec![vec![(2, Len::Qword, Op::Eq, 0)]],
         refused: vec![vec![(2, Len::Qword, Op::Ne, 0)]],
+    });
+    // Its own thread gives way to others; no other's does.
+    calls.push(ByArgument {
+        call: libc::SYS_setpriority,
+        allowed: vec![vec![(0, Len::Dword, Op::Eq, 0), (1, Len::Dword, Op::Eq, 0)]],
+        refused: vec![vec![(0, Len::Dword, Op::Ne, 0)], vec![(1, Len::Dword, Op::Ne, 0)]],
+    });
+    // Not to whom a descriptor's events are signalled, nor with what.
+    let to_others = [libc::F_SETOWN, F_SETOWN_EX, F_SETSIG].map(bits);
+    calls.push(ByArgument {
+        call: libc::SYS_fcntl,
+        allowed: vec![to_others.iter().map(|command| (1, Len::Dword, Op::Ne, *command)).collect()],
+        refused: to_others.iter().map(|command| vec![(1, Len::Dword, Op::Eq, *command)]).collect(),
     });
     calls
 }

@@ -17,7 +17,6 @@ pub(super) const ALLOWED: &[c_long] = &[
     libc::SYS_lseek,
     libc::SYS_close,
     libc::SYS_dup,
-    libc::SYS_fcntl,
     libc::SYS_flock,
     // Files. Landlock says which.
     libc::SYS_openat,
@@ -41,8 +40,7 @@ pub(super) const ALLOWED: &[c_long] = &[
     libc::SYS_linkat,
     libc::SYS_unlinkat,
     libc::SYS_mkdirat,
-    libc::SYS_fchmod,
-    libc::SYS_fchmodat,
+    // What root makes for the daemon's user; of a file that is open. Modes are given where a file is made.
     libc::SYS_fchown,
     // Sockets that are there, and connecting to a Unix one. None is bound.
     libc::SYS_accept4,
@@ -87,7 +85,6 @@ pub(super) const ALLOWED: &[c_long] = &[
     libc::SYS_exit_group,
     libc::SYS_sched_getaffinity,
     libc::SYS_getpriority,
-    libc::SYS_setpriority,
     libc::SYS_rt_sigaction,
     libc::SYS_rt_sigprocmask,
     libc::SYS_rt_sigreturn,
@@ -129,8 +126,6 @@ pub(super) const ALLOWED: &[c_long] = &[
     #[cfg(target_arch = "x86_64")]
     libc::SYS_mkdir,
     #[cfg(target_arch = "x86_64")]
-    libc::SYS_chmod,
-    #[cfg(target_arch = "x86_64")]
     libc::SYS_poll,
     #[cfg(target_arch = "x86_64")]
     libc::SYS_epoll_wait,
@@ -152,6 +147,16 @@ pub(super) const FORBIDDEN: &[c_long] = &[
     libc::SYS_fork,
     #[cfg(target_arch = "x86_64")]
     libc::SYS_vfork,
+    // Modes and owners of files by their names, for which Landlock does not ask.
+    libc::SYS_fchmod,
+    libc::SYS_fchmodat,
+    libc::SYS_fchownat,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_chmod,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_chown,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_lchown,
     // The memory, descriptors and events of others.
     libc::SYS_ptrace,
     libc::SYS_process_vm_readv,

@@ -1,4 +1,5 @@
-//! A program that starts with less than its caller has: a limit on locked memory, a system call that the kernel refuses.
+//! A program that starts with less than its caller has: a limit on locked memory or threads, a system call that the kernel
+//! refuses.
 //!
 //! Must never restrict the process of the tests: another one takes it on, and then becomes the program.
 //! Used through `Invocation::restricted`.
@@ -21,6 +22,8 @@ pub struct Restricted {
     pub memfd_secret: Option<i32>,
     /// RLIMIT_MEMLOCK, in bytes: binds nobody who has CAP_IPC_LOCK, as root has.
     pub locked_bytes: Option<u64>,
+    /// RLIMIT_NPROC, in threads of its user: binds nobody who has CAP_SYS_RESOURCE, as root has.
+    pub threads: Option<u64>,
     /// Cores may be of any size, as far as the caller's limit goes.
     pub cores: bool,
     /// It stops itself before its first instruction, until somebody continues it.
@@ -48,6 +51,9 @@ impl Restricted {
     fn take_on(&self) {
         if let Some(bytes) = self.locked_bytes {
             setrlimit(Resource::RLIMIT_MEMLOCK, bytes, bytes).unwrap();
+        }
+        if let Some(threads) = self.threads {
+            setrlimit(Resource::RLIMIT_NPROC, threads, threads).unwrap();
         }
         if self.cores {
             let (_, most) = getrlimit(Resource::RLIMIT_CORE).unwrap();

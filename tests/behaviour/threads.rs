@@ -1,0 +1,28 @@
+//! A system that gives the daemon fewer threads than it needs.
+//!
+//! Must never count as run where this process is not root: root alone runs a daemon as a user with a limit. Run by
+//! `cargo test`.
+
+use crate::harness::{Daemon, Installation, NOBODY, Restricted, is_root, not_run};
+use std::os::unix::fs::chown;
+
+#[test]
+fn a_start_that_gets_too_few_threads_ends_with_a_reason_and_leaves_the_store_as_it_was() {
+    if !is_root() {
+        return not_run("only root can run a daemon as another user");
+    }
+    let installation = Installation::new();
+    for path in [installation.directory().to_owned(), installation.path("master.key")] {
+        chown(path, Some(NOBODY), Some(NOBODY)).unwrap();
+    }
+    installation.init(&[]).expect(0);
+    let before = installation.files();
+    // With each of them it gets as far as to another thread.
+    for threads in [1, 2, 3] {
+        let few = Restricted { threads: Some(threads), ..Restricted::default() };
+        let start = installation.command("serve", &[]).run_as(NOBODY).restricted(few);
+        let refused = Daemon::refused(&start).expect(75);
+        refused.saying(&["the system gives the daemon no thread", "TasksMax="]);
+    }
+    assert_eq!(installation.files(), before);
+}
