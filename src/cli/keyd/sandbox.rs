@@ -185,8 +185,8 @@ fn of(enforcement: Enforcement) -> Confinement {
 fn closed(path: &Path) -> String {
     let (daemon, restart) = (chown_name(Uid::effective().as_raw()), own_restart_command());
     format!(
-        "The directory {} was not there, or not for the daemon, when it started: the sandbox keeps it closed until a restart. \
-         Make it: install -d -m 700 -o {daemon} {}; then {restart}",
+        "The directory {} was not there, or not for the daemon, when it started: the sandbox keeps it closed until a restart \
+         ({restart}). First make it: install -d -m 700 -o {daemon} {}",
         path.display(),
         shell_quoted(path)
     )
