@@ -9,7 +9,15 @@ use crate::operations::refusal::{Refusal, StoreTrouble};
 use crate::operations::status::status;
 use crate::operations::test_rig::{Rig, id};
 use std::io;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, LazyLock, Mutex};
+
+use tracing::Dispatch;
+
+/// While there is one subscriber alone, tracing takes the answer of whichever thread comes first to a place in the code for
+/// everybody's: where that is another test's, which has no subscriber, the place stays silent here too. While there are more
+/// it asks each of them, so two are kept that hear nothing.
+static OTHERS: LazyLock<[Dispatch; 2]> =
+    LazyLock::new(|| [(); 2].map(|()| Dispatch::new(tracing_subscriber::registry())));
 
 /// What is logged meanwhile, as the names of events.
 fn said(act: impl FnOnce()) -> Vec<String> {
@@ -24,6 +32,7 @@ fn said(act: impl FnOnce()) -> Vec<String> {
             Ok(())
         }
     }
+    LazyLock::force(&OTHERS);
     let lines = Lines::default();
     let writer = lines.clone();
     let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
@@ -35,6 +44,16 @@ fn said(act: impl FnOnce()) -> Vec<String> {
 
 fn refuse(rig: &Rig, change: impl FnOnce(&mut Medium)) {
     change(&mut locked(&rig.medium));
+}
+
+#[test]
+fn a_place_that_another_thread_came_to_first_is_heard() {
+    let speak = || tracing::info!(event = "store.place", "heard");
+    let events = said(|| {
+        std::thread::scope(|threads| drop(threads.spawn(speak).join()));
+        speak();
+    });
+    assert_eq!(events, ["store.place"]);
 }
 
 #[test]
