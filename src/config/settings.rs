@@ -111,7 +111,7 @@ pub struct Log {
     pub format: LogFormat,
 }
 
-/// `[sandbox]`: what `serve` closes to itself before it reads a store or key.
+/// `[sandbox]`: what `serve` closes to itself before it reads a store or key file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sandbox {
     /// Whether Landlock closes every directory but the daemon's own.

@@ -63,7 +63,8 @@ fn back_up(ledger: &mut Ledger) {
         tracing::warn!(
             event = events::BACKUP_FAILED,
             error = %chain(&refusal),
-            "the adopted key is in no backup yet: mend the backup directory, then make any new version"
+            "the adopted key is in no backup yet: mend the backup directory (one that was made anew is open \
+             to the daemon after a restart), then make any new version"
         );
     }
 }

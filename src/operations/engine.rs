@@ -39,7 +39,7 @@ pub struct Facts {
     pub restart_command: String,
     /// Whether memfd_secret holds the keys; else mlock does.
     pub memfd_secret: bool,
-    /// What the process cannot do to itself and others any more; none where nobody told, which is not "turned off".
+    /// What the process has closed to itself; none where nobody told, which is not "turned off".
     pub sandbox: Option<Sandbox>,
     /// What an operator should know and mend, from the start.
     pub warnings: Vec<String>,

@@ -14,7 +14,12 @@ use std::{
 const MARK: &str = "SERVOS_KEYD_TEST_RUNS_APART";
 
 /// How a line starts that says of a test that it could not run, and why.
-pub(in crate::sys) const NOT_RUN: &str = "NOT RUN: ";
+const NOT_RUN: &str = "NOT RUN: ";
+
+/// Says, past the capture of passing tests, why one could not run here.
+pub(in crate::sys) fn not_run(reason: &str) {
+    let _ = writeln!(std::io::stderr(), "{NOT_RUN}{reason}");
+}
 
 /// Runs `body` in a new process that runs the test `name` of `module` alone; that process starts with `environment`.
 pub(in crate::sys) fn with_environment(module: &str, name: &str, environment: &[(&str, &str)], body: impl FnOnce()) {
@@ -32,13 +37,13 @@ pub(in crate::sys) fn with_environment(module: &str, name: &str, environment: &[
     let (said, failed) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success() && said.contains("1 passed"), "{}\n{said}\n{failed}", output.status);
     // Past this test's own capture: one that could not run must not look like one that passed.
-    for line in not_run(&failed) {
+    for line in lines_of_not_run(&failed) {
         let _ = writeln!(std::io::stderr(), "{line}");
     }
 }
 
 /// What a process said of tests that could not run.
-fn not_run(said: &str) -> impl Iterator<Item = &str> {
+fn lines_of_not_run(said: &str) -> impl Iterator<Item = &str> {
     said.lines().filter(|line| line.starts_with(NOT_RUN))
 }
 
@@ -81,10 +86,11 @@ fn what_could_not_run_apart_is_said_by_the_test_itself() {
         let mut again = Command::new(env::current_exe().unwrap());
         let output = again.args([&format!("{module}::{name}"), "--exact"]).env(OUTER, "1").output().unwrap();
         let said = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(not_run(&said).collect::<Vec<_>>(), ["NOT RUN: for want of a reason"], "{said}");
+        assert_eq!(lines_of_not_run(&said).collect::<Vec<_>>(), ["NOT RUN: for want of a reason"], "{said}");
         return;
     }
     in_a_fork_of_its_own(module_path!(), name, || {
-        let _ = writeln!(std::io::stderr(), "some other line\n{NOT_RUN}for want of a reason");
+        let _ = writeln!(std::io::stderr(), "some other line");
+        not_run("for want of a reason");
     });
 }

@@ -3,7 +3,7 @@
 //! Must never leave the system's pattern of cores changed, nor pass without a control in which the attempt succeeds.
 //! Must never count as run where this process is not root. Run by `cargo test`.
 
-use crate::harness::foreign::{keys_in_locked_pages, mappings, places_of};
+use crate::harness::process_memory::{keys_in_locked_pages, mappings, places_of};
 use crate::harness::{Daemon, Installation, Invocation, NOBODY, Restricted, eventually, hex, is_root, not_run};
 use nix::errno::Errno;
 use nix::sys::ptrace::{self, Options};
@@ -13,7 +13,7 @@ use nix::unistd::Pid;
 use rustix::process::{PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
 use std::fs::File;
 use std::io::{IoSliceMut, Read as _, Seek as _, SeekFrom};
-use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -273,11 +273,7 @@ fn no_other_process_of_the_daemon_s_user_reads_or_traces_it_or_takes_a_descripto
     if !refused.is_empty() {
         return not_run(&format!("this system refuses it even with a plain process: {refused:?}"));
     }
-    let installation = Installation::new();
-    for path in [installation.directory().to_owned(), installation.path("master.key")] {
-        chown(path, Some(NOBODY), Some(NOBODY)).unwrap();
-    }
-    installation.init(&[]).expect(0);
+    let installation = Installation::made_for_nobody();
     let mut daemon = installation.serve_with(&installation.command("serve", &[]).run_as(NOBODY));
     let made = attempts_by_its_user(daemon.id());
     assert_eq!(made.len(), control.len());

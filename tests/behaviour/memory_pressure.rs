@@ -2,28 +2,21 @@
 //!
 //! Must never count as run where this process is not root. Run by `cargo test`.
 
-use crate::harness::foreign::{Mapping, locked_bytes, mappings};
+use crate::harness::process_memory::{Mapping, locked_bytes, mappings};
 use crate::harness::{
     Daemon, Installation, Invocation, KEYCTL, KEYD, NOBODY, Restricted, block_on, cell, fill_with_versions, is_root,
     name, not_run,
 };
 use rustix::process::{Resource, Rlimit, prlimit};
-use std::os::unix::fs::chown;
 
 const STRICT: &str = "[memory]\nrequire_memfd_secret = true\n";
 const PAGE: u64 = 4096;
 
 fn of_the_service() -> Installation {
-    let installation = Installation::new();
-    for path in [installation.directory().to_owned(), installation.path("master.key")] {
-        chown(path, Some(NOBODY), Some(NOBODY)).unwrap();
-    }
-    installation.init(&[]).expect(0);
+    let installation = Installation::made_for_nobody();
     // Nearly a page of keys: few versions more fill it.
     fill_with_versions(&installation, 9, 118);
-    for path in [installation.store(), installation.mark()] {
-        chown(path, Some(NOBODY), Some(NOBODY)).unwrap();
-    }
+    installation.give_to_nobody(&[installation.store(), installation.mark()]);
     installation
 }
 

@@ -3,17 +3,15 @@
 //! Must never look with memfd_secret, where root sees nothing anyway: the pages are locked ones here.
 //! Must never count as run where this process is not root. Run by `cargo test`.
 
-use crate::harness::foreign::{keys_in_locked_pages, mappings, places_of, read, search};
+use crate::harness::process_memory::{keys_in_locked_pages, mappings, places_of, read, run_to_its_end, search};
 use crate::harness::{
-    DEADLINE, Installation, KEYD, Outcome, Restricted, block_on, cell, eventually, hex, is_root, name, not_run,
-    random_key,
+    Installation, KEYD, Outcome, Restricted, block_on, cell, eventually, hex, is_root, name, not_run, random_key,
 };
-use nix::sys::ptrace::{self, Event, Options};
+use nix::sys::ptrace::{self, Options};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 use std::ops::Range;
-use std::time::Instant;
 
 /// Keys in pages that root can read.
 fn readable(halted: bool) -> Restricted {
@@ -22,22 +20,6 @@ fn readable(halted: bool) -> Restricted {
 
 fn pid(process: u32) -> Pid {
     Pid::from_raw(process.try_into().unwrap())
-}
-
-/// Lets a traced process run up to the moment in which it ends: all of its memory is still there.
-#[track_caller]
-fn run_to_its_end(traced: Pid) {
-    let (started, end) = (Instant::now(), Event::PTRACE_EVENT_EXIT as i32);
-    loop {
-        assert!(started.elapsed() < DEADLINE, "it does not end");
-        match waitpid(traced, Some(WaitPidFlag::__WALL | WaitPidFlag::WNOHANG)).unwrap() {
-            WaitStatus::PtraceEvent(_, _, event) if event == end => return,
-            WaitStatus::PtraceEvent(..) => ptrace::cont(traced, None).unwrap(),
-            WaitStatus::Stopped(_, signal) => ptrace::cont(traced, signal).unwrap(),
-            WaitStatus::StillAlive => std::thread::sleep(std::time::Duration::from_millis(2)),
-            other => panic!("{other:?}"),
-        }
-    }
 }
 
 /// What any of these keys is found in, of all that the process has.
@@ -76,7 +58,7 @@ fn a_clean_stop_ends_with_no_key_in_memory() {
     assert!(search(process, &keys).1.len() >= keys.len(), "the control: a search finds each");
     ptrace::seize(pid(process), Options::PTRACE_O_TRACEEXIT).unwrap();
     daemon.signal("TERM");
-    run_to_its_end(pid(process));
+    run_to_its_end(pid(process)).unwrap();
     assert_nothing_is_left(process, &keys, &locked);
     ptrace::cont(pid(process), None).unwrap();
     let mut ended = None;
@@ -97,7 +79,7 @@ fn a_start_that_ends(installation: &Installation, keys: &[Vec<u8>]) -> Outcome {
     assert_eq!(halted, WaitStatus::Stopped(process, Signal::SIGSTOP));
     ptrace::seize(process, Options::PTRACE_O_TRACEEXIT).unwrap();
     kill(process, Signal::SIGCONT).unwrap();
-    run_to_its_end(process);
+    run_to_its_end(process).unwrap();
     let locked: Vec<_> = mappings(child.id()).into_iter().filter(|mapping| mapping.is_locked()).collect();
     assert!(locked.is_empty(), "all is unlocked by then: {locked:?}");
     assert_nothing_is_left(child.id(), keys, &[]);

@@ -5,9 +5,8 @@
 use crate::harness::rotation::rotate;
 use crate::harness::{
     Daemon, Installation, KeyFile, beside, block_on, cell, eventually, has_landlock, hex, in_a_small_place, is_root,
-    name, not_run, random_key, rotation_complete, sandbox, threads,
+    name, not_run, random_key, refuse, rotation_complete, sandbox, threads,
 };
-use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, apply_filter};
 use servos_keyd::proto::v1::{Confinement, SandboxStatus};
 use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt as _;
@@ -258,13 +257,9 @@ fn lacking(told: &SandboxStatus) -> Vec<(&'static str, Confinement)> {
 
 /// A daemon on what looks to it like a kernel that answers these calls with this error.
 fn on_a_kernel_without(installation: &Installation, calls: &[i64], errno: i32) -> Daemon {
-    let rules = calls.iter().map(|call| (*call, Vec::new())).collect();
-    let refused = SeccompAction::Errno(errno.unsigned_abs());
-    let filter = SeccompFilter::new(rules, SeccompAction::Allow, refused, std::env::consts::ARCH.try_into().unwrap());
-    let filter: BpfProgram = filter.unwrap().try_into().unwrap();
     let start = || {
         // For this thread and what it starts; it ends with it.
-        apply_filter(&filter).unwrap();
+        refuse(calls, errno).unwrap();
         installation.serve_for_admin()
     };
     std::thread::scope(|scope| scope.spawn(start).join().unwrap())

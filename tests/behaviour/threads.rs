@@ -4,18 +4,13 @@
 //! `cargo test`.
 
 use crate::harness::{Daemon, Installation, NOBODY, Restricted, is_root, not_run};
-use std::os::unix::fs::chown;
 
 #[test]
 fn a_start_that_gets_too_few_threads_ends_with_a_reason_and_leaves_the_store_as_it_was() {
     if !is_root() {
         return not_run("only root can run a daemon as another user");
     }
-    let installation = Installation::new();
-    for path in [installation.directory().to_owned(), installation.path("master.key")] {
-        chown(path, Some(NOBODY), Some(NOBODY)).unwrap();
-    }
-    installation.init(&[]).expect(0);
+    let installation = Installation::made_for_nobody();
     let before = installation.files();
     // With each of them it gets as far as to another thread.
     for threads in [1, 2, 3] {

@@ -3,14 +3,16 @@
 //! Must never leave a thread other than it found it. Run by `cargo test`; what is not root cannot.
 
 use crate::harness::{
-    Installation, Thread, block_on, eventually, has_landlock, is_root, name, not_run, sandbox, threads,
+    Installation, KEYD, Restricted, Thread, block_on, eventually, has_landlock, is_root, name, not_run, sandbox,
+    threads,
 };
 use nix::errno::Errno;
 use nix::errno::Errno::{EACCES, ENOSYS, EPERM};
 use nix::sys::ptrace;
-use nix::sys::wait::{WaitPidFlag, waitpid};
+use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A thread that stands still until this is dropped.
 struct Held {
@@ -163,4 +165,101 @@ fn every_thread_of_the_daemon_is_refused_what_it_has_no_need_of() {
     if !landlock {
         not_run("the kernel has no Landlock: only the system calls were probed");
     }
+}
+
+/// What a start does that matters for the order of its steps.
+#[derive(Debug, PartialEq, Eq)]
+enum Step {
+    /// A part of the sandbox is put on, by a process with so many threads.
+    Closes(usize),
+    /// One of these is read.
+    Reads(&'static str),
+}
+
+const JUDGED: [&str; 3] = ["keyd.redb", "keyd.redb.mark", "master.key"];
+
+/// A start whose system calls are followed one by one.
+struct Followed {
+    process: Pid,
+    /// What is being opened by the call that was entered last.
+    opening: Option<&'static str>,
+    /// The descriptors of the judged files.
+    open: BTreeMap<u64, &'static str>,
+    steps: Vec<Step>,
+}
+
+impl Followed {
+    fn enters(&mut self, made: &libc::user_regs_struct) {
+        self.opening = None;
+        match made.orig_rax.cast_signed() {
+            libc::SYS_seccomp | libc::SYS_landlock_restrict_self => {
+                let tasks = std::fs::read_dir(format!("/proc/{}/task", self.process)).unwrap();
+                self.steps.push(Step::Closes(tasks.count()));
+            }
+            libc::SYS_openat => self.opening = self.judged_name(made.rsi),
+            libc::SYS_open => self.opening = self.judged_name(made.rdi),
+            libc::SYS_close => drop(self.open.remove(&made.rdi)),
+            libc::SYS_read | libc::SYS_pread64 | libc::SYS_readv | libc::SYS_preadv | libc::SYS_sendfile => {
+                self.steps.extend(self.open.get(&made.rdi).map(|name| Step::Reads(name)));
+            }
+            libc::SYS_mmap => self.steps.extend(self.open.get(&made.r8).map(|name| Step::Reads(name))),
+            _ => {}
+        }
+    }
+
+    fn leaves(&mut self, result: u64) {
+        // Negative numbers are errors.
+        if let Some(name) = self.opening.take().filter(|_| result.cast_signed() >= 0) {
+            self.open.insert(result, name);
+        }
+    }
+
+    /// Which of the judged files a path in its memory names.
+    fn judged_name(&self, address: u64) -> Option<&'static str> {
+        let words = (address..).step_by(8).map_while(|at| ptrace::read(self.process, at as *mut _).ok());
+        let bytes = words.flat_map(|word| word.to_ne_bytes()).take_while(|byte| *byte != 0).collect::<Vec<u8>>();
+        let path = std::path::PathBuf::from(String::from_utf8_lossy(&bytes).into_owned());
+        JUDGED.into_iter().find(|judged| path.file_name().is_some_and(|name| name == *judged))
+    }
+}
+
+#[test]
+fn the_sandbox_is_entered_by_the_only_thread_before_the_store_the_mark_or_a_key_file_is_read() {
+    if !is_root() {
+        return not_run("only root may look at the calls of a start that is not dumpable");
+    }
+    let installation = Installation::made();
+    let words = tempfile::tempdir().unwrap();
+    let halted = Restricted { halted: true, ..Restricted::default() };
+    let mut child = installation.command("serve", &[]).restricted(halted).spawn(KEYD, words.path());
+    let process = Pid::from_raw(child.id().try_into().unwrap());
+    assert_eq!(waitpid(process, Some(WaitPidFlag::WUNTRACED)).unwrap(), WaitStatus::Stopped(process, Signal::SIGSTOP));
+    ptrace::seize(process, ptrace::Options::PTRACE_O_TRACESYSGOOD).unwrap();
+    kill(process, Signal::SIGCONT).unwrap();
+    let mut start = Followed { process, opening: None, open: BTreeMap::new(), steps: Vec::new() };
+    while !JUDGED.iter().all(|judged| start.steps.contains(&Step::Reads(judged))) {
+        let signal = match waitpid(process, Some(WaitPidFlag::__WALL)).unwrap() {
+            WaitStatus::PtraceSyscall(_) => {
+                let made = ptrace::getregs(process).unwrap();
+                if made.rax.cast_signed() == -i64::from(libc::ENOSYS) {
+                    start.enters(&made);
+                } else {
+                    start.leaves(made.rax);
+                }
+                None
+            }
+            WaitStatus::Stopped(_, signal) => Some(signal),
+            WaitStatus::PtraceEvent(..) => None,
+            other => panic!("{other:?}, and not all was read: {:?}", start.steps),
+        };
+        ptrace::syscall(process, signal).unwrap();
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    // Seccomp's two lists, and Landlock where the kernel has it.
+    let first_read = start.steps.iter().position(|step| matches!(step, Step::Reads(_))).unwrap();
+    let (before, after) = start.steps.split_at(first_read);
+    assert!((2..=3).contains(&before.len()), "{before:?}");
+    assert!(before.iter().all(|step| *step == Step::Closes(1)), "{before:?}");
+    assert!(after.iter().all(|step| matches!(step, Step::Reads(_))), "{after:?}");
 }

@@ -3,9 +3,8 @@
 //! Must never confine the scan itself. Started by `installation`.
 
 use crate::keys::Outcome;
+use crate::refusing::refuse;
 use nix::sys::signal::{Signal, raise};
-use seccompiler::{BpfProgram, SeccompAction, SeccompFilter};
-use std::collections::BTreeMap;
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::Command;
@@ -32,10 +31,6 @@ fn take_on(words: &[String], halted: bool) -> Outcome<()> {
     if halted {
         raise(Signal::SIGSTOP)?;
     }
-    let rules = BTreeMap::from([(libc::SYS_memfd_secret, Vec::new())]);
-    let refused = SeccompAction::Errno(libc::ENOSYS.unsigned_abs());
-    let machine = std::env::consts::ARCH.try_into()?;
-    let filter = SeccompFilter::new(rules, SeccompAction::Allow, refused, machine)?;
-    seccompiler::apply_filter(&BpfProgram::try_from(filter)?)?;
+    refuse(&[libc::SYS_memfd_secret], libc::ENOSYS)?;
     Err(Command::new(program).args(arguments).exec().into())
 }

@@ -4,7 +4,8 @@
 
 use crate::aes;
 use crate::known::{Class, Known};
-use crate::process::{Map, Process};
+use crate::mapping::{Mapping, mappings};
+use crate::process::Process;
 use std::collections::HashMap;
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash as _, Hasher as _};
@@ -79,7 +80,7 @@ pub fn scan(id: u32, known: &Known, seen: &mut Seen) -> io::Result<Scan> {
     let process = Process::open(id)?;
     let threads = process.threads();
     let mut scan = Scan::default();
-    for map in &process.maps()? {
+    for map in &mappings(id)? {
         let content = process.read(map);
         let pages = content.bytes.len() / 4096;
         if map.is_secret() {
@@ -92,31 +93,33 @@ pub fn scan(id: u32, known: &Known, seen: &mut Seen) -> io::Result<Scan> {
             continue;
         } else if content.refused > 0 || !content.failed.is_empty() {
             let failed = content.failed.first().map(|error| format!(", {error}")).unwrap_or_default();
-            scan.unread.push(format!("{} at {:#x}: {} pages EIO{failed}", map.name, map.start, content.refused));
+            scan.unread.push(format!("{} at {:#x}: {} pages EIO{failed}", map.name, map.range.start, content.refused));
         }
         scan.maps += 1;
         scan.bytes += content.bytes.len() - 4096 * (content.refused + content.failed.len());
-        if map.is_plainly_locked() {
+        // Locked memory that root may read: keys may lie there, where memfd_secret is not to be had.
+        let is_plainly_locked = map.is_locked() && !map.is_secret();
+        if is_plainly_locked {
             scan.plainly_locked += content.bytes.len();
         }
         // Reserved and never used, mostly: nothing is in it.
-        if !map.is_readable() && content.bytes.chunks(4096).all(|page| page == &[0; 4096][..page.len()]) {
+        if !map.access.starts_with('r') && content.bytes.chunks(4096).all(|page| page == &[0; 4096][..page.len()]) {
             continue;
         }
-        let place = |offset: usize| place(map, map.start + offset as u64, &threads);
+        let place = |offset: usize| place(map, map.range.start + offset as u64, &threads);
         for found in seen.schedules(&content.bytes) {
             let part = if found.part { "part of an " } else { "" };
             let what = format!("{part}{}, {}", found.size.name, found.layout.name());
-            let address = map.start + found.offset as u64;
+            let address = map.range.start + found.offset as u64;
             scan.findings.push(Finding { class: Class::Schedule, what, address, place: place(found.offset) });
         }
         for (offset, class, name) in known.find(&content.bytes) {
             // Keys alone have their place there.
-            if map.is_plainly_locked() && class == Class::Key {
+            if is_plainly_locked && class == Class::Key {
                 scan.in_locked_pages += 1;
                 continue;
             }
-            let address = map.start + offset as u64;
+            let address = map.range.start + offset as u64;
             scan.findings.push(Finding { class, what: name.to_owned(), address, place: place(offset) });
         }
     }
@@ -124,9 +127,9 @@ pub fn scan(id: u32, known: &Known, seen: &mut Seen) -> io::Result<Scan> {
 }
 
 /// The map's name, and what the stack of a thread has there.
-fn place(map: &Map, address: u64, threads: &[(String, Option<u64>)]) -> String {
-    let base = format!("{} {:x}-{:x} {}", map.name, map.start, map.end, map.access);
-    let owner = threads.iter().find(|(_, pointer)| pointer.is_some_and(|at| (map.start..map.end).contains(&at)));
+fn place(map: &Mapping, address: u64, threads: &[(String, Option<u64>)]) -> String {
+    let base = format!("{} {:x}-{:x} {}", map.name, map.range.start, map.range.end, map.access);
+    let owner = threads.iter().find(|(_, pointer)| pointer.is_some_and(|at| map.range.contains(&at)));
     match owner {
         Some((thread, Some(pointer))) if address < *pointer => format!("{base}, a dead frame on the stack of {thread}"),
         Some((thread, _)) => format!("{base}, a live frame on the stack of {thread}"),

@@ -3,6 +3,7 @@
 //!
 //! Must never be taken for the binary that is released: each of its moments says what it is. Called by `main`.
 
+use crate::ending::run_to_its_end;
 use crate::installation::{Installation, Start};
 use crate::keys::{Keys, Outcome};
 use crate::known::Known;
@@ -10,9 +11,9 @@ use crate::load::{Load, Markers};
 use crate::scan::{Seen, scan};
 use crate::table;
 use crate::watch::{Kept, Moment, Seens, Watch, answered, key, marker};
-use nix::sys::ptrace::{self, Event, Options};
+use nix::sys::ptrace::{self, Options};
 use nix::sys::signal::{Signal, kill};
-use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::sys::wait::{WaitPidFlag, waitpid};
 use nix::unistd::Pid;
 use servos_keyd::client::error::Error;
 use servos_keyd::client::key_name::KeyName;
@@ -20,7 +21,6 @@ use servos_keyd::store::redb_adapter;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
 
 const WHAT: &str = "in the release built with fault points";
 /// The variable that plants panics, and where: once the daemon serves, in each primitive, wherever a key object stands.
@@ -38,7 +38,6 @@ const LAST_CALLS: usize = 400;
 const OLDER: usize = 8;
 /// How a program ends whose main thread panicked.
 const PANICKED: i32 = 101;
-const PATIENCE: Duration = Duration::from_secs(30);
 
 pub async fn life(binary: &Path, calls: usize) -> Outcome<Seens> {
     let calls = calls.clamp(*CALLS.start(), *CALLS.end());
@@ -159,18 +158,4 @@ pub fn ended_start(binary: &Path) -> Outcome<Seens> {
     let moment = Moment { name, idle: true, connections: 0, kept: Kept::Nowhere, scan };
     table::findings(&moment);
     Ok(Seens { moments: vec![moment], ..Seens::default() })
-}
-
-/// Lets a traced process run up to the moment in which it ends: all of its memory is still there.
-fn run_to_its_end(traced: Pid) -> Outcome<()> {
-    let (began, end) = (Instant::now(), Event::PTRACE_EVENT_EXIT as i32);
-    loop {
-        match waitpid(traced, Some(WaitPidFlag::__WALL | WaitPidFlag::WNOHANG))? {
-            WaitStatus::PtraceEvent(_, _, event) if event == end => return Ok(()),
-            WaitStatus::PtraceEvent(..) => ptrace::cont(traced, None)?,
-            WaitStatus::Stopped(_, signal) => ptrace::cont(traced, signal)?,
-            WaitStatus::StillAlive if began.elapsed() < PATIENCE => std::thread::sleep(Duration::from_millis(2)),
-            other => return Err(format!("it does not end: {other:?}").into()),
-        }
-    }
 }

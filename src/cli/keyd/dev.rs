@@ -3,7 +3,7 @@
 //! Must never make a key where a store was, nor use a directory that others can reach.
 //! Called by `serve`.
 
-use super::{key, output};
+use super::{key, output, place};
 use crate::auth::key_name::KeyName;
 use crate::auth::operation::Encrypt;
 use crate::auth::peer::{Peer, PeerCredentials, Socket};
@@ -24,10 +24,6 @@ use std::fs::{DirBuilder, OpenOptions};
 use std::io::Write as _;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-
-/// Directories of the system, which stay open whoever owns them.
-const SHARED: [&str; 14] =
-    ["/", "/bin", "/boot", "/dev", "/etc", "/home", "/lib", "/opt", "/run", "/srv", "/tmp", "/usr", "/var", "/var/lib"];
 
 /// The directory where none is given: under `$XDG_RUNTIME_DIR`, else under the temp dir.
 pub fn default_directory() -> PathBuf {
@@ -56,7 +52,7 @@ pub fn make_directory(directory: &Path) -> Result<(), Failure> {
 /// Why a directory is not for this user alone, with what mends it. One that is shared on purpose is never to be closed.
 fn fault(directory: &Path, is_directory: bool, owner: Result<(), u32>, mode: u32) -> Option<String> {
     const ANOTHER: &str = "name one of your own: servos-keyd serve --dev \"$HOME/servos-keyd-dev\"";
-    let is_shared = mode & 0o1000 != 0 || SHARED.iter().any(|shared| directory == Path::new(shared));
+    let is_shared = mode & 0o1000 != 0 || place::is_shared(directory);
     let path = shell_quoted(directory);
     match owner {
         _ if !is_directory => Some(format!("is not a directory (a link to one is not taken either); {ANOTHER}")),
@@ -74,7 +70,7 @@ fn fault(directory: &Path, is_directory: bool, owner: Result<(), u32>, mode: u32
 pub fn make_key(config: &Config, memory: &LockedMemory) -> Result<(), Failure> {
     let Some(path) = &config.master_key.file else { return Ok(()) };
     let there = |path: &Path| path.symlink_metadata().is_ok();
-    if there(path) || !matches!(vacancy(&super::place::places(config)), Ok(Vacancy::Empty)) {
+    if there(path) || !matches!(vacancy(&place::places(config)), Ok(Vacancy::Empty)) {
         return Ok(());
     }
     let master = MasterKey::generate(memory, &key::random).map_err(|error| Failure::new(exit::BUG, &error))?;

@@ -20,6 +20,34 @@ use std::fs::OpenOptions;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
+/// Directories of the whole system's: what lies in one of them itself lies beside everybody's.
+const SHARED: [&str; 19] = [
+    "/",
+    "/bin",
+    "/boot",
+    "/dev",
+    "/dev/shm",
+    "/etc",
+    "/home",
+    "/lib",
+    "/opt",
+    "/root",
+    "/run",
+    "/srv",
+    "/tmp",
+    "/usr",
+    "/usr/local",
+    "/var",
+    "/var/lib",
+    "/var/run",
+    "/var/tmp",
+];
+
+/// Whether a directory is the whole system's.
+pub fn is_shared(directory: &Path) -> bool {
+    SHARED.iter().any(|shared| directory == Path::new(shared))
+}
+
 /// The places that a configuration names.
 pub fn places(config: &Config) -> Places {
     Places {

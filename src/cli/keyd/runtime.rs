@@ -1,6 +1,6 @@
 //! The running daemon: the writer's thread, the async runtime, the served sockets, and the way out.
 //!
-//! Must never touch a key: everything it runs was made ready before the first thread.
+//! Must never touch a key: everything it runs was made ready before the first thread that stays.
 //! Called by `serve`.
 
 use super::dev;
@@ -46,7 +46,7 @@ const ADMIN: &str = "servos.keyd.v1.KeyAdmin";
 /// What the service manager shows while nothing is wrong.
 const SERVING: &str = "serving";
 
-/// Everything that is made ready before the first thread.
+/// Everything that is made ready before the first thread that stays.
 pub struct Daemon {
     /// What calls need.
     pub engine: Arc<Engine>,

@@ -41,9 +41,6 @@ const OWN: [&str; 2] = ["/proc/self", "/sys/devices/system/cpu"];
 /// A number that is nobody's: beyond what systems and containers give to users, and none of those that mean nobody.
 const NO_USER: Uid = Uid::from_raw(0xffff_fff0);
 
-/// Directories of the whole system's: what lies in one of them itself opens all of it.
-const WIDE: [&str; 5] = ["/", "/etc", "/root", "/home", "/var"];
-
 /// What is known when the sandbox is entered.
 pub(super) struct Needs<'a> {
     /// The configuration.
@@ -127,10 +124,14 @@ fn reach(needs: &Needs<'_>) -> Reach {
     reach.readable.extend(needs.config_file.map(|file| directory_of(file).to_owned()));
     reach.readable.extend(needs.sources.key_files.iter().flat_map(|file| directories_of_key(file)));
     reach.readable.extend(needs.sources.trust.credentials_directory.clone());
-    let bound = needs.sockets.iter().filter(|one| one.file.is_some());
-    let paths = bound.filter_map(|one| Some(one.listener.local_addr().ok()?.as_pathname()?.to_owned()));
-    reach.clearable = paths.map(|path| directory_of(&path).to_owned()).collect();
+    reach.clearable = directories_of_bound(needs.sockets).collect();
     reach
+}
+
+/// Where the sockets lie that were bound here, and are removed at the end.
+fn directories_of_bound(sockets: &[Listening]) -> impl Iterator<Item = PathBuf> {
+    let bound = sockets.iter().filter(|one| one.file.is_some());
+    bound.filter_map(|one| Some(directory_of(one.listener.local_addr().ok()?.as_pathname()?).to_owned()))
 }
 
 /// Where a key file lies, and where it leads to. The directories: a rule on the file would end with a rename over it, which
@@ -144,28 +145,31 @@ fn directories_of_key(file: &Path) -> Vec<PathBuf> {
 /// What to mend where something of the daemon's lies in a directory with everybody's.
 fn opened_wide(needs: &Needs<'_>) -> Vec<String> {
     let Places { store, mark, backups, .. } = needs.places;
+    const LEFT: &str = "leaves everything in it open to the daemon";
     let mut own = vec![
-        ("the store", directory_of(store).to_owned(), "/var/lib/servos-keyd"),
-        ("the mark", directory_of(mark).to_owned(), "/var/lib/servos-keyd"),
-        ("the backups", backups.clone(), "/var/lib/servos/keyd-backup"),
+        ("the store", directory_of(store).to_owned(), "/var/lib/servos-keyd", LEFT),
+        ("the mark", directory_of(mark).to_owned(), "/var/lib/servos-keyd", LEFT),
+        ("the backups", backups.clone(), "/var/lib/servos/keyd-backup", LEFT),
     ];
-    own.extend(needs.config_file.map(|file| ("the configuration", directory_of(file).to_owned(), "/etc/servos")));
+    own.extend(needs.config_file.map(|file| ("the configuration", directory_of(file).to_owned(), "/etc/servos", LEFT)));
     let of_keys = needs.sources.key_files.iter().flat_map(|file| directories_of_key(file));
-    own.extend(of_keys.map(|directory| ("a key file", directory, "/etc/servos")));
-    let wide = own.into_iter().filter_map(|(what, directory, better)| {
+    own.extend(of_keys.map(|directory| ("a key file", directory, "/etc/servos", LEFT)));
+    const CLEARED: &str = "lets the daemon remove everything in it";
+    own.extend(directories_of_bound(needs.sockets).map(|directory| ("a socket", directory, "/run/servos", CLEARED)));
+    let wide = own.into_iter().filter_map(|(what, directory, better, left)| {
         let directory = directory.canonicalize().unwrap_or(directory);
-        WIDE.iter().any(|wide| directory == Path::new(wide)).then(|| opened(what, &directory, better))
+        place::is_shared(&directory).then(|| opened(what, &directory, better, left))
     });
     let mut warnings: Vec<String> = wide.collect();
     warnings.dedup();
     warnings
 }
 
-fn opened(what: &str, directory: &Path, better: &str) -> String {
+fn opened(what: &str, directory: &Path, better: &str, left: &str) -> String {
     let (directory, restart) = (directory.display(), own_restart_command());
     format!(
-        "The directory of {what} is {directory}: the sandbox leaves everything in it open to the daemon. Stop the daemon, move \
-         {what} to a directory apart, such as {better}, and name that instead; then {restart}"
+        "The directory of {what} is {directory}: the sandbox {left}. Stop the daemon, move {what} to \
+          a directory apart, such as {better}, and name that instead; then {restart}"
     )
 }
 
@@ -228,7 +232,7 @@ fn word(half: &Confinement) -> &'static str {
         Confinement::Enforced => "enforced",
         Confinement::Partial(_) => "partial",
         Confinement::Off => "off",
-        Confinement::Unavailable(_) => "refused",
+        Confinement::Unavailable(_) => "unavailable",
     }
 }
 

@@ -1,6 +1,6 @@
 //! `servos-keyd serve`: from a hardened process to a served socket, step by numbered step.
 //!
-//! Must never read a secret before step 1, start a thread before step 9, or serve before the canary has opened.
+//! Must never read a secret before step 1, leave a thread running before step 9, or serve before the canary has opened.
 //! Called by `run`.
 
 use super::key;
@@ -66,9 +66,6 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let _wiped_at_the_end = memory.wiped_at_the_end();
     report_memory(&memory);
     let sources = Arc::new(key::sources(&config.master_key, &memory)?);
-    if arguments.dev.is_some() && config.store.create {
-        dev::make_key(&config, &memory)?;
-    }
     // 4. The store's directory, for this process alone, and that of the backups; then the sockets, inherited or bound.
     let places = place::places(&config);
     if config.store.create {
@@ -92,6 +89,9 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     };
     let entered = sandbox::enter(&needs);
     runtime::threads_are_to_be_had(workers)?;
+    if arguments.dev.is_some() && config.store.create {
+        dev::make_key(&config, &memory)?;
+    }
     // 6. The store, looked at without changing it, and the key from its source.
     let seen = store::look(&config, &places, &sources, arguments.salvage, &memory, &entered)?;
     // 7. Root, MAC, mark and canary; only then is the store opened for writing.

@@ -100,7 +100,7 @@ pub(super) fn by_argument() -> Vec<ByArgument> {
         // Signals to itself: abort(3).
         only(libc::SYS_kill, 0, &[own]),
         only(libc::SYS_tgkill, 0, &[own]),
-        // The name of a thread; what `apply_filter` asks for; the other half of `sys::harden` is done.
+        // The name of a thread; what `apply_filter` asks for. What `sys::harden` asked for is done, and not undone.
         only(libc::SYS_prctl, 0, &[libc::PR_SET_NAME, libc::PR_GET_NAME, libc::PR_SET_NO_NEW_PRIVS].map(bits)),
         // FIONBIO, FIOCLEX and TCGETS: sockets that do not wait, and whether the log is a terminal.
         only(libc::SYS_ioctl, 1, &[0x5421, 0x5451, 0x5401]),

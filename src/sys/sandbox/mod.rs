@@ -1,7 +1,7 @@
 //! The process's own sandbox: the files it can open (Landlock) and the system calls it can make (seccomp).
 //!
 //! Must never be put on beside other threads: those would stay outside; nor be taken for put on where it was refused.
-//! Called by `cli` at a start, once the sockets are bound and before the store or a key is read.
+//! Called by `cli` at a start, once the sockets are bound and before the store or a key file is read.
 
 pub mod calls;
 pub mod files;

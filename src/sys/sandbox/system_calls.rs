@@ -133,7 +133,8 @@ pub(super) const ALLOWED: &[c_long] = &[
     libc::SYS_time,
 ];
 
-/// Refused with EPERM: what a process that was taken over would reach for. What is on neither list is unknown.
+/// Refused with EPERM: what a process that was taken over would reach for. What is on neither list, nor judged by its
+/// arguments, is unknown.
 pub(super) const FORBIDDEN: &[c_long] = &[
     // Programs and processes.
     libc::SYS_execve,
@@ -147,7 +148,7 @@ pub(super) const FORBIDDEN: &[c_long] = &[
     libc::SYS_fork,
     #[cfg(target_arch = "x86_64")]
     libc::SYS_vfork,
-    // Modes and owners of files by their names, for which Landlock does not ask.
+    // Modes and owners of files, which Landlock does not restrict.
     libc::SYS_fchmod,
     libc::SYS_fchmodat,
     libc::SYS_fchownat,

@@ -164,8 +164,7 @@ fn landlock_is_there() -> bool {
     // The version of the interface; an error where there is none.
     let there = errno(libc::SYS_landlock_create_ruleset, [0, 0, 1, 0, 0, 0]) == 0;
     if !there {
-        use std::io::Write as _;
-        let _ = writeln!(io::stderr(), "{}{UNANSWERED}", apart::NOT_RUN);
+        apart::not_run(UNANSWERED);
     }
     there
 }

@@ -5,7 +5,7 @@
 
 use super::daemon::Daemon;
 use super::run::{Invocation, KEYCTL, KEYD, Outcome};
-use super::{Files, hex, is_root, random_key, snapshot_of_files};
+use super::{Files, NOBODY, hex, is_root, random_key, snapshot_of_files};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
@@ -84,6 +84,22 @@ impl Installation {
         let installation = Self::new();
         installation.init(&[]).expect(0);
         installation
+    }
+
+    /// One with a store, all of it nobody's: only for root.
+    pub fn made_for_nobody() -> Self {
+        let installation = Self::new();
+        installation.give_to_nobody(&[installation.directory().to_owned(), installation.path("master.key")]);
+        // Its files are given to the owner of the directory.
+        installation.init(&[]).expect(0);
+        installation
+    }
+
+    /// Gives files to nobody, as which a daemon is then run.
+    pub fn give_to_nobody(&self, paths: &[PathBuf]) {
+        for path in paths {
+            std::os::unix::fs::chown(path, Some(NOBODY), Some(NOBODY)).unwrap();
+        }
     }
 
     /// Its directory.

@@ -5,12 +5,14 @@
 
 mod daemon;
 mod files;
-pub mod foreign;
 mod in_process;
 mod installation;
 mod many_versions;
 mod marker;
+pub mod process_memory;
 mod records;
+#[path = "../../memory_scan/refusing.rs"]
+mod refusing;
 mod restricted;
 mod rotating;
 pub mod rotation;
@@ -27,6 +29,7 @@ pub use installation::{Installation, KeyFile, beside};
 pub use many_versions::fill_with_versions;
 pub use marker::Marker;
 pub use records::fingerprint;
+pub use refusing::refuse;
 pub use restricted::Restricted;
 pub use rotating::{legacy_value, rotation_complete, seals, seals_in};
 pub use run::{Invocation, KEYCTL, KEYD, Outcome};

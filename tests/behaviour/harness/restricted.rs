@@ -4,10 +4,9 @@
 //! Must never restrict the process of the tests: another one takes it on, and then becomes the program.
 //! Used through `Invocation::restricted`.
 
+use super::refuse;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use seccompiler::{BpfProgram, SeccompAction, SeccompFilter};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
@@ -60,11 +59,7 @@ impl Restricted {
             setrlimit(Resource::RLIMIT_CORE, most, most).unwrap();
         }
         if let Some(errno) = self.memfd_secret {
-            let rules = BTreeMap::from([(libc::SYS_memfd_secret, Vec::new())]);
-            let refused = SeccompAction::Errno(errno.unsigned_abs());
-            let machine = std::env::consts::ARCH.try_into().unwrap();
-            let filter = SeccompFilter::new(rules, SeccompAction::Allow, refused, machine).unwrap();
-            seccompiler::apply_filter(&BpfProgram::try_from(filter).unwrap()).unwrap();
+            refuse(&[libc::SYS_memfd_secret], errno).unwrap();
         }
     }
 }

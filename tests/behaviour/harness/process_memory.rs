@@ -3,7 +3,14 @@
 //! Must never take a mapping that could not be read for one in which nothing was found.
 //! Used by tests of memory.
 
-use std::collections::BTreeSet;
+#[path = "../../memory_scan/ending.rs"]
+mod ending;
+#[path = "../../memory_scan/mapping.rs"]
+mod mapping;
+
+pub use ending::run_to_its_end;
+pub use mapping::Mapping;
+
 use std::fs::File;
 use std::io;
 use std::ops::Range;
@@ -12,47 +19,9 @@ use std::os::unix::fs::FileExt;
 /// The size of a key.
 pub const KEY_BYTES: usize = 32;
 
-/// One line of /proc/PID/smaps with its flags.
-#[derive(Clone, Debug)]
-pub struct Mapping {
-    /// Where it lies.
-    pub range: Range<u64>,
-    /// As in `rw-p`.
-    pub access: String,
-    /// A file, or what the kernel calls it.
-    pub name: String,
-    /// As in `lo`, `dd`, `dc`.
-    pub flags: BTreeSet<String>,
-}
-
-impl Mapping {
-    /// Whether it may not be swapped.
-    pub fn is_locked(&self) -> bool {
-        self.flags.contains("lo")
-    }
-
-    /// Whether memfd_secret made it.
-    pub fn is_secret(&self) -> bool {
-        self.name.contains("secretmem")
-    }
-}
-
 /// Every mapping of a process.
 pub fn mappings(process: u32) -> Vec<Mapping> {
-    let text = std::fs::read_to_string(format!("/proc/{process}/smaps")).unwrap();
-    let mut found: Vec<Mapping> = Vec::new();
-    for line in text.lines() {
-        let words: Vec<&str> = line.split_ascii_whitespace().collect();
-        if let Some((from, to)) = words[0].split_once('-') {
-            let address = |text: &str| u64::from_str_radix(text, 16).unwrap();
-            let (range, name) = (address(from)..address(to), words[5..].join(" "));
-            found.push(Mapping { range, access: words[1].to_owned(), name, flags: BTreeSet::new() });
-        } else if words[0] == "VmFlags:" {
-            found.last_mut().unwrap().flags = words[1..].iter().map(|&flag| flag.to_owned()).collect();
-        }
-    }
-    assert!(!found.is_empty(), "process {process} has no memory");
-    found
+    mapping::mappings(process).unwrap_or_else(|error| panic!("process {process}: {error}"))
 }
 
 /// How much of it is locked, in bytes.
