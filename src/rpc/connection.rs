@@ -30,6 +30,12 @@ type BoxFuture = Pin<Box<dyn Future<Output = Result<Answer, Infallible>> + Send>
 /// The calls whose requests carry a master key.
 const CARRY_A_KEY: [&str; 2] = ["/servos.keyd.v1.KeyAdmin/AdoptLegacyKey", "/servos.keyd.v1.KeyAdmin/Rotate"];
 
+/// Whether a request can carry a master key.
+#[must_use]
+pub fn carries_a_key<B>(request: &http::Request<B>) -> bool {
+    CARRY_A_KEY.contains(&request.uri().path())
+}
+
 /// What one socket serves.
 pub struct Services {
     socket: Socket,
@@ -163,13 +169,6 @@ fn blame_the_caller(answer: Answer) -> Answer {
     answer
 }
 
-/// Asks the server to close the connection behind an answer, whatever it is: its buffers have held what the request
-/// carried.
-fn closing(mut answer: Answer) -> Answer {
-    answer.headers_mut().insert(http::header::CONNECTION, http::HeaderValue::from_static("close"));
-    answer
-}
-
 fn refuse(status: Status) -> Ready<Result<Answer, Infallible>> {
     ready(Ok(status.into_http()))
 }
@@ -188,12 +187,8 @@ impl Service<http::Request<hyper::body::Incoming>> for Connection {
             return Box::pin(refuse(Status::unauthenticated(UNAUTHENTICATED)));
         };
         request.extensions_mut().insert(peer);
-        let carries_a_key = CARRY_A_KEY.contains(&request.uri().path());
         let answer = self.route(request);
-        Box::pin(async move {
-            let answer = answer.await.map(blame_the_caller);
-            if carries_a_key { answer.map(closing) } else { answer }
-        })
+        Box::pin(async move { answer.await.map(blame_the_caller) })
     }
 }
 

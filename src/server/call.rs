@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::body::Incoming;
-use hyper::header::{ALLOW, CONNECTION, CONTENT_TYPE, HeaderValue};
+use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 use tokio::sync::Semaphore;
 use tonic::Status;
@@ -20,17 +20,31 @@ use super::activity::Call;
 use super::body::Answer;
 use super::deadline::time_allowed;
 use super::panics;
+use crate::rpc::connection::{Connection, carries_a_key};
 
 /// What answers calls: a tonic service, or several behind one. Cloned for each call, and never asked whether it is ready:
 /// it must always be.
 pub trait CallService:
     Service<Request<Incoming>, Response = Response<Body>, Error = Infallible, Future: Send> + Clone + Send + 'static
 {
+    /// Whether a request can carry what must not stay in its connection's buffers, where nothing can wipe it: the connection
+    /// is then closed behind the call, however that ends.
+    fn closes_behind(&self, request: &Request<Incoming>) -> bool;
 }
 
-impl<S> CallService for S where
-    S: Service<Request<Incoming>, Response = Response<Body>, Error = Infallible, Future: Send> + Clone + Send + 'static
-{
+impl CallService for Connection {
+    fn closes_behind(&self, request: &Request<Incoming>) -> bool {
+        carries_a_key(request)
+    }
+}
+
+/// Has the connection closed when it goes: with the answer, or with a call that its client, its deadline or a panic ends.
+struct CloseBehind(Arc<Call>);
+
+impl Drop for CloseBehind {
+    fn drop(&mut self) {
+        self.0.close_connection();
+    }
 }
 
 /// A call that was begun.
@@ -51,19 +65,16 @@ pub(super) fn answer<S: CallService>(
     turns: Arc<Semaphore>,
     limit: Duration,
 ) -> impl Future<Output = Result<Response<Answer>, Infallible>> + Send {
+    let close = service.closes_behind(&request).then(|| CloseBehind(Arc::clone(&call)));
     // The request goes to the service before the future is made: in it, it would be moved again and again.
     let begun = begin(service, request, &call, &turns, limit);
     async move {
-        let mut response = match begun {
+        let _close = close;
+        let response = match begun {
             Begun::Answered(response) => *response,
             Begun::Handled(future, allowed) => finish(future, allowed).await,
             Begun::Waits(asked, allowed) => finish(in_turn(*asked, turns, &call), allowed).await,
         };
-        // In HTTP/2 the header has no meaning and is never sent. Here it is how a service asks for a fresh connection,
-        // because this one's buffers have held something that should not lie there.
-        if response.headers_mut().remove(CONNECTION).is_some_and(|value| value == "close") {
-            call.close_connection();
-        }
         Ok(response.map(|body| Answer::new(body, call)))
     }
 }

@@ -236,12 +236,31 @@ async fn messages_larger_than_the_windows_flow() {
 }
 
 #[tokio::test]
-async fn an_answer_can_have_its_connection_closed() {
-    let rig = Rig::start(patient());
-    let client = rig.client().await;
-    let answer = client.answer(grpc("/close")).await;
-    assert_eq!(status(answer.headers()).0, tonic::Code::Ok);
-    assert!(!answer.headers().contains_key("connection"));
-    drop(answer);
-    soon(client.ended).await.unwrap();
+async fn a_connection_is_closed_behind_a_call_that_wants_it_however_that_ends() {
+    use tonic::Code;
+    for (path, timeout, code) in [
+        ("/close/ok", "1H", Code::Ok),
+        ("/close/ok", "0n", Code::DeadlineExceeded),
+        ("/close/hang", "20m", Code::DeadlineExceeded),
+        ("/close/panic", "1H", Code::Internal),
+        ("/close/panic-at-once", "1H", Code::Internal),
+    ] {
+        let rig = Rig::start(patient());
+        let client = rig.client().await;
+        assert_eq!(client.call("/ok").await.0, Code::Ok, "the control: it is open behind another call");
+        assert_eq!(client.call_with_timeout(path, timeout).await, code, "{path}");
+        soon(client.ended).await.unwrap();
+    }
+    // A client that gives up, while it is answered and while it waits for its turn.
+    for first in ["/close/hang", "/hang"] {
+        let rig = Rig::start(Limits { calls_per_user: 1, ..patient() });
+        let (client, other) = (rig.client().await, rig.client().await);
+        let hanging = client.send(grpc(first));
+        while other.call_with_timeout("/ok", "50m").await != Code::DeadlineExceeded {}
+        if first == "/hang" {
+            assert_eq!(client.call_with_timeout("/close/ok", "50m").await, Code::DeadlineExceeded);
+        }
+        hanging.abort();
+        soon(client.ended).await.unwrap();
+    }
 }

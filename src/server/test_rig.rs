@@ -22,6 +22,7 @@ use tonic::Status;
 use tonic::body::Body;
 use tonic::codegen::{BoxFuture, Service};
 
+use super::call::CallService;
 use super::limits::Limits;
 use super::serve::{Drained, Endpoint, serve};
 use crate::sys::peer::PeerCredentials;
@@ -29,6 +30,9 @@ use crate::sys::peer::PeerCredentials;
 /// Longer than anything here takes on a busy machine, shorter than the times that must not be waited for.
 const SOON: Duration = Duration::from_secs(15);
 const NEVER: Duration = Duration::from_secs(300);
+
+/// What a path begins with behind whose call the connection is to be closed.
+const CLOSING: &str = "/close";
 
 /// A service whose answer is in the path.
 #[derive(Clone)]
@@ -46,10 +50,11 @@ impl Service<Request<Incoming>> for Paths {
     }
 
     fn call(&mut self, request: Request<Incoming>) -> Self::Future {
-        assert_ne!(request.uri().path(), "/panic-at-once", "planted");
+        assert!(!request.uri().path().ends_with("/panic-at-once"), "planted");
         let peer = self.peer;
         Box::pin(async move {
-            let status = match request.uri().path() {
+            let path = request.uri().path();
+            let status = match path.strip_prefix(CLOSING).unwrap_or(path) {
                 "/ok" => Status::ok(""),
                 "/peer" => Status::ok(format!("{}", peer.map_or(-1, |peer| i64::from(peer.uid)))),
                 "/count" => Status::ok(drain_body(request.into_body()).await.to_string()),
@@ -61,15 +66,16 @@ impl Service<Request<Incoming>> for Paths {
                 "/big" => return Ok(Response::new(Body::new(Pieces::Big))),
                 "/panic-in-body" => return Ok(Response::new(Body::new(Pieces::Panic))),
                 "/panic" => panic!("planted"),
-                "/close" => {
-                    let mut response = Status::ok("").into_http();
-                    response.headers_mut().insert("connection", "close".parse().unwrap());
-                    return Ok(response);
-                }
                 _ => Status::unimplemented(""),
             };
             Ok(status.into_http())
         })
+    }
+}
+
+impl CallService for Paths {
+    fn closes_behind(&self, request: &Request<Incoming>) -> bool {
+        request.uri().path().starts_with(CLOSING)
     }
 }
 
