@@ -1,6 +1,6 @@
 //! The kernel's random numbers, by getrandom(2).
 //!
-//! Must never fall back to another source, nor return with a buffer filled in part.
+//! Must never fall back to another source, nor return with a buffer filled in part, nor draw from a generator in the process.
 //! Called by `cli`, which hands it to `custody` and `operations` as their source of randomness.
 #![allow(unsafe_code, reason = "getrandom(2) writes through a raw pointer")]
 
@@ -20,9 +20,11 @@ pub struct RandomUnavailable {
 pub fn fill(bytes: &mut [u8]) -> Result<(), RandomUnavailable> {
     let mut rest = &mut *bytes;
     while !rest.is_empty() {
-        // JUSTIFICATION: ring's generator is sealed and cannot be asked to fill a given buffer without its own fallback.
+        // JUSTIFICATION: ring's generator is sealed and cannot be asked to fill a given buffer without its own fallback. The C
+        // library's function is not asked either: from glibc 2.41 on it draws from a state of its own in memory that root can
+        // read, with the numbers to come in it (vgetrandom; Linux 6.11).
         // SAFETY: the pointer and length are those of a live, exclusively borrowed slice.
-        let got = unsafe { libc::getrandom(rest.as_mut_ptr().cast(), rest.len(), 0) };
+        let got = unsafe { libc::syscall(libc::SYS_getrandom, rest.as_mut_ptr(), rest.len(), 0) };
         match usize::try_from(got) {
             Ok(got) if got > 0 => rest = rest.get_mut(got..).unwrap_or_default(),
             _ => {
