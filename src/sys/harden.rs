@@ -14,7 +14,7 @@ use nix::sys::{
 #[derive(Debug, thiserror::Error)]
 pub enum HardenError {
     /// Other threads run already: they could have started without what is about to be set.
-    #[error("the process has {threads} threads already; it must be hardened before it starts any")]
+    #[error("the process has {threads} threads already; what is closed to it must be before it starts any")]
     NotAlone {
         /// How many there are, this one included.
         threads: usize,
@@ -66,7 +66,11 @@ pub fn raise_descriptor_limit() -> io::Result<()> {
     Ok(setrlimit(Resource::RLIMIT_NOFILE, most, most)?)
 }
 
-fn refuse_threads() -> Result<(), HardenError> {
+/// Whether this is the process's only thread.
+///
+/// # Errors
+/// [`HardenError::NotAlone`], or [`HardenError::ThreadsUnknown`].
+pub fn refuse_threads() -> Result<(), HardenError> {
     match fs::read_dir("/proc/self/task").map_err(HardenError::ThreadsUnknown)?.count() {
         1 => Ok(()),
         threads => Err(HardenError::NotAlone { threads }),

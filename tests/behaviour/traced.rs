@@ -3,8 +3,8 @@
 //! Must never leave a thread other than it found it. Run by `cargo test`; what is not root cannot.
 
 use crate::harness::{
-    Installation, KEYD, Restricted, Thread, block_on, eventually, has_landlock, is_root, name, not_run, sandbox,
-    threads,
+    Installation, KEYD, NOBODY, Restricted, Thread, block_on, eventually, has_landlock, is_root, name, not_run,
+    sandbox, threads,
 };
 use nix::errno::Errno;
 use nix::errno::Errno::{EACCES, ENOSYS, EPERM};
@@ -96,6 +96,8 @@ fn probe(held: &Held, what: &str, landlock: bool, own: &str) {
         (libc::SYS_kill, [u64::from(std::process::id()), 0, 0, 0], EPERM),
         (libc::SYS_fchmodat, [libc::AT_FDCWD as u64, 0, 0o4755, 0], EPERM),
         (libc::SYS_chmod, [0, 0o4755, 0, 0], EPERM),
+        (libc::SYS_fchown, [0, u64::from(NOBODY), u64::from(NOBODY), 0], EPERM),
+        (libc::SYS_openat, [libc::AT_FDCWD as u64, 0, libc::O_CREAT as u64, 0o4700], EPERM),
         (libc::SYS_setpriority, [0, u64::from(std::process::id()), 19, 0], EPERM),
         (libc::SYS_fcntl, [0, libc::F_SETOWN as u64, u64::from(std::process::id()), 0], EPERM),
         (libc::SYS_clone3, [0; 4], ENOSYS),

@@ -235,7 +235,7 @@ fn give(path: &Path, directory: &Path) -> std::io::Result<()> {
     let opened = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
     let (found, owner) = (opened.metadata()?, directory.metadata()?);
     let linked = found.is_file() && found.nlink() != 1;
-    if found.uid() != 0 || linked {
+    if found.uid() != 0 || owner.uid() == 0 || linked {
         return Ok(());
     }
     std::os::unix::fs::fchown(&opened, Some(owner.uid()), Some(owner.gid()))

@@ -13,12 +13,14 @@ use crate::config::settings::Config;
 use crate::operations::engine::{Confinement, Sandbox};
 use crate::operations::ledger::Places;
 use crate::store::durable::directory_of;
-use crate::sys::peer;
+use crate::sys::sandbox::Enforcement;
+use crate::sys::sandbox::calls::{self, Owner};
 use crate::sys::sandbox::files::{Confined, Reach, confine};
-use crate::sys::sandbox::{Enforcement, calls};
+use crate::sys::{harden, peer};
 use crate::telemetry::events;
 use nix::unistd::Uid;
 use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 /// What the names of users are looked up in, for messages that name the owner of a file. Those of /etc are files: its
@@ -79,12 +81,15 @@ impl Entered {
 pub(super) fn enter(needs: &Needs<'_>) -> Entered {
     let wanted = needs.config.sandbox;
     prepare();
+    // A library that was loaded for names may have started one.
+    let beside = harden::refuse_threads().err().map(|refused| refused.to_string());
     let confined = wanted.landlock.then(|| confine(&reach(needs)));
+    let of = |enforcement| of_all_threads(of(enforcement), beside.as_deref());
     let sandbox = Sandbox {
         landlock: confined.as_ref().map_or(Confinement::Off, |confined| of(confined.enforcement.clone())),
         landlock_abi: confined.as_ref().map_or(0, |confined| confined.abi),
         // Behind Landlock, whose own calls it forbids.
-        seccomp: if wanted.seccomp { of(calls::restrict()) } else { Confinement::Off },
+        seccomp: if wanted.seccomp { of(calls::restrict(&owners(needs.places))) } else { Confinement::Off },
     };
     let missing = confined.as_ref().map(|confined| confined.missing.as_slice()).unwrap_or_default();
     let mut warnings: Vec<String> = missing.iter().map(|path| closed(path)).collect();
@@ -132,6 +137,19 @@ fn reach(needs: &Needs<'_>) -> Reach {
 fn directories_of_bound(sockets: &[Listening]) -> impl Iterator<Item = PathBuf> {
     let bound = sockets.iter().filter(|one| one.file.is_some());
     bound.filter_map(|one| Some(directory_of(one.listener.local_addr().ok()?.as_pathname()?).to_owned()))
+}
+
+/// For whom files are made here, if that is not who makes them.
+fn owners(places: &Places) -> Vec<Owner> {
+    let directories = [directory_of(&places.store), directory_of(&places.mark), &places.backups];
+    let found = directories.into_iter().filter_map(|directory| std::fs::metadata(directory).ok());
+    let mut owners: Vec<Owner> = found
+        .map(|found| (found.uid(), found.gid()))
+        .filter(|(uid, _)| Uid::effective().is_root() && *uid != 0)
+        .collect();
+    owners.sort_unstable();
+    owners.dedup();
+    owners
 }
 
 /// Where a key file lies, and where it leads to. The directories: a rule on the file would end with a rename over it, which
@@ -183,6 +201,14 @@ fn of(enforcement: Enforcement) -> Confinement {
         Enforcement::Whole => Confinement::Enforced,
         Enforcement::Partial(open) => Confinement::Partial(open),
         Enforcement::Refused(reason) => Confinement::Unavailable(reason),
+    }
+}
+
+/// What was put on beside other threads is not in force on those.
+fn of_all_threads(half: Confinement, beside: Option<&str>) -> Confinement {
+    match (half, beside) {
+        (Confinement::Enforced, Some(reason)) => Confinement::Partial(reason.to_owned()),
+        (half, _) => half,
     }
 }
 
@@ -260,6 +286,16 @@ mod tests {
             sockets: &[],
             purpose: Use::Change,
         })
+    }
+
+    #[test]
+    fn a_half_that_was_put_on_beside_other_threads_is_told_as_one_in_part() {
+        let told = |half| of_all_threads(half, Some("two threads"));
+        assert_eq!(of_all_threads(Confinement::Enforced, None), Confinement::Enforced);
+        assert_eq!(told(Confinement::Enforced), Confinement::Partial("two threads".to_owned()));
+        for half in [Confinement::Off, Confinement::Unavailable("why".to_owned())] {
+            assert_eq!(told(half.clone()), half);
+        }
     }
 
     #[test]

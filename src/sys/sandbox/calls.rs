@@ -24,7 +24,11 @@ const F_SETOWN_EX: c_int = 15;
 /// What is asked of one argument, by its number from 0.
 type Condition = (u8, Len, Op, u64);
 
-/// A call that is allowed with some arguments alone: those rules by which it is, and those by which it is refused.
+/// The user and group of a directory in which a daemon of root makes files for them.
+pub type Owner = (u32, u32);
+
+/// A call that is allowed with some arguments alone: those rules by which it is, and those by which it is refused. Without any
+/// of either kind it is refused whatever they are.
 pub(super) struct ByArgument {
     pub(super) call: c_long,
     allowed: Vec<Vec<Condition>>,
@@ -33,9 +37,12 @@ pub(super) struct ByArgument {
 
 /// Forbids every call but those the daemon makes to this thread and those it will start, for good. One that is known and
 /// forbidden gives EPERM; any other ENOSYS, as on a kernel that does not have it, so that libraries do without.
+///
+/// Files can be given to `owners` alone; to nobody, if there are none.
 #[must_use]
-pub fn restrict() -> Enforcement {
-    let (allowed, refused) = match (allowing(), refusing()) {
+pub fn restrict(owners: &[Owner]) -> Enforcement {
+    let by_argument = by_argument(owners);
+    let (allowed, refused) = match (allowing(&by_argument), refusing(&by_argument)) {
         (Ok(allowed), Ok(refused)) => (allowed, refused),
         (Err(fault), _) | (_, Err(fault)) => return Enforcement::Refused(fault.to_string()),
     };
@@ -57,20 +64,20 @@ fn reason(fault: &Error) -> String {
 }
 
 /// The calls that are allowed; every other is unknown.
-fn allowing() -> Result<BpfProgram, BackendError> {
+fn allowing(by_argument: &[ByArgument]) -> Result<BpfProgram, BackendError> {
     let mut rules: BTreeMap<i64, Vec<SeccompRule>> = ALLOWED.iter().map(|call| (*call, Vec::new())).collect();
     // For the second filter, which then forbids a third.
     rules.insert(libc::SYS_seccomp, Vec::new());
-    for one in by_argument() {
+    for one in by_argument.iter().filter(|one| !one.allowed.is_empty()) {
         rules.insert(one.call, compiled(&one.allowed)?);
     }
     program(rules, SeccompAction::Errno(libc::ENOSYS.unsigned_abs()), SeccompAction::Allow)
 }
 
 /// The calls that are refused as what they are.
-fn refusing() -> Result<BpfProgram, BackendError> {
+fn refusing(by_argument: &[ByArgument]) -> Result<BpfProgram, BackendError> {
     let mut rules: BTreeMap<i64, Vec<SeccompRule>> = FORBIDDEN.iter().map(|call| (*call, Vec::new())).collect();
-    for one in by_argument() {
+    for one in by_argument {
         rules.insert(one.call, compiled(&one.refused)?);
     }
     program(rules, SeccompAction::Allow, SeccompAction::Errno(EPERM.unsigned_abs()))
@@ -91,7 +98,7 @@ fn compiled(rules: &[Vec<Condition>]) -> Result<Vec<SeccompRule>, BackendError> 
     rules.iter().map(|rule| SeccompRule::new(rule.iter().map(condition).collect::<Result<_, _>>()?)).collect()
 }
 
-pub(super) fn by_argument() -> Vec<ByArgument> {
+pub(super) fn by_argument(owners: &[Owner]) -> Vec<ByArgument> {
     let own = u64::from(std::process::id());
     let mut calls = vec![
         // A datagram to the service manager, and a name service's socket.
@@ -107,6 +114,10 @@ pub(super) fn by_argument() -> Vec<ByArgument> {
         without(libc::SYS_mmap, 2, libc::PROT_EXEC),
         without(libc::SYS_mprotect, 2, libc::PROT_EXEC),
         clone(),
+        give(owners),
+        without_set_id(libc::SYS_openat, 2),
+        #[cfg(target_arch = "x86_64")]
+        without_set_id(libc::SYS_open, 1),
     ];
     // Limits are read, not changed.
     calls.push(ByArgument {
@@ -142,6 +153,39 @@ fn without(call: c_long, argument: u8, flag: c_int) -> ByArgument {
     let flag = bits(flag);
     let masked = |value| vec![vec![(argument, Len::Dword, Op::MaskedEq(flag), value)]];
     ByArgument { call, allowed: masked(0), refused: masked(flag) }
+}
+
+/// fchown(2), of which Landlock knows nothing: whoever can read a file could give it away.
+fn give(owners: &[Owner]) -> ByArgument {
+    let of = |uid, gid, operator: Op| {
+        [(1, Len::Dword, operator.clone(), u64::from(uid)), (2, Len::Dword, operator, u64::from(gid))]
+    };
+    let allowed = owners.iter().map(|(uid, gid)| of(*uid, *gid, Op::Eq).to_vec()).collect();
+    // Of each owner, one or the other does not fit.
+    let mut refused: Vec<Vec<Condition>> = Vec::new();
+    for (uid, gid) in owners {
+        let either = of(*uid, *gid, Op::Ne);
+        let before = if refused.is_empty() { vec![Vec::new()] } else { refused };
+        refused = before.iter().flat_map(|rule| either.clone().map(|one| [rule.as_slice(), &[one]].concat())).collect();
+    }
+    ByArgument { call: libc::SYS_fchown, allowed, refused }
+}
+
+/// Opening a file, and making one, but none that runs as its owner or group whoever starts it. `flags` is the number of the
+/// argument with the flags; the mode follows it, and counts where a file can be made.
+fn without_set_id(call: c_long, flags: u8) -> ByArgument {
+    // Of O_TMPFILE, the bit that is its own.
+    let makes = [libc::O_CREAT, libc::O_TMPFILE & !libc::O_DIRECTORY].map(bits);
+    let set_id = [libc::S_ISUID, libc::S_ISGID].map(u64::from);
+    let has = |argument, bit, value| (argument, Len::Dword, Op::MaskedEq(bit), value);
+    let mode = flags + 1;
+    let allowed = vec![
+        makes.iter().map(|bit| has(flags, *bit, 0)).collect(),
+        set_id.iter().map(|bit| has(mode, *bit, 0)).collect(),
+    ];
+    let either =
+        makes.iter().flat_map(|make| set_id.iter().map(|bit| vec![has(flags, *make, *make), has(mode, *bit, *bit)]));
+    ByArgument { call, allowed, refused: either.collect() }
 }
 
 /// Threads of this process, and neither processes nor namespaces. clone3, whose flags lie in memory where no filter sees

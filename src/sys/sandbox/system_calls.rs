@@ -19,7 +19,6 @@ pub(super) const ALLOWED: &[c_long] = &[
     libc::SYS_dup,
     libc::SYS_flock,
     // Files. Landlock says which.
-    libc::SYS_openat,
     libc::SYS_newfstatat,
     libc::SYS_fstat,
     libc::SYS_statx,
@@ -40,8 +39,6 @@ pub(super) const ALLOWED: &[c_long] = &[
     libc::SYS_linkat,
     libc::SYS_unlinkat,
     libc::SYS_mkdirat,
-    // What root makes for the daemon's user; of a file that is open. Modes are given where a file is made.
-    libc::SYS_fchown,
     // Sockets that are there, and connecting to a Unix one. None is bound.
     libc::SYS_accept4,
     libc::SYS_connect,
@@ -107,8 +104,6 @@ pub(super) const ALLOWED: &[c_long] = &[
     libc::SYS_uname,
     libc::SYS_sysinfo,
     // What only the older architecture has; libraries still make them there.
-    #[cfg(target_arch = "x86_64")]
-    libc::SYS_open,
     #[cfg(target_arch = "x86_64")]
     libc::SYS_stat,
     #[cfg(target_arch = "x86_64")]

@@ -71,6 +71,9 @@ fn bits(flags: i32) -> libc::c_long {
     libc::c_long::from(flags)
 }
 
+/// To whom files may be given.
+const OWNERS: [calls::Owner; 2] = [(12_345, 54_321), (12_345, 54_322)];
+
 /// What no argument makes harmless.
 fn forbidden_calls() -> [libc::c_long; 24] {
     [
@@ -132,6 +135,30 @@ fn probe_calls() {
     assert_eq!(errno(libc::SYS_mmap, [0, page, bits(libc::PROT_READ | libc::PROT_EXEC), flags, -1, 0]), libc::EPERM);
     assert_eq!(errno(libc::SYS_mprotect, [0, page, bits(libc::PROT_EXEC), 0, 0, 0]), libc::EPERM);
     assert_eq!(errno(libc::SYS_prctl, [bits(libc::PR_SET_DUMPABLE), 1, 0, 0, 0, 0]), libc::EPERM);
+    // Filters come before what a call is about: what they let through fails for its descriptor, or for a path that is null.
+    for (uid, gid, expected) in [
+        (12_345, 54_321, libc::EBADF),
+        (12_345, 54_322, libc::EBADF),
+        (12_345, 0, libc::EPERM),
+        (0, 54_321, libc::EPERM),
+        (-1, -1, libc::EPERM),
+    ] {
+        assert_eq!(errno(libc::SYS_fchown, [-1, uid, gid, 0, 0, 0]), expected, "given to {uid} and {gid}");
+    }
+    let (read, make, nameless) = (bits(libc::O_RDONLY), bits(libc::O_CREAT), bits(libc::O_TMPFILE | libc::O_RDWR));
+    for (flags, mode, expected) in [
+        (read, 0o7777, libc::EFAULT),
+        (make, 0o1777, libc::EFAULT),
+        (nameless, 0o600, libc::EFAULT),
+        (make, 0o4755, libc::EPERM),
+        (make, 0o2755, libc::EPERM),
+        (nameless, 0o4755, libc::EPERM),
+    ] {
+        let here = bits(libc::AT_FDCWD);
+        assert_eq!(errno(libc::SYS_openat, [here, 0, flags, mode, 0, 0]), expected, "{flags:o} with mode {mode:o}");
+        #[cfg(target_arch = "x86_64")]
+        assert_eq!(errno(libc::SYS_open, [0, flags, mode, 0, 0, 0]), expected, "{flags:o} with mode {mode:o}");
+    }
     let limit = [0_u64; 2];
     let address = limit.as_ptr().expose_provenance().cast_signed();
     assert_eq!(errno(libc::SYS_prlimit64, [0, 4, libc::c_long::try_from(address).unwrap(), 0, 0, 0]), libc::EPERM);
@@ -177,7 +204,7 @@ fn neither_thread_can_start_a_program_look_into_another_process_or_reach_a_netwo
         assert_eq!(errno(libc::SYS_socket, [family, bits(libc::SOCK_DGRAM), 0, 0, 0, 0]), 0, "the control");
         assert_eq!(errno(libc::SYS_kill, [i64::from(std::os::unix::process::parent_id()), 0, 0, 0, 0, 0]), 0);
         assert_ne!(errno(libc::SYS_bpf, [-1; 6]), libc::ENOSYS);
-        assert_eq!(calls::restrict(), Enforcement::Whole);
+        assert_eq!(calls::restrict(&OWNERS), Enforcement::Whole);
         in_both_threads(probe_calls);
     });
 }
@@ -188,7 +215,7 @@ fn under_the_filter_keys_are_locked_threads_are_started_and_files_are_synced() {
     apart::in_a_fork_of_its_own(module_path!(), name, || {
         let place = place();
         let before = LockedMemory::new().unwrap().protection();
-        assert_eq!(calls::restrict(), Enforcement::Whole);
+        assert_eq!(calls::restrict(&OWNERS), Enforcement::Whole);
         in_both_threads(|| {
             let memory = LockedMemory::new().unwrap();
             assert_eq!(memory.protection(), before);
@@ -259,7 +286,7 @@ fn both_halves_stand_behind_each_other() {
         }
         let confined = confine(&reach(&place));
         assert!(!matches!(confined.enforcement, Enforcement::Refused(_)), "{confined:?}");
-        assert_eq!(calls::restrict(), Enforcement::Whole);
+        assert_eq!(calls::restrict(&OWNERS), Enforcement::Whole);
         in_both_threads(|| {
             probe_calls();
             probe_files(&place);
@@ -312,9 +339,9 @@ fn a_directory_that_is_missing_is_named_and_one_put_in_the_place_of_another_stay
 fn a_kernel_that_refuses_is_told_of_with_its_reason() {
     let name = "a_kernel_that_refuses_is_told_of_with_its_reason";
     apart::in_a_fork_of_its_own(module_path!(), name, || {
-        assert_eq!(calls::restrict(), Enforcement::Whole);
+        assert_eq!(calls::restrict(&OWNERS), Enforcement::Whole);
         // Behind the first filter the kernel answers as one without either.
-        let Enforcement::Refused(why) = calls::restrict() else { panic!("a second filter was put on") };
+        let Enforcement::Refused(why) = calls::restrict(&OWNERS) else { panic!("a second filter was put on") };
         assert!(why.starts_with("the kernel refuses the filter: ") && why.contains("os error"), "{why}");
         let confined = confine(&Reach::default());
         assert_eq!(confined.enforcement, Enforcement::Refused(UNANSWERED.to_owned()));
@@ -334,7 +361,7 @@ fn what_an_older_kernel_leaves_open_is_named_from_the_version_that_closes_it() {
 #[test]
 fn no_system_call_is_listed_twice() {
     let mut listed = BTreeSet::new();
-    let by_argument: Vec<_> = calls::by_argument().iter().map(|one| one.call).collect();
+    let by_argument: Vec<_> = calls::by_argument(&OWNERS).iter().map(|one| one.call).collect();
     for (list, calls) in [("allowed", ALLOWED), ("forbidden", FORBIDDEN), ("by argument", &by_argument)] {
         for call in calls {
             // The filters take one rule a call: the second would silently replace the first.
