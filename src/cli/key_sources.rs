@@ -5,6 +5,8 @@
 
 use crate::cli::key;
 use crate::config::key_source::Sources;
+use crate::config::key_source_error::KeySourceError;
+use crate::operations::engine::Sandbox;
 use crate::operations::rotation::key_sources::{HeldKey, KeySources, SourceUnreadable};
 use crate::sys::locked::LockedMemory;
 use crate::telemetry::chain::chain;
@@ -15,6 +17,8 @@ use std::sync::Arc;
 /// The sources that the process was given.
 pub struct GivenSources {
     sources: Arc<Sources>,
+    /// A directory that is new to the process stays closed to it.
+    closes_new_directories: bool,
     memory: LockedMemory,
     restart: &'static str,
 }
@@ -23,18 +27,36 @@ impl GivenSources {
     /// Reads nothing yet but who started the process.
     #[must_use]
     pub fn new(sources: Arc<Sources>, memory: LockedMemory) -> Self {
-        Self { sources, memory, restart: own_restart_command() }
+        Self { sources, closes_new_directories: false, memory, restart: own_restart_command() }
+    }
+
+    /// The same within a sandbox, which may close new directories.
+    #[must_use]
+    pub fn within(self, sandbox: &Sandbox) -> Self {
+        Self { closes_new_directories: sandbox.closes_new_directories(), ..self }
+    }
+
+    fn unreadable(&self, error: KeySourceError) -> SourceUnreadable {
+        let is_denied = matches!(error, KeySourceError::Denied { .. } | KeySourceError::NextDenied { .. });
+        let SourceUnreadable(said) = unreadable(error);
+        SourceUnreadable(match is_denied && self.closes_new_directories {
+            true => format!(
+                "{said}. If its directory was made, mounted or linked to after the daemon's start: {}",
+                self.restart
+            ),
+            false => said,
+        })
     }
 }
 
 impl KeySources for GivenSources {
     fn read(&self) -> Result<Vec<HeldKey>, SourceUnreadable> {
-        let found = self.sources.read(&self.memory).map_err(unreadable)?;
+        let found = self.sources.read(&self.memory).map_err(|error| self.unreadable(error))?;
         key::held(&found, &self.memory).map_err(unreadable)
     }
 
     fn read_next(&self) -> Result<Option<HeldKey>, SourceUnreadable> {
-        let found = self.sources.read_next(&self.memory).map_err(unreadable)?;
+        let found = self.sources.read_next(&self.memory).map_err(|error| self.unreadable(error))?;
         let mut held = key::held(&found, &self.memory).map_err(unreadable)?.into_iter();
         let Some(first) = held.next() else { return Ok(None) };
         match held.find(|held| !held.key.same_as(&first.key)) {

@@ -5,6 +5,10 @@
 
 use super::exit;
 use super::failure::Failure;
+use crate::config::key_text::{holds_base64_key, holds_hex_key, holds_key_for_path};
+use clap::{ArgMatches, Parser};
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
 
 /// What to do about a key that was typed.
 pub const IN_HISTORY: &str = "what you typed stands in the shell's history now: delete it there";
@@ -30,19 +34,33 @@ fn shows_key(text: &str) -> bool {
     holds_hex_key(text) || holds_base64_key(text)
 }
 
-/// Whether the 64 hex digits of a key stand somewhere in a text, whatever is around them.
-pub fn holds_hex_key(text: &str) -> bool {
-    text.split(|one: char| !one.is_ascii_hexdigit()).any(|run| run.len() >= 64)
+/// Parses a command line, and says whether a key stands in the place of a path: whatever is done with it would repeat it.
+///
+/// # Errors
+/// What clap says of it.
+pub fn parsed<A: Parser>(
+    arguments: impl IntoIterator<Item = OsString>,
+) -> Result<(A, Result<(), Failure>), clap::Error> {
+    let matches = A::command().try_get_matches_from(arguments)?;
+    Ok((A::from_arg_matches(&matches)?, refuse_in_paths(&matches)))
 }
 
-/// Whether the 43 characters of a key in base64 stand somewhere in a text, before their padding.
-pub fn holds_base64_key(text: &str) -> bool {
-    let is_base64 = |one: char| one.is_ascii_alphanumeric() || one == '+' || one == '/';
-    // All that stands before a padding, and of that the run at its end.
-    text.match_indices('=').any(|(at, _)| {
-        let before = text.get(..at).unwrap_or_default();
-        before.chars().rev().take_while(|one| is_base64(*one)).take(43).count() == 43
-    })
+fn refuse_in_paths(matches: &ArgMatches) -> Result<(), Failure> {
+    let paths = matches.ids().filter_map(|id| matches.try_get_many::<PathBuf>(id.as_str()).ok().flatten());
+    paths.flatten().try_for_each(|path| refuse_as_path(path))?;
+    matches.subcommand().map_or(Ok(()), |(_, matches)| refuse_in_paths(matches))
+}
+
+/// Refuses a key that somebody typed in place of a file's name.
+///
+/// # Errors
+/// 64, with no word of it.
+pub fn refuse_as_path(file: &Path) -> Result<(), Failure> {
+    if !holds_key_for_path(file) {
+        return Ok(());
+    }
+    let failure = Failure::say(exit::USAGE, "a key was typed where the name of a file belongs, not the key itself");
+    Err(failure.with_hint(IN_HISTORY))
 }
 
 #[cfg(test)]
@@ -65,5 +83,29 @@ mod tests {
         }
         assert!(!shows_key("unexpected argument '--generat' found"));
         assert!(!shows_key("servos-keyctl rotate begin --fingerprint 0123456789abcdef"));
+    }
+
+    #[test]
+    fn a_key_in_the_place_of_a_file_s_name_is_refused_and_not_repeated() {
+        let key = "0123456789abcdef".repeat(4);
+        let failure = refuse_as_path(Path::new(&key)).unwrap_err();
+        assert_eq!((failure.exit, failure.hint.as_deref()), (exit::USAGE, Some(IN_HISTORY)));
+        assert!(!failure.message.contains("0123"), "{}", failure.message);
+        assert!(refuse_as_path(Path::new("/etc/servos/master.key")).is_ok());
+        let dir = tempfile::tempdir().unwrap();
+        let base64 = format!("{}=", "aB3/".repeat(10) + "aB3");
+        for typed in [&key, &base64] {
+            for name in [format!("x{typed}"), format!("0x{typed}"), format!("{typed}.next"), format!("{typed}/key")] {
+                assert!(
+                    refuse_as_path(Path::new(&name)).is_err() && refuse_as_path(&dir.path().join(&name)).is_err(),
+                    "{name}"
+                );
+            }
+        }
+        let named_by_hash = dir.path().join(format!("x{key}"));
+        std::fs::create_dir(&named_by_hash).unwrap();
+        assert!(refuse_as_path(&named_by_hash.join("missing.key")).is_ok(), "a directory that is there is one");
+        std::fs::write(dir.path().join(&key), b"").unwrap();
+        assert!(refuse_as_path(&dir.path().join(&key)).is_ok(), "a file that is there is a file");
     }
 }

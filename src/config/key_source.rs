@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use super::env_file::{self, EnvFileFault};
 use super::key_file::{self, KeyFile};
 use super::key_source_error::KeySourceError;
+use super::key_text::holds_key_for_path;
 use super::mount;
 use super::settings;
 use crate::sys::environment;
@@ -246,12 +247,14 @@ fn in_environment(variable: &str) -> String {
 /// A path from the environment; an empty variable is none, as compose files leave it.
 fn path_in(variable: &'static str, value: Option<OsString>) -> Result<Option<PathBuf>, KeySourceError> {
     match value.filter(|value| !value.is_empty()) {
-        Some(value) if looks_like_key(value.as_encoded_bytes()) => Err(KeySourceError::PathLooksLikeKey { variable }),
+        Some(value) if looks_like_key(value.as_encoded_bytes()) || holds_key_for_path(Path::new(&value)) => {
+            Err(KeySourceError::PathLooksLikeKey { variable })
+        }
         value => Ok(value.map(PathBuf::from)),
     }
 }
 
-/// 64 hex digits, or 43 or 44 characters of base64: it would be shown in every message about the missing file.
+/// 64 hex digits, or 43 or 44 characters of base64, with or without padding, of either alphabet.
 fn looks_like_key(text: &[u8]) -> bool {
     let text = text.trim_ascii();
     let digits = text.strip_suffix(b"=").unwrap_or(text);

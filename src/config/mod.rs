@@ -12,6 +12,7 @@ pub mod file_system;
 mod key_file;
 pub mod key_source;
 pub mod key_source_error;
+pub mod key_text;
 mod mount;
 mod next_key;
 pub mod settings;

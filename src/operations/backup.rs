@@ -17,7 +17,7 @@ use crate::store::backup_pieces::Image;
 pub use crate::store::backup_pieces::Pieces;
 use crate::store::backup_prune::{self, Keep};
 use crate::store::packed::Packed;
-use crate::store::port::{DENIED, Snapshot, StoreError};
+use crate::store::port::{Snapshot, StoreError};
 use crate::store::record;
 use crate::telemetry::chain::chain;
 use crate::telemetry::events;
@@ -110,18 +110,15 @@ fn keep(ledger: &mut Ledger, rest: &mut Rest) -> Result<Kept, Refusal> {
     Ok(kept)
 }
 
-/// An error with what the sandbox may have to do with it: nothing that an operator sees of the directory tells.
 fn told(error: BackupError, sandbox: Option<&Sandbox>) -> BackupError {
-    match error {
-        BackupError::File(StoreError::NotPermitted { path, detail })
-            if detail == DENIED && sandbox.is_some_and(Sandbox::closes_new_directories) =>
-        {
-            let detail =
-                format!("{detail}; if the directory was made or mounted after the daemon's start, restart the daemon");
-            BackupError::File(StoreError::NotPermitted { path, detail })
+    let BackupError::File(error) = error else { return error };
+    let hint = Sandbox::hint(sandbox, &error);
+    BackupError::File(match error {
+        StoreError::NotPermitted { path, detail } => {
+            StoreError::NotPermitted { path, detail: format!("{detail}{hint}") }
         }
         error => error,
-    }
+    })
 }
 
 /// A backup of the store as it stands. A disk can give back other bytes than it was given: a backup of those would only

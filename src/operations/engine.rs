@@ -9,6 +9,7 @@ use super::progress::Progress;
 use super::refusal::Refusal;
 use super::rotation::report::SourceView;
 use crate::custody::random::Random;
+use crate::store::port::{DENIED, StoreError};
 use std::sync::{Arc, PoisonError, RwLock};
 
 /// Tells the time: Unix seconds.
@@ -65,6 +66,19 @@ impl Sandbox {
     #[must_use]
     pub fn closes_new_directories(&self) -> bool {
         matches!(self.landlock, Confinement::Enforced | Confinement::Partial(_))
+    }
+
+    /// What a sandbox may have to do with an error, to be put behind it: nothing that an operator sees of the directory tells.
+    #[must_use]
+    pub fn hint(sandbox: Option<&Self>, error: &StoreError) -> &'static str {
+        match error {
+            StoreError::NotPermitted { detail, .. }
+                if detail == DENIED && sandbox.is_some_and(Self::closes_new_directories) =>
+            {
+                "; if the directory was made or mounted after the daemon's start, restart the daemon"
+            }
+            _ => "",
+        }
     }
 }
 

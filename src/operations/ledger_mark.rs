@@ -3,6 +3,7 @@
 //! Must never fail a commit that stands: a mark that cannot be written is said, and tried again.
 //! Called by `commit` after each one, by `cli` at a start, and by a rotation before it changes the root.
 
+use super::engine::Sandbox;
 use super::ledger::Ledger;
 use super::refusal::Refusal;
 use crate::store::mark::{self, Mark, MarkError, State};
@@ -61,7 +62,11 @@ impl Ledger {
             }
             Err(error) => error,
         };
-        let problem = format!("the high-water mark: {}", chain(&error));
+        let hint = match &error {
+            MarkError::File(error) => Sandbox::hint(self.engine.facts.sandbox.as_ref(), error),
+            MarkError::Damaged { .. } => "",
+        };
+        let problem = format!("the high-water mark: {}{hint}", chain(&error));
         if self.mark_problem() != Some(&problem) {
             tracing::error!(
                 event = events::STORE_MARK_FAILED,

@@ -3,6 +3,7 @@
 //! Must never say the same twice while it lasts, nor take a store for well that was not written to.
 //! Called by `commit` and `ledger_mark`, which meet it, and by the writer, which lets time pass.
 
+use super::engine::Sandbox;
 use super::health::StoreState;
 use super::ledger::{Change, Ledger};
 use super::refusal::{Refusal, StoreTrouble};
@@ -35,7 +36,8 @@ impl Ledger {
     /// The store refused something.
     pub(super) fn store_failed(&mut self, error: &StoreError, rewrites: bool) {
         let rewrites = rewrites || self.trouble.store.as_ref().is_some_and(|before| before.rewrites);
-        let (reason, trouble) = (chain(error).to_string(), StoreTrouble::of(error));
+        let hint = Sandbox::hint(self.engine.facts.sandbox.as_ref(), error);
+        let (reason, trouble) = (format!("{}{hint}", chain(error)), StoreTrouble::of(error));
         self.trouble.store = Some(StoreFault { reason, trouble, rewrites });
         self.tell_health();
     }

@@ -206,6 +206,52 @@ fn a_backup_directory_that_is_made_anew_is_refused_with_the_restart_that_opens_i
     daemon.stop().expect(0);
 }
 
+#[test]
+fn what_lies_in_a_directory_that_is_made_anew_is_told_with_the_restart_that_opens_it() {
+    let mut installation = Installation::new();
+    let [marks, keys] = [(); 2].map(|()| tempfile::tempdir().unwrap());
+    let mark = marks.path().join("mark");
+    std::fs::create_dir(&mark).unwrap();
+    installation.mark_path = Some(mark.join("keyd.mark"));
+    let key = keys.path().join("master.key");
+    std::fs::copy(installation.path("master.key"), &key).unwrap();
+    installation.key_file = KeyFile::At(key.clone());
+    installation.init(&[]).expect(0);
+    let daemon = installation.serve_for_admin();
+    if !has_landlock(&sandbox(&daemon).0) {
+        return not_run("the kernel has no Landlock");
+    }
+    let restart = "after the daemon's start, restart the daemon";
+    let make_key = || block_on(async { daemon.admin().create_key(&name(&hex(&random_key())[..8])).await.map(drop) });
+    std::fs::rename(&mark, marks.path().join("before")).unwrap();
+    std::fs::create_dir(&mark).unwrap();
+    let _ = make_key();
+    let said =
+        |warnings: &[String]| warnings.iter().any(|warning| warning.contains("mark") && warning.contains(restart));
+    assert!(said(&sandbox(&daemon).1), "{:?}", sandbox(&daemon).1);
+    // The directory that was there is the one that is open: put back, it is written to again.
+    std::fs::remove_dir(&mark).unwrap();
+    std::fs::rename(marks.path().join("before"), &mark).unwrap();
+    eventually("the mark is written again", || make_key().is_ok() && !said(&sandbox(&daemon).1));
+
+    let (new, next) = (random_key(), beside(&key, ".next"));
+    std::fs::write(&next, hex(&new)).unwrap();
+    std::fs::set_permissions(&next, std::fs::Permissions::from_mode(0o600)).unwrap();
+    rotate(&daemon, &["begin", "--yes"]).expect(0);
+    let elsewhere = tempfile::tempdir().unwrap();
+    let moved = elsewhere.path().join("moved.key");
+    std::fs::rename(&next, &moved).unwrap();
+    std::fs::remove_file(&key).unwrap();
+    std::os::unix::fs::symlink(&moved, &key).unwrap();
+    let refused = rotate(&daemon, &["finish", "--yes"]);
+    assert_ne!(refused.code, Some(0));
+    assert!(daemon.said().contains("linked to after the daemon's start"), "{}\n{refused:#?}", daemon.said());
+    daemon.stop().expect(0);
+    let daemon = installation.serve_for_admin();
+    rotation_complete(&daemon);
+    daemon.stop().expect(0);
+}
+
 /// A user whom no file knows, but a record of systemd's, and what the daemon says of a key file of that user's.
 const LODGER: (u32, &str) = (61_234, "lodger");
 

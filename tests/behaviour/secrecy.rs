@@ -269,3 +269,41 @@ fn no_refusal_to_start_says_anything_secret() {
     watch.hear("help", &Invocation::new(["serve", "--help"]).run(KEYD).expect(0));
     watch.assert_nothing_was_said();
 }
+
+#[test]
+fn a_key_in_the_place_of_a_path_is_never_repeated() {
+    let bytes = crate::harness::random_key();
+    let installation = Installation::made();
+    let mut tried = 0;
+    for text in [hex(&bytes), hex(&bytes).to_uppercase(), format!("0x{}", hex(&bytes)), base64(&bytes)] {
+        let text = text.as_str();
+        let given = |argument: &str| format!("{argument}={text}");
+        let runs = [
+            (KEYD, Invocation::new(["serve", "--config", text])),
+            (KEYD, Invocation::new(["serve", &given("--config")])),
+            (KEYD, Invocation::new(["serve", "--dev", text])),
+            (KEYD, Invocation::new(["init", &given("--check-legacy")])),
+            (KEYD, installation.command("restore", &[text])),
+            (KEYD, installation.command("restore", &["--from-export", text, "--json"])),
+            (KEYD, installation.command("fsck", &[]).variable("SERVOS_MASTER_KEY_FILE", text)),
+            (KEYCTL, Invocation::new(["status"]).variable("SERVOS_KEYD_SOCKET", text)),
+            (KEYCTL, Invocation::new(["status", "--json", "--socket", text])),
+            (KEYCTL, Invocation::new(["legacy", "adopt", text])),
+            (KEYCTL, Invocation::new(["inspect", text])),
+            (KEYCTL, Invocation::new(["backup", text])),
+            (KEYCTL, Invocation::new(["config", "check", "--config", text])),
+            (KEYCTL, Invocation::new(["generate-key", text])),
+        ];
+        for (binary, run) in runs {
+            let ended = run.run(binary);
+            assert!(matches!(ended.code, Some(64 | 78)), "{:?}: {:?}", run.arguments.first(), ended.code);
+            // A few characters of it may stand in anything.
+            let said = ended.said().to_lowercase();
+            let shown = text.to_lowercase();
+            let shown = shown.as_bytes().windows(12).any(|part| said.contains(std::str::from_utf8(part).unwrap()));
+            assert!(!shown, "{:?} repeats it", run.arguments.first());
+            tried += 1;
+        }
+    }
+    assert_eq!(tried, 4 * 14);
+}

@@ -32,9 +32,6 @@ pub(super) struct InspectArguments {
 /// key does not open.
 pub(super) fn run(console: &mut Console, arguments: &InspectArguments) -> Result<(), Failure> {
     let key_file = arguments.key_file.as_deref();
-    if let Some(key_file) = key_file {
-        key_input::refuse_key(key_file)?;
-    }
     let prover = Prover { key_file, memory: key::memory()? };
     // A key that is none is said before anything of a backup, however many there are.
     let warnings = prover.warnings()?;

@@ -5,7 +5,7 @@
 
 use crate::cli::exit;
 use crate::cli::failure::Failure;
-use crate::cli::typed_key::{IN_HISTORY, holds_base64_key, holds_hex_key, looks_like_key};
+use crate::cli::typed_key::{IN_HISTORY, looks_like_key};
 use crate::config::key_source::{KeySource, Sources, Trust};
 use crate::config::key_source_error::{KeySourceError, shell_quoted, user_name};
 use crate::sys::locked::LockedMemory;
@@ -63,21 +63,6 @@ fn read_of(
     sources.read_file(file, memory)
 }
 
-/// Refuses a key that somebody typed in place of a file's name.
-pub(super) fn refuse_key(file: &Path) -> Result<(), Failure> {
-    if file.exists() {
-        return Ok(());
-    }
-    // Directories may be named by what looks like a key; a name of base64 may look like directories.
-    let there = file.ancestors().skip(1).find(|ancestor| ancestor.exists());
-    let named = there.and_then(|there| file.strip_prefix(there).ok()).unwrap_or(file);
-    if !holds_hex_key(&named.to_string_lossy()) && !holds_base64_key(&file.to_string_lossy()) {
-        return Ok(());
-    }
-    let failure = Failure::say(exit::USAGE, "FILE is a file that holds the key, not the key itself");
-    Err(failure.with_hint(IN_HISTORY))
-}
-
 /// A fingerprint, in lower case.
 pub(super) fn fingerprint(text: &str) -> Result<String, String> {
     if text.len() == 16 && text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
@@ -107,28 +92,9 @@ mod tests {
     }
 
     #[test]
-    fn a_key_in_the_place_of_a_name_is_refused_and_not_repeated() {
-        let key = "0123456789abcdef".repeat(4);
-        let refused = [refuse_key(Path::new(&key)).unwrap_err(), fingerprint_of_new_key(&key).unwrap_err()];
-        for failure in refused {
-            assert_eq!((failure.exit, failure.hint.as_deref()), (exit::USAGE, Some(IN_HISTORY)));
-            assert!(!failure.message.contains("0123"), "{}", failure.message);
-        }
-        assert!(refuse_key(Path::new("/etc/servos/master.key")).is_ok());
-        let dir = tempfile::tempdir().unwrap();
-        let base64 = format!("{}=", "aB3/".repeat(10) + "aB3");
-        for typed in [&key, &base64] {
-            for name in [format!("x{typed}"), format!("0x{typed}"), format!("{typed}.next"), format!("{typed}/key")] {
-                assert!(
-                    refuse_key(Path::new(&name)).is_err() && refuse_key(&dir.path().join(&name)).is_err(),
-                    "{name}"
-                );
-            }
-        }
-        let named_by_hash = dir.path().join(format!("x{key}"));
-        std::fs::create_dir(&named_by_hash).unwrap();
-        assert!(refuse_key(&named_by_hash.join("missing.key")).is_ok(), "a directory that is there is one");
-        std::fs::write(dir.path().join(&key), b"").unwrap();
-        assert!(refuse_key(&dir.path().join(&key)).is_ok(), "a file that is there is a file");
+    fn a_key_in_the_place_of_a_fingerprint_is_refused_and_not_repeated() {
+        let failure = fingerprint_of_new_key(&"0123456789abcdef".repeat(4)).unwrap_err();
+        assert_eq!((failure.exit, failure.hint.as_deref()), (exit::USAGE, Some(IN_HISTORY)));
+        assert!(!failure.message.contains("0123"), "{}", failure.message);
     }
 }

@@ -69,7 +69,6 @@ pub(super) async fn run(
 }
 
 async fn adopt(console: &mut Console, admin: &AdminClient, arguments: &AdoptArguments) -> Result<(), Failure> {
-    key_input::refuse_key(&arguments.file)?;
     let memory = key::memory()?;
     let text = key_text(console, &arguments.file, &memory)?;
     if let Some(rows) = &arguments.check {

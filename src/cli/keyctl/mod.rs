@@ -153,8 +153,8 @@ pub fn run(arguments: impl Iterator<Item = OsString>) -> u8 {
 fn run_on(console: &mut Console, arguments: impl Iterator<Item = OsString>) -> u8 {
     let arguments: Vec<OsString> = arguments.collect();
     console.json = asks_for_json(&arguments);
-    let outcome = match Arguments::try_parse_from(arguments) {
-        Ok(arguments) => execute(console, &arguments),
+    let outcome = match typed_key::parsed::<Arguments>(arguments) {
+        Ok((arguments, typed)) => typed.and_then(|()| execute(console, &arguments)),
         Err(error) => explain(console, &error),
     };
     match outcome {
@@ -189,6 +189,8 @@ fn explain(console: &mut Console, error: &clap::Error) -> Result<(), Failure> {
 }
 
 fn execute(console: &mut Console, arguments: &Arguments) -> Result<(), Failure> {
+    // Messages repeat the name of the socket, which may stand in a variable.
+    arguments.socket.named().map_or(Ok(()), |socket| typed_key::refuse_as_path(&socket))?;
     match &arguments.command {
         Command::GenerateKey(arguments) => generate_key::run(console, arguments),
         Command::CheckKey(check) => check_key::run(console, &arguments.socket, check),

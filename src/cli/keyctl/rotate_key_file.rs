@@ -187,7 +187,6 @@ impl KeyPlace {
 /// Refuses what cannot be a key file, before anybody is asked.
 pub(super) fn check_key_file(file: Option<&Path>) -> Result<(), Failure> {
     let Some(file) = file else { return Ok(()) };
-    key_input::refuse_key(file)?;
     if file == Path::new("-") {
         let failure = Failure::say(exit::USAGE, "the new key comes from a file that stays, not from standard input");
         return Err(failure.with_hint("name the key file in use; the new key lies beside it, in FILE.next"));

@@ -67,8 +67,8 @@ impl ConfigArguments {
 
 /// Runs the command line; returns the exit code.
 pub fn run(arguments: impl Iterator<Item = OsString>) -> u8 {
-    let arguments = match Arguments::try_parse_from(arguments) {
-        Ok(arguments) => arguments,
+    let (arguments, typed) = match typed_key::parsed::<Arguments>(arguments) {
+        Ok(parsed) => parsed,
         Err(error) => {
             // clap repeats what it does not know.
             if let Err(failure) = typed_key::refuse_shown(&error.to_string()) {
@@ -80,13 +80,20 @@ pub fn run(arguments: impl Iterator<Item = OsString>) -> u8 {
             return if error.use_stderr() { exit::USAGE.code } else { 0 };
         }
     };
-    let (outcome, config, dev) = match &arguments.command {
-        Command::Serve(arguments) => (serve::run(arguments), &arguments.config, arguments.dev.as_ref()),
-        Command::Init(arguments) => (init::run(arguments), &arguments.config, None),
-        Command::Restore(arguments) => (restore::run(arguments), &arguments.config, None),
-        Command::Accept(arguments) => (accept::run(arguments), &arguments.config, None),
-        Command::Fsck(arguments) => (fsck::run(arguments), &arguments.config, None),
+    let (config, dev) = match &arguments.command {
+        Command::Serve(arguments) => (&arguments.config, arguments.dev.as_ref()),
+        Command::Init(arguments) => (&arguments.config, None),
+        Command::Restore(arguments) => (&arguments.config, None),
+        Command::Accept(arguments) => (&arguments.config, None),
+        Command::Fsck(arguments) => (&arguments.config, None),
     };
+    let outcome = typed.and_then(|()| match &arguments.command {
+        Command::Serve(arguments) => serve::run(arguments),
+        Command::Init(arguments) => init::run(arguments),
+        Command::Restore(arguments) => restore::run(arguments),
+        Command::Accept(arguments) => accept::run(arguments),
+        Command::Fsck(arguments) => fsck::run(arguments),
+    });
     match outcome {
         Ok(()) => 0,
         Err(mut failure) => {

@@ -98,7 +98,12 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let Opened { engine, ledger } = if arguments.salvage {
         store::salvage(seen, &places, &memory)?
     } else {
-        store::open(seen, &places, Box::new(GivenSources::new(sources, memory.clone())), &memory)?
+        store::open(
+            seen,
+            &places,
+            Box::new(GivenSources::new(sources, memory.clone()).within(&entered.sandbox)),
+            &memory,
+        )?
     };
     // 8. Self-test with the live keys.
     self_test::run(&engine.keyring(), &key::random)?;
