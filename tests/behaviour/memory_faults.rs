@@ -72,9 +72,13 @@ fn with_cores() -> Restricted {
 
 /// Every core in a directory, with its bytes.
 fn cores_in(directory: &Path) -> Vec<(PathBuf, Vec<u8>)> {
-    let paths = std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
-    let cores = paths.filter(|path| path.file_name().unwrap().to_str().unwrap().starts_with("core."));
+    let cores = files_named(directory, "core.").into_iter();
     cores.map(|path| (path.clone(), std::fs::read(path).unwrap())).collect()
+}
+
+fn files_named(directory: &Path, beginning: &str) -> Vec<PathBuf> {
+    let paths = std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
+    paths.filter(|path| path.file_name().unwrap().to_str().unwrap().starts_with(beginning)).collect()
 }
 
 /// A process without the daemon's protection, which has `marker` in its memory, and is ended by the same signal.
@@ -102,7 +106,8 @@ fn a_crash_leaves_no_core_in_a_file_or_a_pipe_where_a_plain_process_leaves_one()
     std::fs::set_permissions(place.path(), std::fs::Permissions::from_mode(0o777)).unwrap();
     let into = |name: &str| format!("{}/{name}", place.path().display());
     let handler = into("take");
-    std::fs::write(&handler, format!("#!/bin/sh\ncat > {0}.part && mv {0}.part {0}\n", into("core.$1"))).unwrap();
+    std::fs::write(&handler, format!("#!/bin/sh\ncat > {0} && mv {0} {1}\n", into("part.$1"), into("core.$1")))
+        .unwrap();
     std::fs::set_permissions(&handler, std::fs::Permissions::from_mode(0o755)).unwrap();
     for where_to in [into("core.%p"), format!("|{handler} %p")] {
         pattern.set(&where_to);
@@ -125,6 +130,8 @@ fn a_crash_leaves_no_core_in_a_file_or_a_pipe_where_a_plain_process_leaves_one()
             eventually(&format!("the control: a plain process leaves a core, {where_to}"), || {
                 cores_in(place.path()).iter().any(|(_, core)| holds_marker(core))
             });
+            // A handler that was called for the daemon, before that, is waited for too.
+            eventually("every handler of cores is done", || files_named(place.path(), "part.").is_empty());
             for (path, core) in cores_in(place.path()) {
                 assert!(!path.to_str().unwrap().ends_with(&format!("core.{process}")), "{}", path.display());
                 assert!(places_of(&keys, &core).is_empty(), "{}", path.display());

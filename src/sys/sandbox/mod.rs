@@ -3,6 +3,8 @@
 //! Must never be put on beside other threads: those would stay outside; nor be taken for put on where it was refused.
 //! Called by `cli` at a start, once the sockets are bound and before the store or a key file is read.
 
+#[cfg(test)]
+mod argument_tests;
 pub mod calls;
 pub mod files;
 mod system_calls;

@@ -15,7 +15,7 @@ use std::ptr::null;
 
 use super::files::{Reach, UNANSWERED, confine, unknown_to};
 use super::system_calls::{ALLOWED, FORBIDDEN};
-use super::{Enforcement, calls};
+use super::{Enforcement, argument_tests, calls};
 use crate::sys::apart;
 use crate::sys::locked::LockedMemory;
 
@@ -47,7 +47,7 @@ fn reach(place: &Place) -> Reach {
 }
 
 /// The error of a system call; 0 if it is let through.
-fn errno(call: libc::c_long, arguments: [libc::c_long; 6]) -> i32 {
+pub(super) fn errno(call: libc::c_long, arguments: [libc::c_long; 6]) -> i32 {
     let [a, b, c, d, e, f] = arguments;
     // JUSTIFICATION: whether the kernel takes the call at all is the question.
     // SAFETY: every call below is refused, or does nothing with arguments that are null, -1 or flags.
@@ -62,17 +62,17 @@ fn open_error(path: &Path) -> i32 {
 }
 
 /// Probes from this thread, and from one that is made for it.
-fn in_both_threads(probe: impl Fn() + Send + Sync) {
+pub(super) fn in_both_threads(probe: impl Fn() + Send + Sync) {
     probe();
     std::thread::scope(|scope| scope.spawn(&probe).join()).unwrap();
 }
 
-fn bits(flags: i32) -> libc::c_long {
+pub(super) fn bits(flags: i32) -> libc::c_long {
     libc::c_long::from(flags)
 }
 
 /// To whom files may be given.
-const OWNERS: [calls::Owner; 2] = [(12_345, 54_321), (12_345, 54_322)];
+pub(super) const OWNERS: [calls::Owner; 2] = [(12_345, 54_321), (12_345, 54_322)];
 
 /// What no argument makes harmless.
 fn forbidden_calls() -> [libc::c_long; 24] {
@@ -116,14 +116,6 @@ fn probe_calls() {
     assert_eq!(unsafe { libc::execve(program.as_ptr(), arguments.as_ptr(), null()) }, -1);
     assert_eq!(io::Error::last_os_error().raw_os_error(), Some(libc::EPERM));
     assert_eq!(errno(libc::SYS_ptrace, [bits(libc::PTRACE_TRACEME.cast_signed()), 0, 0, 0, 0, 0]), libc::EPERM);
-    for family in [libc::AF_INET, libc::AF_INET6, libc::AF_NETLINK, libc::AF_PACKET, libc::AF_VSOCK, libc::AF_ALG] {
-        let (family, kind) = (bits(family), bits(libc::SOCK_DGRAM));
-        assert_eq!(errno(libc::SYS_socket, [family, kind, 0, 0, 0, 0]), libc::EPERM, "family {family}");
-    }
-    // A process, by whatever call; a namespace with a thread's flags.
-    assert_eq!(errno(libc::SYS_clone, [bits(libc::SIGCHLD), 0, 0, 0, 0, 0]), libc::EPERM);
-    let thread = libc::CLONE_VM | libc::CLONE_THREAD | libc::CLONE_SIGHAND;
-    assert_eq!(errno(libc::SYS_clone, [bits(thread | libc::CLONE_NEWUSER), 0, 0, 0, 0, 0]), libc::EPERM);
     #[cfg(target_arch = "x86_64")]
     for call in [libc::SYS_fork, libc::SYS_vfork] {
         assert_eq!(errno(call, none), libc::EPERM);
@@ -131,41 +123,7 @@ fn probe_calls() {
     for call in [libc::SYS_clone3, libc::SYS_openat2, libc::SYS_landlock_create_ruleset, 9_999] {
         assert_eq!(errno(call, none), libc::ENOSYS, "system call {call}");
     }
-    let (page, flags) = (4096, bits(libc::MAP_PRIVATE | libc::MAP_ANONYMOUS));
-    assert_eq!(errno(libc::SYS_mmap, [0, page, bits(libc::PROT_READ | libc::PROT_EXEC), flags, -1, 0]), libc::EPERM);
-    assert_eq!(errno(libc::SYS_mprotect, [0, page, bits(libc::PROT_EXEC), 0, 0, 0]), libc::EPERM);
-    assert_eq!(errno(libc::SYS_prctl, [bits(libc::PR_SET_DUMPABLE), 1, 0, 0, 0, 0]), libc::EPERM);
-    // Filters come before what a call is about: what they let through fails for its descriptor, or for a path that is null.
-    for (uid, gid, expected) in [
-        (12_345, 54_321, libc::EBADF),
-        (12_345, 54_322, libc::EBADF),
-        (12_345, 0, libc::EPERM),
-        (0, 54_321, libc::EPERM),
-        (-1, -1, libc::EPERM),
-    ] {
-        assert_eq!(errno(libc::SYS_fchown, [-1, uid, gid, 0, 0, 0]), expected, "given to {uid} and {gid}");
-    }
-    let (read, make, nameless) = (bits(libc::O_RDONLY), bits(libc::O_CREAT), bits(libc::O_TMPFILE | libc::O_RDWR));
-    for (flags, mode, expected) in [
-        (read, 0o7777, libc::EFAULT),
-        (make, 0o1777, libc::EFAULT),
-        (nameless, 0o600, libc::EFAULT),
-        (make, 0o4755, libc::EPERM),
-        (make, 0o2755, libc::EPERM),
-        (nameless, 0o4755, libc::EPERM),
-    ] {
-        let here = bits(libc::AT_FDCWD);
-        assert_eq!(errno(libc::SYS_openat, [here, 0, flags, mode, 0, 0]), expected, "{flags:o} with mode {mode:o}");
-        #[cfg(target_arch = "x86_64")]
-        assert_eq!(errno(libc::SYS_open, [0, flags, mode, 0, 0, 0]), expected, "{flags:o} with mode {mode:o}");
-    }
-    let limit = [0_u64; 2];
-    let address = limit.as_ptr().expose_provenance().cast_signed();
-    assert_eq!(errno(libc::SYS_prlimit64, [0, 4, libc::c_long::try_from(address).unwrap(), 0, 0, 0]), libc::EPERM);
-    // Signals: to others none, to itself.
-    let (own, parent) = (i64::from(std::process::id()), i64::from(std::os::unix::process::parent_id()));
-    assert_eq!(errno(libc::SYS_kill, [parent, 0, 0, 0, 0, 0]), libc::EPERM);
-    assert_eq!(errno(libc::SYS_kill, [own, 0, 0, 0, 0, 0]), 0);
+    argument_tests::probe();
 }
 
 fn probe_files(place: &Place) {

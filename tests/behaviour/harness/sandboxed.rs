@@ -4,7 +4,8 @@
 //! Used by the tests of the sandbox.
 
 use super::{Daemon, block_on};
-use servos_keyd::proto::v1::{Confinement, SandboxStatus};
+use landlock::{AccessFs, CompatLevel, Compatible as _, Ruleset, RulesetAttr as _};
+use servos_keyd::proto::v1::SandboxStatus;
 use std::collections::BTreeMap;
 
 /// A thread of a process.
@@ -37,7 +38,8 @@ pub fn sandbox(daemon: &Daemon) -> (SandboxStatus, Vec<String>) {
     (status.sandbox.unwrap(), status.warnings)
 }
 
-/// Whether this kernel has Landlock: a process of ours would be told the same.
-pub fn has_landlock(told: &SandboxStatus) -> bool {
-    matches!(told.landlock(), Confinement::Enforced | Confinement::Partial)
+/// Whether this kernel has Landlock: asked of the kernel, and not of a daemon that may have missed it.
+pub fn has_landlock() -> bool {
+    let strict = Ruleset::default().set_compatibility(CompatLevel::HardRequirement);
+    strict.handle_access(AccessFs::Execute).and_then(Ruleset::create).is_ok()
 }
