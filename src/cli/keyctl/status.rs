@@ -59,7 +59,7 @@ fn sandbox_rows(sandbox: &SandboxStatus) -> [(&'static str, String); 2] {
         Confinement::Off => format!("{name} is turned OFF by the configuration"),
         Confinement::Unspecified => format!("{name}: unknown"),
     };
-    let files = format!("only its own directories can be opened, nothing executed (version {})", sandbox.landlock_abi);
+    let files = format!("only its own directories can be opened, no file executed (version {})", sandbox.landlock_abi);
     let calls = "no system call but its own can be made";
     [
         ("sandbox", half("Landlock", sandbox.landlock(), &files, &sandbox.landlock_reason)),
