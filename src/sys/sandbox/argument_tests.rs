@@ -1,6 +1,7 @@
 //! System calls that are judged by their arguments: each with some that harm, which are refused, and some that are needed.
 //!
-//! Must never leave out one that is judged so. Run by `cargo test`.
+//! Must never leave out one that is judged so.
+//! Run by `cargo test`, and by the tests of both halves.
 
 use std::collections::BTreeSet;
 
