@@ -7,6 +7,8 @@ pub mod allocator;
 #[cfg(test)]
 mod apart;
 pub mod background;
+#[cfg(test)]
+pub(crate) mod dead_stack;
 pub mod environment;
 pub mod harden;
 pub mod locked;
