@@ -5,7 +5,7 @@
 
 pub mod allocator;
 #[cfg(test)]
-mod apart;
+pub(crate) mod apart;
 pub mod background;
 #[cfg(test)]
 pub(crate) mod dead_stack;
