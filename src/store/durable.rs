@@ -196,6 +196,7 @@ pub(super) fn rename_to_new(from: &Path, to: &Path) -> Result<(), StoreError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::Write as _;
     use std::os::unix::fs::symlink;
 
     #[test]
@@ -242,6 +243,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         if nix::unistd::geteuid().is_root() {
             std::os::unix::fs::chown(dir.path(), Some(12_345), Some(54_321)).unwrap();
+        } else {
+            // Past the capture of passing tests; what says so for other rooms' tests is in one that this may not name.
+            let _ = writeln!(io::stderr(), "NOT RUN: the owner of a new file: only root gives directories away");
         }
         let (file, dir) = (create_new(&dir.path().join("file")).unwrap().metadata(), dir.path().metadata());
         let (file, dir) = (file.unwrap(), dir.unwrap());

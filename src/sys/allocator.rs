@@ -87,64 +87,87 @@ pub fn limit_arenas() {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sys::apart;
 
-    const BYTES: usize = 512;
+    /// From what a cache of small blocks takes to more than a message is long.
+    const SIZES: [usize; 5] = [512, 5_000, 20 << 10, 64 << 10, 2 << 20];
     /// The C library keeps its own pointers at the start of a free block.
     const ITS_OWN: usize = 32;
 
-    /// A block of `BYTES` marked bytes.
-    fn marked(allocator: &impl GlobalAlloc) -> (*mut u8, Layout) {
-        let layout = Layout::from_size_align(BYTES, 16).unwrap();
+    /// Runs `body` alone in a process where what is freed stays mapped, and is given to nobody else.
+    fn where_free_memory_stays(name: &str, body: fn()) {
+        apart::in_a_process_of_its_own(module_path!(), name, || {
+            #[cfg(target_env = "gnu")]
+            for (parameter, bytes) in [(libc::M_MMAP_THRESHOLD, 32 << 20), (libc::M_TRIM_THRESHOLD, 1 << 30)] {
+                // JUSTIFICATION: glibc gives large blocks, and free ones at the end of its heap, back to the kernel.
+                // SAFETY: takes two integers.
+                assert_eq!(unsafe { libc::mallopt(parameter, bytes) }, 1);
+            }
+            body();
+        });
+    }
+
+    /// A block of marked bytes.
+    fn marked(allocator: &impl GlobalAlloc, size: usize) -> (*mut u8, Layout) {
+        let layout = Layout::from_size_align(size, 16).unwrap();
         // JUSTIFICATION: the test drives the allocator by hand.
         // SAFETY: the layout is not empty, and the block is as long as what is written.
         let block = unsafe {
             let block = allocator.alloc(layout);
             assert!(!block.is_null());
-            block.write_bytes(0xB7, BYTES);
+            block.write_bytes(0xB7, size);
             block
         };
         (block, layout)
     }
 
-    fn marks_left_at(place: usize) -> usize {
+    fn marks_left_at(place: usize, size: usize) -> usize {
         let place = ptr::with_exposed_provenance::<u8>(place);
         // JUSTIFICATION: the test looks at memory that is free.
-        // SAFETY: a small block stays mapped, in this thread's cache of free blocks; the read is volatile.
-        (ITS_OWN..BYTES).filter(|at| unsafe { place.wrapping_add(*at).read_volatile() } == 0xB7).count()
+        // SAFETY: no free memory is given back to the kernel in this process; the read is volatile.
+        (ITS_OWN..size).filter(|at| unsafe { place.wrapping_add(*at).read_volatile() } == 0xB7).count()
     }
 
     #[test]
     fn a_freed_block_holds_nothing_where_the_systems_still_holds_all() {
-        let (block, layout) = marked(&System);
-        let place = block.expose_provenance();
-        // JUSTIFICATION: the test drives the allocator by hand.
-        // SAFETY: allocated above with this layout.
-        unsafe { System.dealloc(block, layout) };
-        assert_eq!(marks_left_at(place), BYTES - ITS_OWN, "the control");
+        where_free_memory_stays("a_freed_block_holds_nothing_where_the_systems_still_holds_all", || {
+            for size in SIZES {
+                let (block, layout) = marked(&System, size);
+                let place = block.expose_provenance();
+                // JUSTIFICATION: the test drives the allocator by hand.
+                // SAFETY: allocated above with this layout.
+                unsafe { System.dealloc(block, layout) };
+                assert_eq!(marks_left_at(place, size), size - ITS_OWN, "the control of {size} bytes");
 
-        let (block, layout) = marked(&ZeroizingAllocator);
-        let place = block.expose_provenance();
-        // JUSTIFICATION: the test drives the allocator by hand.
-        // SAFETY: allocated above with this layout.
-        unsafe { ZeroizingAllocator.dealloc(block, layout) };
-        assert_eq!(marks_left_at(place), 0);
+                let (block, layout) = marked(&ZeroizingAllocator, size);
+                let place = block.expose_provenance();
+                // JUSTIFICATION: the test drives the allocator by hand.
+                // SAFETY: allocated above with this layout.
+                unsafe { ZeroizingAllocator.dealloc(block, layout) };
+                assert_eq!(marks_left_at(place, size), 0, "of {size} bytes");
+            }
+        });
     }
 
     #[test]
     fn a_block_that_grows_or_shrinks_keeps_its_contents_and_leaves_none_behind() {
-        for new_size in [1, 100, BYTES, 5_000, 1 << 20] {
-            let (block, layout) = marked(&ZeroizingAllocator);
-            let place = block.expose_provenance();
-            // JUSTIFICATION: the test drives the allocator by hand.
-            // SAFETY: allocated above with this layout; the new block is freed with its own.
-            unsafe {
-                let new = ZeroizingAllocator.realloc(block, layout, new_size);
-                assert!((0..new_size.min(BYTES)).all(|at| new.add(at).read() == 0xB7));
-                assert_ne!(new.addr(), place);
-                assert_eq!(marks_left_at(place), 0, "to {new_size} bytes");
-                ZeroizingAllocator.dealloc(new, Layout::from_size_align(new_size, 16).unwrap());
+        where_free_memory_stays("a_block_that_grows_or_shrinks_keeps_its_contents_and_leaves_none_behind", || {
+            for size in SIZES {
+                for new_size in [1, 100, size - 16, size, size + 5_000, 4 << 20] {
+                    let (block, layout) = marked(&ZeroizingAllocator, size);
+                    let place = block.expose_provenance();
+                    // JUSTIFICATION: the test drives the allocator by hand.
+                    // SAFETY: allocated above with this layout; the new block is freed with its own.
+                    unsafe {
+                        let new = ZeroizingAllocator.realloc(block, layout, new_size);
+                        assert!((0..new_size.min(size)).all(|at| new.add(at).read() == 0xB7));
+                        assert_ne!(new.addr(), place);
+                        assert_eq!(marks_left_at(place, size), 0, "{size} to {new_size} bytes");
+                        ZeroizingAllocator.dealloc(new, Layout::from_size_align(new_size, 16).unwrap());
+                    }
+                }
             }
-        }
+        });
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Tests that change what a whole process shares run apart: in a process, or a fork, of their own.
 //!
 //! Must never be part of the program: compiled for tests alone.
-//! Called by the tests of `sys`.
+//! Called by the tests of `sys`; [`not_run`] by those of every room that may name it.
 #![allow(unsafe_code, reason = "a fork, for tests of what needs a single thread")]
 
 use std::{
@@ -17,7 +17,7 @@ const MARK: &str = "SERVOS_KEYD_TEST_RUNS_APART";
 const NOT_RUN: &str = "NOT RUN: ";
 
 /// Says, past the capture of passing tests, why one could not run here.
-pub(in crate::sys) fn not_run(reason: &str) {
+pub(crate) fn not_run(reason: &str) {
     let _ = writeln!(std::io::stderr(), "{NOT_RUN}{reason}");
 }
 

@@ -5,8 +5,10 @@
 
 pub mod allocator;
 #[cfg(test)]
-mod apart;
+pub(crate) mod apart;
 pub mod background;
+#[cfg(test)]
+pub(crate) mod dead_stack;
 pub mod environment;
 pub mod harden;
 pub mod locked;

@@ -10,7 +10,7 @@ use super::wipe;
 
 /// How much is cleared: more than deriving and sealing with ring uses, which a test measures.
 /// Optimised that is 3 KiB, otherwise 19.
-const SCRUBBED_BYTES: usize = if cfg!(optimised) { 16 * 1024 } else { 32 * 1024 };
+pub(super) const SCRUBBED_BYTES: usize = if cfg!(optimised) { 16 * 1024 } else { 32 * 1024 };
 
 /// Zeroes 16 KiB (32 where the code is not optimised) of stack below the caller, where the frames of the functions it called have been.
 ///
@@ -28,64 +28,17 @@ pub fn scrub() {
 
 #[cfg(test)]
 mod tests {
+    use super::super::dead_stack::{BEYOND_REACH, WITHIN_REACH, leave_marks};
     use super::*;
-
-    const MARKED_BYTES: usize = 8 * 1024;
-
-    #[inline(never)]
-    fn leave_a_marker() -> usize {
-        let mut frame = [0xC3_u8; MARKED_BYTES];
-        std::hint::black_box(&mut frame);
-        frame.as_ptr().expose_provenance()
-    }
-
-    /// Looks at stack below its caller; its own frames destroy the top of it, which is why a few hundred bytes may be missing.
-    #[inline(never)]
-    fn marked_bytes_from(address: usize) -> usize {
-        let start = std::ptr::with_exposed_provenance::<u8>(address);
-        let mut found = 0;
-        let mut at = 0;
-        while at < MARKED_BYTES / 2 {
-            // JUSTIFICATION: the test proves what a memory scan would find in a dead frame.
-            // SAFETY: the address lies in this thread's mapped stack; the read is volatile and only of bytes.
-            if unsafe { start.wrapping_add(at).read_volatile() } == 0xC3 {
-                found += 1;
-            }
-            at += 1;
-        }
-        found
-    }
 
     #[test]
     fn a_marker_in_a_dead_frame_is_gone_after_scrub_and_there_without() {
-        let left = leave_a_marker();
-        let without = marked_bytes_from(left);
-        let left = leave_a_marker();
+        let left = leave_marks::<WITHIN_REACH>();
+        let without = left.left_in_the_deeper_half();
+        let left = leave_marks::<WITHIN_REACH>();
         scrub();
-        let with = marked_bytes_from(left);
-        assert_eq!((without, with), (MARKED_BYTES / 2, 0));
-    }
-
-    const PAINTED_BYTES: usize = 4 * SCRUBBED_BYTES;
-
-    #[inline(never)]
-    fn paint() -> usize {
-        let mut frame = [0xC3_u8; PAINTED_BYTES];
-        std::hint::black_box(&mut frame);
-        frame.as_ptr().expose_provenance()
-    }
-
-    /// How many bytes at the far end of the paint are as they were.
-    #[inline(never)]
-    fn untouched_from(address: usize) -> usize {
-        let start = std::ptr::with_exposed_provenance::<u8>(address);
-        let mut at = 0;
-        // JUSTIFICATION: as above.
-        // SAFETY: as above.
-        while at < PAINTED_BYTES && unsafe { start.wrapping_add(at).read_volatile() } == 0xC3 {
-            at += 1;
-        }
-        at
+        let with = left.left_in_the_deeper_half();
+        assert_eq!((without, with), (WITHIN_REACH / 2, 0));
     }
 
     #[inline(never)]
@@ -105,9 +58,9 @@ mod tests {
     fn deriving_sealing_and_signing_use_no_more_stack_than_is_scrubbed() {
         // Whatever runs only once (the detection of the processor's features) has run.
         derive_and_seal();
-        let painted = paint();
+        let painted = leave_marks::<BEYOND_REACH>();
         derive_and_seal();
-        let used = PAINTED_BYTES - untouched_from(painted);
+        let used = painted.bytes_used_since();
         assert!((1_000..=SCRUBBED_BYTES).contains(&used), "{used} bytes");
     }
 }

@@ -44,9 +44,9 @@ pub struct Check {
     refuses: Call,
 }
 
-/// What a run found: t of the check and of its leaky twin, and what half of the check's calls took.
+/// What a run found: each crop's t, of the check and of its leaky twin, and what half of the check's calls took.
 pub struct Run {
-    pub t: [f64; 2],
+    pub t: [[f64; welch::CROPS]; 2],
     pub nanoseconds: f64,
 }
 

@@ -2,25 +2,24 @@
 //!
 //! Must never crop the kinds apart: what one kind alone makes slow must stay. Used by the checks.
 
-const CROPS: i32 = 10;
+/// All samples, and those under each of ten percentiles.
+pub const CROPS: usize = 11;
 
-/// The t furthest from 0, of all samples and of those under each of ten percentiles, which lie closer towards the end as
-/// dudect's do. A sample is its kind, 0 or 1, and its time.
-pub fn t(samples: &[(usize, u32)]) -> f64 {
+/// The t of each crop, that of all samples first. The percentiles lie closer towards the end, as dudect's do. A sample is
+/// its kind, 0 or 1, and its time.
+pub fn t(samples: &[(usize, u32)]) -> [f64; CROPS] {
     let mut times: Vec<u32> = samples.iter().map(|(_, time)| *time).collect();
     times.sort_unstable();
-    let mut furthest = welch(samples, u32::MAX);
-    for crop in 1..=CROPS {
-        // Its percentiles: 1 - 0.5^(10 x i / N).
-        let under = 1.0 - 0.5_f64.powf(10.0 * f64::from(crop) / f64::from(CROPS));
+    std::array::from_fn(|crop| {
+        if crop == 0 {
+            return welch(samples, u32::MAX);
+        }
+        // Its percentiles: 1 - 0.5^(10 x i / N), of which there are N = 10.
+        let under = 1.0 - 0.5_f64.powf(crop as f64);
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 0 and the length")]
         let at = (under * (times.len() - 1) as f64) as usize;
-        let t = welch(samples, times[at]);
-        if t.abs() > furthest.abs() {
-            furthest = t;
-        }
-    }
-    furthest
+        welch(samples, times[at])
+    })
 }
 
 fn welch(samples: &[(usize, u32)], at_most: u32) -> f64 {

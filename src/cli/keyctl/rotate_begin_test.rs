@@ -8,6 +8,7 @@ use super::rotate_stage::{NEW_KEY, OLD_KEY, RotationStage, THIRD_KEY, assert_sho
 use crate::client::fake_daemon::lock;
 use crate::client::fake_rotation::rotation;
 use crate::proto::v1::{Rotation, RotationState, RotationStep};
+use crate::sys::apart;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use tonic::Code;
@@ -232,8 +233,7 @@ fn a_new_key_file_may_be_as_open_as_the_key_file_that_the_daemon_takes() {
 #[test]
 fn a_key_that_is_sent_is_roots_or_the_key_files_owners() {
     if !nix::unistd::geteuid().is_root() {
-        eprintln!("not run: only root gives files away");
-        return;
+        return apart::not_run("the owner of a new key that is sent: only root gives files away");
     }
     let own = |file: &std::path::Path, uid| std::os::unix::fs::chown(file, Some(uid), None).unwrap();
     for (file_owner, next_owner, code) in
@@ -280,8 +280,7 @@ fn a_key_file_in_memory_is_named_among_the_risks() {
         nix::sys::statfs::statfs(dir.path()).is_ok_and(|place| place.filesystem_type() == nix::sys::statfs::TMPFS_MAGIC)
     });
     let Some(dir) = in_memory else {
-        eprintln!("not run: no file system in memory");
-        return;
+        return apart::not_run("a key file in memory: /dev/shm is no file system in memory");
     };
     let staged = RotationStage::given_its_key(OLD_KEY);
     let file = dir.path().join("master.key");

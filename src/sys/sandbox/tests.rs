@@ -223,7 +223,9 @@ fn neither_thread_can_open_execute_or_write_what_is_not_its_own() {
                 assert_eq!(refused.raw_os_error(), Some(libc::EACCES));
             }
         });
-        if confined.abi >= 6 {
+        if confined.abi < 6 {
+            apart::not_run("some of what is closed beside files: no Landlock of version 6 in this kernel");
+        } else {
             let _own = UnixListener::bind_addr(&inside).unwrap();
             in_both_threads(|| {
                 assert_eq!(signal_parent(), libc::EPERM);
