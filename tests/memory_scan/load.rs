@@ -24,7 +24,7 @@ const ONE_OF: usize = 500;
 const LEGACY_BYTES: usize = 200;
 /// What of a message tells its key.
 const HEADER_BYTES: usize = 76;
-const DEADLINE: Duration = Duration::from_secs(60);
+pub const DEADLINE: Duration = Duration::from_secs(60);
 /// What every message is bound to.
 pub const CONTEXT: [(&str, &str); 2] = [("column", "memory_scan"), ("table", "servers")];
 

@@ -7,7 +7,7 @@ use crate::keys::{Keys, Outcome, fingerprint};
 use crate::known::Known;
 use crate::load::{Load, Markers, Older, context};
 use crate::refusals::{RefusedCall, refuse};
-use crate::refused_admin::{AT_ONCE, RefusedAdmin};
+use crate::refused_admin::RefusedAdmin;
 use crate::watch::{Kept, Seens, Watch, key, marker};
 use base16ct::lower::encode_string as hex;
 use servos_keyd::client::error::Error;
@@ -118,8 +118,8 @@ impl Watch {
         self.idle("after legacy keys that were refused").await?;
         refused.denied(REFUSALS).await?;
         self.idle("after administration that was denied, with a key in the request").await?;
-        let shed = refused.at_once().await?;
-        self.idle(&format!("after {AT_ONCE} changes at once with a key, of which {shed} were shed")).await?;
+        let (made, shed) = refused.at_once().await?;
+        self.idle(&format!("after {made} changes at once with a key, of which {shed} were shed")).await?;
         Ok(refused)
     }
 
