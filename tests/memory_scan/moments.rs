@@ -120,6 +120,8 @@ impl Watch {
         self.idle("after administration that was denied, with a key in the request").await?;
         let (made, shed) = refused.at_once().await?;
         self.idle(&format!("after {made} changes at once with a key, of which {shed} were shed")).await?;
+        refused.while_the_store_fails(&self.installation.path("keyd.redb"), REFUSALS).await?;
+        self.idle("after changes with a key while the store was moved away").await?;
         Ok(refused)
     }
 

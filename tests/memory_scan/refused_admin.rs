@@ -12,10 +12,12 @@ use servos_keyd::client::key_service::Client;
 use servos_keyd::client::rotation::BeginRotation;
 use servos_keyd::proto::v1;
 use std::fmt::Debug;
+use std::fs::rename;
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 use tonic::Code;
 
@@ -30,6 +32,8 @@ const AT_ONCE: usize = 96;
 const LOOKERS: usize = 32;
 /// How often so many changes are made until some are shed.
 const ROUNDS: usize = 100;
+/// More than the daemon lets pass between two looks whether its store is back.
+const PATIENCE: Duration = Duration::from_secs(90);
 
 /// The keys that refused requests carry, and where to.
 pub struct RefusedAdmin {
@@ -187,6 +191,38 @@ impl RefusedAdmin {
             {
                 expected(matches!(told, Err(Error::NotServed { .. })), &told)?;
             }
+        }
+        Ok(())
+    }
+
+    /// Changes while the store is moved away; returns when it is back, and changes are taken again.
+    pub async fn while_the_store_fails(&self, store: &Path, times: usize) -> Outcome<()> {
+        let away = store.with_extension("away");
+        rename(store, &away)?;
+        let refused = self.changes_unavailable(times).await;
+        rename(&away, store)?;
+        refused?;
+        let (operator, began) = (admin(&self.admin_socket), Instant::now());
+        while let Err(error) = operator.adopt_legacy_key(hex(&self.legacy).as_bytes()).await {
+            if !matches!(error, Error::StoreUnavailable { .. }) || began.elapsed() > PATIENCE {
+                return Err(format!("the store is back, and no change is taken: {error}").into());
+            }
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+        // None of what was refused was done all the same.
+        let status = operator.status().await?;
+        let (rotates, legacy_keys) = (status.rotation.is_some(), status.legacy_keys.len());
+        expected(!rotates && legacy_keys == 1, &(rotates, legacy_keys))
+    }
+
+    async fn changes_unavailable(&self, times: usize) -> Outcome<()> {
+        let operator = admin(&self.admin_socket);
+        let text = hex(&self.refused);
+        for _ in 0..times {
+            let told = operator.adopt_legacy_key(text.as_bytes()).await.map(drop);
+            expected(matches!(told, Err(Error::StoreUnavailable { .. })), &told)?;
+            let told = begin(&operator, &self.refused, text.as_bytes()).await;
+            expected(matches!(told, Err(Error::StoreUnavailable { .. })), &told)?;
         }
         Ok(())
     }
