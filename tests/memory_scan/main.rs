@@ -15,6 +15,7 @@
 )]
 
 mod aes;
+mod caller;
 mod confined;
 mod control;
 mod ending;

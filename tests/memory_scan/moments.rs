@@ -2,6 +2,7 @@
 //!
 //! Must never lead it through less than what it is used for, refusals among it. Called by `main`.
 
+use crate::caller::{KINDS, Kind};
 use crate::installation::{Installation, Start};
 use crate::keys::{Keys, Outcome, fingerprint};
 use crate::known::Known;
@@ -18,6 +19,8 @@ use std::path::Path;
 
 /// How often each kind of call is refused on each connection.
 const REFUSALS: usize = 40;
+/// Calls of one kind alone, over all connections.
+const ALONE: usize = 240;
 /// Messages under each key that are sealed in a life before.
 const OLDER: usize = 8;
 
@@ -61,6 +64,7 @@ async fn one_life(binary: &Path, calls: usize) -> Outcome<Seens> {
     watch.look("right after the calls", false)?;
     watch.idle(&format!("after {calls} calls over 8 connections")).await?;
 
+    watch.each_kind_alone(&load).await?;
     for (kind, name) in RefusedCall::ALL {
         refuse(&load, kind, REFUSALS).await?;
         watch.learn(&load).await?;
@@ -103,6 +107,17 @@ async fn start(binary: &Path, given: &Given, markers: &Markers) -> Outcome<(Watc
 }
 
 impl Watch {
+    /// Each kind of call that handles a key, made alone: what it leaves is not cleared by one of another kind.
+    async fn each_kind_alone(&mut self, load: &Load) -> Outcome<()> {
+        for (kind, name, _) in KINDS.into_iter().filter(|(kind, ..)| *kind != Kind::WhoAmI) {
+            let answered = load.run_alone(kind, ALONE).await?;
+            self.seens.count(answered);
+            self.learn_messages(load)?;
+            self.look(&format!("right after {ALONE} calls of {name} alone"), false)?;
+        }
+        Ok(())
+    }
+
     /// All administration that is refused with a key in the request.
     async fn refuse_administration(&mut self, given: &Given) -> Outcome<RefusedAdmin> {
         let refused = RefusedAdmin {

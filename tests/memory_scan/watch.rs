@@ -116,6 +116,11 @@ impl Watch {
         };
         let backup = backup_file::decode(&fetched.bytes)?;
         self.keys.add_all(&backup.records, &mut self.known)?;
+        self.learn_messages(load)
+    }
+
+    /// Learns the keys of the messages that were sealed, under versions that are known already.
+    pub fn learn_messages(&mut self, load: &Load) -> Outcome<()> {
         for sealed in load.sample() {
             if let Some(key) = self.keys.message_key(&sealed, &CONTEXT) {
                 self.known.add_key("key of a message", &key);
