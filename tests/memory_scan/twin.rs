@@ -155,7 +155,7 @@ pub fn ended_start(binary: &Path) -> Outcome<Seens> {
         return Err(format!("it did not end by a panic, but with {code:?}: {said}").into());
     }
     let name = format!("as a panic ends a start, {WHAT}");
-    let moment = Moment { name, idle: true, connections: 0, kept: Kept::Nowhere, scan };
+    let moment = Moment { name, idle: true, connections: 0, kept: Kept::Nowhere, owed: Vec::new(), scan };
     table::findings(&moment);
     Ok(Seens { moments: vec![moment], ..Seens::default() })
 }

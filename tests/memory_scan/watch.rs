@@ -22,7 +22,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub enum Kept {
     /// As the kernel lets the daemon: best in memory of memfd_secret.
     AsCanBe,
-    /// In locked pages, as memfd_secret is refused: there they are found, and nowhere else.
+    /// In locked pages, as memfd_secret is refused: there each that is held is found, whole, and nowhere else.
     InLockedPages,
     /// Nowhere: the process ends.
     Nowhere,
@@ -36,6 +36,8 @@ pub struct Moment {
     /// Connections that were open.
     pub connections: usize,
     pub kept: Kept,
+    /// Keys that must be found in locked pages.
+    pub owed: Vec<String>,
     pub scan: Scan,
 }
 
@@ -46,6 +48,8 @@ pub struct Seens {
     pub calls: Vec<(&'static str, usize)>,
     /// Secrets, and forms of them, that were looked for at the end of a life; the most of all lives.
     pub secrets: (usize, usize),
+    /// Messages whose keys were looked for.
+    pub messages: usize,
     /// Calls that broke off where panics were planted.
     pub panics: usize,
 }
@@ -56,6 +60,7 @@ impl Seens {
         self.moments.extend(other.moments);
         self.count(other.calls);
         self.secrets = self.secrets.max(other.secrets);
+        self.messages += other.messages;
         self.panics += other.panics;
     }
 
@@ -122,9 +127,7 @@ impl Watch {
     /// Learns the keys of the messages that were sealed, under versions that are known already.
     pub fn learn_messages(&mut self, load: &Load) -> Outcome<()> {
         for sealed in load.sample() {
-            if let Some(key) = self.keys.message_key(&sealed, &CONTEXT) {
-                self.known.add_key("key of a message", &key);
-            }
+            self.learn_message("key of a message", &sealed)?;
         }
         Ok(())
     }
@@ -132,10 +135,12 @@ impl Watch {
     /// Learns the key of one message.
     ///
     /// # Errors
-    /// It is sealed under a version that is not known.
+    /// It is sealed under a version that is not known, or does not commit to the key that is derived for it.
     pub fn learn_message(&mut self, name: &str, sealed: &[u8]) -> Outcome<()> {
-        let key = self.keys.message_key(sealed, &CONTEXT).ok_or("a message of an unknown version")?;
-        self.known.add_key(name, &key);
+        let key = self.keys.message_key(sealed, &CONTEXT)?;
+        if self.known.add_key(name, &key) {
+            self.seens.messages += 1;
+        }
         Ok(())
     }
 
@@ -155,7 +160,11 @@ impl Watch {
     pub fn look(&mut self, name: &str, idle: bool) -> Outcome<()> {
         let scan = scan(self.daemon.id(), &self.known, &mut self.seen)?;
         let connections = Process::sockets(self.daemon.id()).saturating_sub(self.sockets);
-        let moment = Moment { name: name.to_owned(), idle, connections, kept: self.kept, scan };
+        let owed = match self.kept {
+            Kept::InLockedPages => self.keys.held().map(str::to_owned).collect(),
+            Kept::AsCanBe | Kept::Nowhere => Vec::new(),
+        };
+        let moment = Moment { name: name.to_owned(), idle, connections, kept: self.kept, owed, scan };
         table::findings(&moment);
         self.seens.moments.push(moment);
         Ok(())
