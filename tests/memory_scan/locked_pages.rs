@@ -1,6 +1,6 @@
-//! A life where memfd_secret is refused: the keys lie in locked pages, where they are found, and nowhere else.
+//! A life where memfd_secret is refused: the keys lie in locked pages, where each is found, and nowhere else.
 //!
-//! Must never pass where they are found nowhere: then nothing was looked at. Called by `main`.
+//! Must never drop a key: all that were ever held are to be found. Called by `main`.
 
 use crate::installation::{Installation, Start};
 use crate::keys::{Keys, Outcome};
@@ -23,7 +23,7 @@ pub async fn life(binary: &Path, calls: usize) -> Outcome<Seens> {
     known.add_marker("plaintext of the load", &marker);
     let installation = Installation::make(binary, &master)?;
     let daemon = installation.serve(&Start { without_memfd_secret: true, ..Start::default() })?;
-    let mut watch = Watch::new(installation, daemon, Kept::InLockedPages, keys, known)?;
+    let mut watch = Watch::new(installation, daemon, Kept::EachInLockedPages, keys, known)?;
     watch.look("memfd_secret refused: at start", true)?;
     let operator = watch.operator();
     operator.adopt_legacy_key(base16ct::lower::encode_string(&legacy).as_bytes()).await?;

@@ -34,23 +34,23 @@ struct Given {
 }
 
 /// Leads a daemon through everything, and another through a start with its key in the environment.
-pub async fn all(binary: &Path, calls: usize) -> Outcome<Seens> {
-    let mut seens = one_life(binary, calls).await?;
+pub async fn all(binary: &Path, kept: Kept, calls: usize) -> Outcome<Seens> {
+    let mut seens = one_life(binary, kept, calls).await?;
     let (master, mut known, mut keys) = (key()?, Known::default(), Keys::default());
     keys.add_master("master key", master, &mut known);
     let installation = Installation::make(binary, &master)?;
     let environment = vec![("SERVOS_MASTER_KEY", hex(&master))];
     let daemon = installation.serve(&Start { environment, ..Start::default() })?;
-    let mut watch = Watch::new(installation, daemon, Kept::AsCanBe, keys, known)?;
+    let mut watch = Watch::new(installation, daemon, kept, keys, known)?;
     watch.look("at start, key in the environment", true)?;
     seens.add(watch.end()?);
     Ok(seens)
 }
 
-async fn one_life(binary: &Path, calls: usize) -> Outcome<Seens> {
+async fn one_life(binary: &Path, kept: Kept, calls: usize) -> Outcome<Seens> {
     let given = Given { master: key()?, next: key()?, aborted: key()?, legacy: key()?, refused: key()? };
     let markers = Markers { load: marker()?, refused: marker()?, legacy: marker()? };
-    let (mut watch, older) = start(binary, &given, &markers).await?;
+    let (mut watch, older) = start(binary, kept, &given, &markers).await?;
     watch.look("at start", true)?;
 
     let operator = watch.operator();
@@ -83,7 +83,7 @@ async fn one_life(binary: &Path, calls: usize) -> Outcome<Seens> {
 }
 
 /// A daemon that has just started, and messages of the one before it.
-async fn start(binary: &Path, given: &Given, markers: &Markers) -> Outcome<(Watch, Vec<Older>)> {
+async fn start(binary: &Path, kept: Kept, given: &Given, markers: &Markers) -> Outcome<(Watch, Vec<Older>)> {
     let (mut keys, mut known) = (Keys::default(), Known::default());
     known.add_marker("plaintext of the load", &markers.load);
     known.add_marker("plaintext of refused calls", &markers.refused);
@@ -99,7 +99,7 @@ async fn start(binary: &Path, given: &Given, markers: &Markers) -> Outcome<(Watc
     let older = sealing.seal_some(OLDER).await?;
     drop((sealing, before));
     let daemon = installation.serve(&Start::default())?;
-    let mut watch = Watch::new(installation, daemon, Kept::AsCanBe, keys, known)?;
+    let mut watch = Watch::new(installation, daemon, kept, keys, known)?;
     for message in &older {
         watch.learn_message("key of a message that is only opened", &message.sealed)?;
     }

@@ -81,8 +81,8 @@ fn judge(moment: &Moment, problems: &mut Vec<String>) {
     let found_out = scan.secret_pages == 0 && in_locked_pages > 0;
     let is_right = match moment.kept {
         // Beside memfd_secret nothing is locked: what was, would not be searched for keys.
-        Kept::AsCanBe => scan.secret_pages > 0 && scan.plainly_locked == 0 || found_out,
-        Kept::InLockedPages => found_out,
+        Kept::InSecretPages => scan.secret_pages > 0 && scan.plainly_locked == 0,
+        Kept::InLockedPages | Kept::EachInLockedPages => found_out,
         Kept::Nowhere => scan.secret_pages == 0 && in_locked_pages == 0,
     };
     if !is_right {

@@ -39,7 +39,7 @@ const OLDER: usize = 8;
 /// How a program ends whose main thread panicked.
 const PANICKED: i32 = 101;
 
-pub async fn life(binary: &Path, calls: usize) -> Outcome<Seens> {
+pub async fn life(binary: &Path, kept: Kept, calls: usize) -> Outcome<Seens> {
     let calls = calls.clamp(*CALLS.start(), *CALLS.end());
     let (master, legacy, marker) = (key()?, key()?, marker()?);
     let (mut keys, mut known) = (Keys::default(), Known::default());
@@ -49,7 +49,7 @@ pub async fn life(binary: &Path, calls: usize) -> Outcome<Seens> {
     let installation = Installation::make(binary, &master)?;
     let environment = vec![(VARIABLE, IN_CALLS.to_owned())];
     let daemon = installation.serve(&Start { environment, ..Start::default() })?;
-    let mut watch = Watch::new(installation, daemon, Kept::AsCanBe, keys, known)?;
+    let mut watch = Watch::new(installation, daemon, kept, keys, known)?;
     let broken = Arc::new(AtomicUsize::new(0));
     changes(&watch, &broken, &legacy).await?;
     let markers = Markers { load: marker, refused: marker, legacy: marker };
@@ -70,7 +70,7 @@ pub async fn life(binary: &Path, calls: usize) -> Outcome<Seens> {
 }
 
 /// A life in which at last every call panics that seals or opens: on each thread it is the last that handled a key.
-pub async fn life_that_only_panics(binary: &Path) -> Outcome<Seens> {
+pub async fn life_that_only_panics(binary: &Path, kept: Kept) -> Outcome<Seens> {
     let (master, legacy, marker) = (key()?, key()?, marker()?);
     let (mut keys, mut known) = (Keys::default(), Known::default());
     keys.add_master("master key", master, &mut known);
@@ -83,7 +83,7 @@ pub async fn life_that_only_panics(binary: &Path) -> Outcome<Seens> {
     drop((load, before));
     let environment = vec![(VARIABLE, IN_ALL_CALLS.to_owned())];
     let daemon = installation.serve(&Start { environment, ..Start::default() })?;
-    let mut watch = Watch::new(installation, daemon, Kept::AsCanBe, keys, known)?;
+    let mut watch = Watch::new(installation, daemon, kept, keys, known)?;
     for message in &older {
         watch.learn_message("key of a message that is only opened", &message.sealed)?;
     }

@@ -20,10 +20,12 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// Where the keys are to be, at a look.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Kept {
-    /// As the kernel lets the daemon: best in memory of memfd_secret.
-    AsCanBe,
-    /// In locked pages, as memfd_secret is refused: there each that is held is found, whole, and nowhere else.
+    /// In memory of memfd_secret, which the kernel gives: nothing else is locked.
+    InSecretPages,
+    /// In locked pages, as memfd_secret is refused: there some are found, and nowhere else.
     InLockedPages,
+    /// The same in a life that drops no key: each is found there, whole.
+    EachInLockedPages,
     /// Nowhere: the process ends.
     Nowhere,
 }
@@ -161,8 +163,8 @@ impl Watch {
         let scan = scan(self.daemon.id(), &self.known, &mut self.seen)?;
         let connections = Process::sockets(self.daemon.id()).saturating_sub(self.sockets);
         let owed = match self.kept {
-            Kept::InLockedPages => self.keys.held().map(str::to_owned).collect(),
-            Kept::AsCanBe | Kept::Nowhere => Vec::new(),
+            Kept::EachInLockedPages => self.keys.held().map(str::to_owned).collect(),
+            Kept::InSecretPages | Kept::InLockedPages | Kept::Nowhere => Vec::new(),
         };
         let moment = Moment { name: name.to_owned(), idle, connections, kept: self.kept, owed, scan };
         table::findings(&moment);
