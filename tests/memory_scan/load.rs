@@ -134,7 +134,7 @@ impl Load {
         let plaintext = filled(&self.markers.load, 1_000);
         let mut broken = 0;
         for number in 0..calls {
-            let (client, older) = (&self.clients[number % CONNECTIONS], &self.older[number % self.older.len()]);
+            let (client, older) = (&self.clients[number % CONNECTIONS], self.older(number));
             let context = context();
             let (sealing, opening) = tokio::join!(
                 client.encrypt(&older.key, &plaintext, &context),
@@ -155,6 +155,11 @@ impl Load {
     pub fn sample(&self) -> Vec<Vec<u8>> {
         let last = self.messages.lock().map(|last| last.iter().cloned().collect()).unwrap_or_default();
         [last, self.sampled.lock().map(|some| some.clone()).unwrap_or_default()].concat()
+    }
+
+    /// One of the messages of another life, in turn.
+    pub fn older(&self, turn: usize) -> &Older {
+        &self.older[turn % self.older.len()]
     }
 
     /// Looks for the key of this message too.

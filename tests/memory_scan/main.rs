@@ -32,6 +32,7 @@ mod process;
 mod refusals;
 mod refused_admin;
 mod refusing;
+mod salvage;
 mod scan;
 mod sha256;
 mod table;
@@ -124,9 +125,10 @@ fn run(arguments: &Arguments) -> ExitCode {
     }))
 }
 
-/// The release, the release where memfd_secret is refused, and its twin.
+/// The release, the release that only opens, the release where memfd_secret is refused, and its twin.
 async fn lives(daemon: &Path, twin: &Path, kept: watch::Kept, calls: usize) -> keys::Outcome<watch::Seens> {
     let mut seens = moments::all(daemon, kept, calls).await?;
+    seens.add(salvage::life(daemon, kept).await?);
     seens.add(locked_pages::life(daemon, calls).await?);
     seens.add(twin::life(twin, kept, calls).await?);
     seens.add(twin::life_that_only_panics(twin, kept).await?);

@@ -170,7 +170,7 @@ impl Watch {
         operator.rotate(&begin).await?;
         self.learn(load).await?;
         self.idle("after the begin of a rotation").await?;
-        refused.while_one_is_pending(REFUSALS).await?;
+        refused.by_the_state(REFUSALS).await?;
         self.idle("after changes that were refused while it was pending").await?;
         operator.abort_rotation(&AbortRotation { new_key_fingerprint: &name, ..AbortRotation::default() }).await?;
         self.rotated().await?;

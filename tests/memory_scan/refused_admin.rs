@@ -1,6 +1,6 @@
 //! Administration that is refused, with a key in the request.
 //!
-//! Must never let one of these keys be taken. Called by `moments`.
+//! Must never let one of these keys be taken. Called by `moments` and `salvage`.
 
 use crate::keys::{Outcome, fingerprint};
 use crate::load::{DEADLINE, admin};
@@ -227,8 +227,8 @@ impl RefusedAdmin {
         Ok(())
     }
 
-    /// What waits for the end of the rotation that is pending, and another rotation.
-    pub async fn while_one_is_pending(&self, times: usize) -> Outcome<()> {
+    /// Adoptions and rotations that the state of the daemon does not allow: a rotation is pending, or it only opens.
+    pub async fn by_the_state(&self, times: usize) -> Outcome<()> {
         let operator = admin(&self.admin_socket);
         let text = hex(&self.refused);
         for _ in 0..times {

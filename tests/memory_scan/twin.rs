@@ -141,7 +141,8 @@ pub fn ended_start(binary: &Path) -> Outcome<Seens> {
     let installation = Installation::make(binary, &master)?;
     keys.add_all(&redb_adapter::view(&installation.path("keyd.redb"))?.records, &mut known)?;
     let environment = vec![(VARIABLE, AT_A_START.to_owned())];
-    let mut daemon = installation.spawn(&Start { environment, without_memfd_secret: true, halted: true })?;
+    let mut daemon =
+        installation.spawn(&Start { environment, without_memfd_secret: true, halted: true, ..Start::default() })?;
     let process = Pid::from_raw(daemon.id().try_into()?);
     waitpid(process, Some(WaitPidFlag::WUNTRACED))?;
     ptrace::seize(process, Options::PTRACE_O_TRACEEXIT)?;
