@@ -23,6 +23,8 @@ pub struct Start {
     pub without_memfd_secret: bool,
     /// It waits, stopped, until it is continued; with the former alone.
     pub halted: bool,
+    /// It only opens.
+    pub salvage: bool,
 }
 
 /// A directory with key, configuration, store and backups.
@@ -101,6 +103,9 @@ impl Installation {
             false => Command::new(&self.binary),
         };
         process.arg(command).arg("--config").arg(self.path("keyd.toml")).env_clear();
+        if start.salvage {
+            process.arg("--salvage");
+        }
         process.envs(start.environment.iter().map(|(name, value)| (name, value)));
         process.stdin(Stdio::null()).stdout(Stdio::null());
         Ok(process)

@@ -6,7 +6,7 @@ use crate::known::Known;
 use ring::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use ring::{digest, hkdf};
 use servos_keyd::store::record::{self, RecordName};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What went wrong is told and ends the test.
 pub type Outcome<T> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
@@ -18,6 +18,8 @@ type Key = [u8; 32];
 pub struct Keys {
     pub masters: Vec<(String, Key)>,
     roots: Vec<Key>,
+    /// The names of those that are sealed in records, and of the root.
+    below: BTreeSet<String>,
     versions: BTreeMap<[u8; 8], Key>,
 }
 
@@ -52,13 +54,13 @@ impl Keys {
                 Some(RecordName::Identity) => {
                     let seal = record::decode::<record::Identity>(name, value)?.seal;
                     let key = self.open_by_root(&Place { purpose: "identity", ..place }, &seal)?;
-                    known.add_key("identity", &key);
+                    self.add_held("identity", &key, known);
                     known.add_key("identity's canary key", &expand(&key, &[b"servos-keyd/identity/canary"]));
                 }
                 Some(RecordName::Legacy(_)) => {
                     let seal = record::decode::<record::Legacy>(name, value)?.seal;
                     let key = self.open_by_root(&Place { purpose: "legacy", ..place }, &seal)?;
-                    known.add_key("legacy key", &key);
+                    self.add_held("legacy key", &key, known);
                 }
                 Some(RecordName::Version(id)) => self.add_version(place, id, &record::decode(name, value)?, known)?,
                 _ => {}
@@ -67,12 +69,26 @@ impl Keys {
         Ok(())
     }
 
-    /// The key of a message that was sealed under one of the versions.
-    pub fn message_key(&self, sealed: &[u8], context: &[(&str, &str)]) -> Option<Key> {
-        let id: [u8; 8] = sealed.get(4..12)?.try_into().ok()?;
-        let context = digest::digest(&digest::SHA256, &encoded(context));
-        let version = self.versions.get(&id)?;
-        Some(expand(version, &[b"servos-keyd/SKD1", &id, sealed.get(12..44)?, context.as_ref()]))
+    /// The key of a message that was sealed under one of the versions, by its header.
+    ///
+    /// # Errors
+    /// It was sealed under a version that is not known, or the key that is derived for it does not commit to it.
+    pub fn message_key(&self, sealed: &[u8], context: &[(&str, &str)]) -> Outcome<Key> {
+        let header = sealed.first_chunk().ok_or("a message without a header")?;
+        let version = self.versions.get(&header[4..12]).ok_or("a message of a version that is not known")?;
+        let okm =
+            derived(version, b"servos-keyd/SKD1", header, context).ok_or("a message whose commitment is another")?;
+        okm.first_chunk().copied().ok_or_else(|| "32 bytes and more are derived".into())
+    }
+
+    /// The names of all keys that outlive a call, while none of them is dropped.
+    pub fn held(&self) -> impl Iterator<Item = &str> {
+        self.masters.iter().map(|(name, _)| name).chain(&self.below).map(String::as_str)
+    }
+
+    fn add_held(&mut self, name: &str, key: &Key, known: &mut Known) {
+        self.below.insert(name.to_owned());
+        known.add_key(name, key);
     }
 
     fn add_root(&mut self, store: &str, seal: &[u8], known: &mut Known) -> Outcome<()> {
@@ -87,7 +103,7 @@ impl Keys {
     fn add_opened_root(&mut self, root: Key, known: &mut Known) {
         if !self.roots.contains(&root) {
             self.roots.push(root);
-            known.add_key("root key", &root);
+            self.add_held("root key", &root, known);
             known.add_key("root's seal key", &expand(&root, &[b"servos-keyd/root/seal"]));
             known.add_key("root's MAC key", &expand(&root, &[b"servos-keyd/root/mac"]));
         }
@@ -103,7 +119,7 @@ impl Keys {
         let (key, number) = (base16ct::lower::encode_string(&version.key_id), version.number.to_string());
         let place = Place { key: &key, version: &number, purpose: "version", ..place };
         let opened = self.open_by_root(&place, &version.seal)?;
-        known.add_key(&format!("version {number} of key {key}"), &opened);
+        self.add_held(&format!("version {number} of key {key}"), &opened, known);
         self.versions.insert(id, opened);
         Ok(())
     }
@@ -131,24 +147,27 @@ struct Place<'a> {
 
 /// Opens an SKR1 message; `None` if it is another key's.
 fn open(sealer: &Key, place: &Place<'_>, seal: &[u8]) -> Option<Key> {
-    let context = encoded(&[
+    let context = [
         ("key", place.key),
         ("purpose", place.purpose),
         ("record", place.record),
         ("store", place.store),
         ("version", place.version),
-    ]);
-    let context = digest::digest(&digest::SHA256, &context);
-    let (header, body) = seal.split_at_checked(76)?;
-    let okm: [u8; 76] = expand(sealer, &[b"servos-keyd/SKR1", &header[4..12], &header[12..44], context.as_ref()]);
-    if okm[44..] != header[44..] {
-        return None;
-    }
+    ];
+    let (header, body) = seal.split_first_chunk()?;
+    let okm = derived(sealer, b"servos-keyd/SKR1", header, &context)?;
     let key = LessSafeKey::new(UnboundKey::new(&AES_256_GCM, &okm[..32]).ok()?);
     let mut body = body.to_vec();
     let nonce = Nonce::try_assume_unique_for_key(&okm[32..44]).ok()?;
     let opened = key.open_in_place(nonce, Aad::from(header), &mut body).ok()?;
     (&*opened).try_into().ok()
+}
+
+/// Key, nonce and commitment of one message; `None` if its header has another commitment: then it is another key's.
+fn derived(owner: &Key, label: &[u8], header: &[u8; 76], context: &[(&str, &str)]) -> Option<[u8; 76]> {
+    let context = digest::digest(&digest::SHA256, &encoded(context));
+    let okm: [u8; 76] = expand(owner, &[label, &header[4..12], &header[12..44], context.as_ref()]);
+    (okm[44..] == header[44..]).then_some(okm)
 }
 
 /// A context in its one encoding; the pairs in order.

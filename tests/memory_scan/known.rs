@@ -32,11 +32,13 @@ pub struct Known {
 const FILTER_BITS: u32 = 20;
 
 impl Known {
-    /// Looks for a key in every form from now on.
-    pub fn add_key(&mut self, name: &str, key: &[u8; 32]) {
-        if self.secrets.insert((key.to_vec(), name.to_owned())) {
+    /// Looks for a key in every form from now on; tells whether it is a new one.
+    pub fn add_key(&mut self, name: &str, key: &[u8; 32]) -> bool {
+        let is_new = self.secrets.insert((key.to_vec(), name.to_owned()));
+        if is_new {
             self.add_all(Class::Key, name, forms::of_key(key));
         }
+        is_new
     }
 
     /// Looks for a plaintext that repeats 16 random bytes: in every form, and for any 16 bytes of it as they are.

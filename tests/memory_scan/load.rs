@@ -1,7 +1,8 @@
 //! The load: calls of every kind over eight connections, with plaintexts that are known again.
 //!
-//! Must never count a call that was not answered as it must be. Called by `moments` and the other lives.
+//! Must never forget a message whose key is to be looked for. Called by `moments` and the other lives.
 
+use crate::caller::{Caller, HEADER_BYTES, Kind, work};
 use crate::keys::Outcome;
 use servos_keyd::client::context::Context;
 use servos_keyd::client::error::Error;
@@ -16,15 +17,11 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 pub const CONNECTIONS: usize = 8;
-/// Calls at once on each connection.
+/// Calls at once on each connection, and where all are of one kind: no more than may wait for the writer, if that is it.
 const AT_ONCE: usize = 6;
-/// Messages whose keys are looked for: the last ones, and a part of all.
-const LAST: usize = 256;
-const ONE_OF: usize = 500;
-const LEGACY_BYTES: usize = 200;
-/// What of a message tells its key.
-const HEADER_BYTES: usize = 76;
-const DEADLINE: Duration = Duration::from_secs(60);
+const ALONE_AT_ONCE: usize = 3;
+pub const LEGACY_BYTES: usize = 200;
+pub const DEADLINE: Duration = Duration::from_secs(60);
 /// What every message is bound to.
 pub const CONTEXT: [(&str, &str); 2] = [("column", "memory_scan"), ("table", "servers")];
 
@@ -38,9 +35,9 @@ pub struct Markers {
 
 /// A message of another life of the daemon.
 pub struct Older {
-    key: KeyName,
+    pub key: KeyName,
     pub sealed: Vec<u8>,
-    length: usize,
+    pub length: usize,
 }
 
 /// Eight connections to a daemon.
@@ -98,11 +95,23 @@ impl Load {
 
     /// Makes so many calls; gives how many of each kind were answered.
     pub async fn run(&self, calls: usize) -> Outcome<Vec<(&'static str, usize)>> {
-        let left = Arc::new(AtomicUsize::new(calls));
-        let counts: Arc<Vec<AtomicUsize>> = Arc::new((0..KINDS.len()).map(|_| AtomicUsize::new(0)).collect());
-        let mut callers = Vec::new();
-        for number in 0..CONNECTIONS * AT_ONCE {
-            let caller = Caller {
+        work(self.callers(AT_ONCE)?, None, calls).await
+    }
+
+    /// Makes so many calls of one kind over all connections, behind those that give them something to work on; gives how many
+    /// were answered.
+    pub async fn run_alone(&self, kind: Kind, calls: usize) -> Outcome<Vec<(&'static str, usize)>> {
+        let mut callers = self.callers(ALONE_AT_ONCE)?;
+        for caller in &mut callers {
+            caller.prepare(kind).await?;
+        }
+        work(callers, Some(kind), calls).await
+    }
+
+    /// So many callers on each connection.
+    fn callers(&self, at_once: usize) -> Outcome<Vec<Caller>> {
+        let one = |number: usize| {
+            Ok(Caller {
                 client: self.clients[number % CONNECTIONS].clone(),
                 key: KeyName::new(FIRST_KEYS[number % FIRST_KEYS.len()])?,
                 draw: (u64::try_from(number)? + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15),
@@ -114,13 +123,9 @@ impl Load {
                 canary: Vec::new(),
                 messages: Arc::clone(&self.messages),
                 sampled: Arc::clone(&self.sampled),
-            };
-            callers.push(tokio::spawn(caller.work(Arc::clone(&left), Arc::clone(&counts))));
-        }
-        for caller in callers {
-            caller.await??;
-        }
-        Ok(KINDS.iter().zip(counts.iter()).map(|(kind, count)| (kind.0, count.load(Ordering::Relaxed))).collect())
+            })
+        };
+        (0..CONNECTIONS * at_once).map(one).collect()
     }
 
     /// So many Encrypts and as many Decrypts over all connections, of which the last half must break off by a bug; gives how
@@ -129,7 +134,7 @@ impl Load {
         let plaintext = filled(&self.markers.load, 1_000);
         let mut broken = 0;
         for number in 0..calls {
-            let (client, older) = (&self.clients[number % CONNECTIONS], &self.older[number % self.older.len()]);
+            let (client, older) = (&self.clients[number % CONNECTIONS], self.older(number));
             let context = context();
             let (sealing, opening) = tokio::join!(
                 client.encrypt(&older.key, &plaintext, &context),
@@ -152,155 +157,16 @@ impl Load {
         [last, self.sampled.lock().map(|some| some.clone()).unwrap_or_default()].concat()
     }
 
+    /// One of the messages of another life, in turn.
+    pub fn older(&self, turn: usize) -> &Older {
+        &self.older[turn % self.older.len()]
+    }
+
     /// Looks for the key of this message too.
     pub fn note(&self, sealed: &[u8]) {
         if let Ok(mut sampled) = self.sampled.lock() {
             sampled.push(sealed[..HEADER_BYTES].to_vec());
         }
-    }
-}
-
-/// Each kind of call, of a hundred.
-const KINDS: [(&str, u64); 10] = [
-    ("Encrypt", 36),
-    ("Decrypt", 26),
-    ("ReEncrypt", 14),
-    ("VerifyCanary", 5),
-    ("IssueCanary", 4),
-    ("legacy Decrypt", 3),
-    ("legacy ReEncrypt", 2),
-    ("WhoAmI", 3),
-    ("ExportKeyring", 1),
-    ("Decrypt of older", 6),
-];
-
-/// One caller, which waits for each answer.
-struct Caller {
-    client: Client,
-    key: KeyName,
-    draw: u64,
-    markers: Markers,
-    legacy: Vec<u8>,
-    older: Arc<Vec<Older>>,
-    broken: Option<Arc<AtomicUsize>>,
-    sealed: Vec<(Vec<u8>, usize, [u8; 16])>,
-    canary: Vec<u8>,
-    messages: Arc<Mutex<VecDeque<Vec<u8>>>>,
-    sampled: Arc<Mutex<Vec<Vec<u8>>>>,
-}
-
-impl Caller {
-    async fn work(mut self, left: Arc<AtomicUsize>, counts: Arc<Vec<AtomicUsize>>) -> Outcome<()> {
-        let one_less = |left: usize| left.checked_sub(1);
-        while left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less).is_ok() {
-            let kind = self.kind();
-            match (self.call(kind).await, &self.broken) {
-                (Ok(()), _) => counts[kind].fetch_add(1, Ordering::Relaxed),
-                (Err(error), Some(broken)) if is_bug(&*error) => broken.fetch_add(1, Ordering::Relaxed),
-                (Err(error), _) => return Err(format!("{}: {error}", KINDS[kind].0).into()),
-            };
-        }
-        Ok(())
-    }
-
-    /// What is asked next; what has nothing to work on yet is an Encrypt.
-    fn kind(&mut self) -> usize {
-        let mut drawn = self.below(100);
-        for (kind, (_, of_hundred)) in KINDS.iter().enumerate() {
-            if drawn < *of_hundred {
-                let lacking = matches!(kind, 1 | 2) && self.sealed.is_empty()
-                    || kind == 3 && self.canary.is_empty()
-                    || kind == 9 && self.older.is_empty();
-                return if lacking { 0 } else { kind };
-            }
-            drawn -= of_hundred;
-        }
-        0
-    }
-
-    async fn call(&mut self, kind: usize) -> Outcome<()> {
-        let context = context();
-        match kind {
-            0 => {
-                let length = self.length();
-                let plaintext = filled(&self.markers.load, length);
-                let sealed = self.client.encrypt(&self.key, &plaintext, &context).await?.ciphertext;
-                self.keep(sealed, length, self.markers.load);
-            }
-            1 => {
-                let at = self.below(self.sealed.len() as u64) as usize;
-                let (sealed, length, marker) = &self.sealed[at];
-                let opened = self.client.decrypt(&self.key, sealed, &context).await?;
-                if *opened.plaintext != filled(marker, *length) {
-                    return Err("it opens to something else".into());
-                }
-            }
-            2 => {
-                let at = self.below(self.sealed.len() as u64) as usize;
-                let (sealed, length, marker) = self.sealed.swap_remove(at);
-                let moved = self.client.reencrypt(&self.key, &sealed, &context).await?.sealed.ciphertext;
-                self.keep(moved, length, marker);
-            }
-            3 => drop(self.client.verify_canary(&self.canary).await?),
-            4 => self.canary = self.client.issue_canary().await?,
-            5 => drop(self.client.danger_decrypt_legacy(&self.key, &self.legacy, &context).await?),
-            6 => {
-                let (key, client) = (&self.key, &self.client);
-                let moved = client.danger_reencrypt_legacy(key, &self.legacy, &context, key, &context).await?;
-                self.keep(moved.sealed.ciphertext, LEGACY_BYTES, self.markers.legacy);
-            }
-            7 => drop(self.client.who_am_i().await?),
-            8 => drop(self.client.export_keyring().await?),
-            _ => self.open_older().await?,
-        }
-        Ok(())
-    }
-
-    async fn open_older(&mut self) -> Outcome<()> {
-        let at = self.below(self.older.len() as u64) as usize;
-        let Older { key, sealed, length } = &self.older[at];
-        let opened = self.client.decrypt(key, sealed, &context()).await?;
-        if *opened.plaintext == filled(&self.markers.load, *length) {
-            Ok(())
-        } else {
-            Err("it opens to something else".into())
-        }
-    }
-
-    fn keep(&mut self, sealed: Vec<u8>, length: usize, marker: [u8; 16]) {
-        let header = sealed[..HEADER_BYTES].to_vec();
-        if self.below(ONE_OF as u64) == 0
-            && let Ok(mut sampled) = self.sampled.lock()
-        {
-            sampled.push(header.clone());
-        }
-        if let Ok(mut messages) = self.messages.lock() {
-            messages.push_back(header);
-            if messages.len() > LAST {
-                messages.pop_front();
-            }
-        }
-        if self.sealed.len() >= 16 {
-            self.sealed.remove(0);
-        }
-        self.sealed.push((sealed, length, marker));
-    }
-
-    /// The length of a secret: mostly short, now and then a megabyte.
-    fn length(&mut self) -> usize {
-        match self.below(2_000) {
-            0 => 1 << 20,
-            1..=20 => 65_536,
-            21..=100 => 16_384,
-            _ => usize::try_from(32 + self.below(2_000)).unwrap_or(32),
-        }
-    }
-
-    fn below(&mut self, bound: u64) -> u64 {
-        self.draw ^= self.draw << 13;
-        self.draw ^= self.draw >> 7;
-        self.draw ^= self.draw << 17;
-        self.draw % bound
     }
 }
 

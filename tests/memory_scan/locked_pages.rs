@@ -1,6 +1,6 @@
-//! A life where memfd_secret is refused: the keys lie in locked pages, where they are found, and nowhere else.
+//! A life where memfd_secret is refused: the keys lie in locked pages, where each is found, and nowhere else.
 //!
-//! Must never pass where they are found nowhere: then nothing was looked at. Called by `main`.
+//! Must never drop a key: all that were ever held are to be found. Called by `main`.
 
 use crate::installation::{Installation, Start};
 use crate::keys::{Keys, Outcome};
@@ -8,6 +8,7 @@ use crate::known::Known;
 use crate::load::{Load, Markers};
 use crate::watch::{Kept, Seens, Watch, key, marker};
 use servos_keyd::client::key_name::KeyName;
+use servos_keyd::operations::create::FIRST_KEYS;
 use std::path::Path;
 
 /// Of all calls, these are made here.
@@ -23,7 +24,8 @@ pub async fn life(binary: &Path, calls: usize) -> Outcome<Seens> {
     known.add_marker("plaintext of the load", &marker);
     let installation = Installation::make(binary, &master)?;
     let daemon = installation.serve(&Start { without_memfd_secret: true, ..Start::default() })?;
-    let mut watch = Watch::new(installation, daemon, Kept::InLockedPages, keys, known)?;
+    let mut watch = Watch::new(installation, daemon, Kept::EachInLockedPages, keys, known)?;
+    each_is_owed(&watch.keys, &["identity", "master key", "root key"], FIRST_KEYS.len())?;
     watch.look("memfd_secret refused: at start", true)?;
     let operator = watch.operator();
     operator.adopt_legacy_key(base16ct::lower::encode_string(&legacy).as_bytes()).await?;
@@ -33,7 +35,19 @@ pub async fn life(binary: &Path, calls: usize) -> Outcome<Seens> {
     watch.seens.count(answered);
     operator.rotate_key(&KeyName::new("default")?).await?;
     watch.learn(&load).await?;
+    each_is_owed(&watch.keys, &["identity", "legacy key", "master key", "root key"], FIRST_KEYS.len() + 1)?;
     watch.idle(&format!("memfd_secret refused: after {calls} calls")).await?;
     drop((load, operator));
     watch.end()
+}
+
+/// What must be found is all that the daemon holds: these keys, and so many versions.
+fn each_is_owed(keys: &Keys, others: &[&str], versions: usize) -> Outcome<()> {
+    let (of_versions, mut rest): (Vec<&str>, Vec<&str>) = keys.held().partition(|name| name.starts_with("version "));
+    rest.sort_unstable();
+    if rest == others && of_versions.len() == versions {
+        Ok(())
+    } else {
+        Err(format!("other keys are known than the daemon holds: {rest:?}, {of_versions:?}").into())
+    }
 }

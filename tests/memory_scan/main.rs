@@ -1,7 +1,7 @@
 //! The memory scan: all of the memory of the live release daemon is searched for keys, key schedules and plaintexts.
 //!
 //! Must never pass where it did not run, nor ask the daemon for a way in: it reads as root. Run by `tests/memory_scan/run`;
-//! without `--daemon FILE --twin FILE`, as `cargo test` runs it, it says that the daemon was not looked at.
+//! without `--daemon FILE --twin FILE --kernel FILE`, as `cargo test` runs it, it says that the daemon was not looked at.
 #![allow(
     missing_docs,
     clippy::unwrap_used,
@@ -15,11 +15,13 @@
 )]
 
 mod aes;
+mod caller;
 mod confined;
 mod control;
 mod ending;
 mod forms;
 mod installation;
+mod kernel;
 mod keys;
 mod known;
 mod load;
@@ -30,6 +32,7 @@ mod process;
 mod refusals;
 mod refused_admin;
 mod refusing;
+mod salvage;
 mod scan;
 mod sha256;
 mod table;
@@ -50,6 +53,8 @@ struct Arguments {
     daemon: Option<PathBuf>,
     /// The release built with fault points.
     twin: Option<PathBuf>,
+    /// The program that asks the kernel for memfd_secret.
+    kernel: Option<PathBuf>,
     calls: usize,
 }
 
@@ -75,13 +80,14 @@ fn main() -> ExitCode {
 }
 
 fn arguments(words: &[String]) -> Result<Arguments, String> {
-    let mut arguments = Arguments { daemon: None, twin: None, calls: 100_000 };
+    let mut arguments = Arguments { daemon: None, twin: None, kernel: None, calls: 100_000 };
     let mut words = words.iter();
     while let Some(word) = words.next() {
         let mut value = || words.next().ok_or_else(|| format!("{word} needs a value"));
         match word.as_str() {
             "--daemon" => arguments.daemon = Some(value()?.into()),
             "--twin" => arguments.twin = Some(value()?.into()),
+            "--kernel" => arguments.kernel = Some(value()?.into()),
             "--calls" => arguments.calls = value()?.parse().map_err(|_| "no number of calls".to_owned())?,
             // What cargo test and its like hand to every test binary.
             "--quiet" | "-q" | "--nocapture" | "--show-output" => {}
@@ -92,7 +98,7 @@ fn arguments(words: &[String]) -> Result<Arguments, String> {
 }
 
 fn run(arguments: &Arguments) -> ExitCode {
-    let (Some(daemon), Some(twin)) = (&arguments.daemon, &arguments.twin) else {
+    let (Some(daemon), Some(twin), Some(kernel)) = (&arguments.daemon, &arguments.twin, &arguments.kernel) else {
         eprintln!(
             "NOT RUN: memory_scan: it looks at a released daemon and its twin, which tests/memory_scan/run builds"
         );
@@ -107,7 +113,8 @@ fn run(arguments: &Arguments) -> ExitCode {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
         // Traced by the thread that starts it, and before there are others.
         let ended = twin::ended_start(twin)?;
-        let mut seens = runtime.block_on(lives(daemon, twin, arguments.calls))?;
+        let kept = kernel::best_place(kernel)?;
+        let mut seens = runtime.block_on(lives(daemon, twin, kept, arguments.calls))?;
         seens.add(ended);
         Ok((control, seens))
     });
@@ -118,12 +125,13 @@ fn run(arguments: &Arguments) -> ExitCode {
     }))
 }
 
-/// The release, the release where memfd_secret is refused, and its twin.
-async fn lives(daemon: &Path, twin: &Path, calls: usize) -> keys::Outcome<watch::Seens> {
-    let mut seens = moments::all(daemon, calls).await?;
+/// The release, the release that only opens, the release where memfd_secret is refused, and its twin.
+async fn lives(daemon: &Path, twin: &Path, kept: watch::Kept, calls: usize) -> keys::Outcome<watch::Seens> {
+    let mut seens = moments::all(daemon, kept, calls).await?;
+    seens.add(salvage::life(daemon, kept).await?);
     seens.add(locked_pages::life(daemon, calls).await?);
-    seens.add(twin::life(twin, calls).await?);
-    seens.add(twin::life_that_only_panics(twin).await?);
+    seens.add(twin::life(twin, kept, calls).await?);
+    seens.add(twin::life_that_only_panics(twin, kept).await?);
     Ok(seens)
 }
 

@@ -2,12 +2,13 @@
 //!
 //! Must never lead it through less than what it is used for, refusals among it. Called by `main`.
 
+use crate::caller::{KINDS, Kind};
 use crate::installation::{Installation, Start};
 use crate::keys::{Keys, Outcome, fingerprint};
 use crate::known::Known;
 use crate::load::{Load, Markers, Older, context};
 use crate::refusals::{RefusedCall, refuse};
-use crate::refused_admin::{AT_ONCE, RefusedAdmin};
+use crate::refused_admin::RefusedAdmin;
 use crate::watch::{Kept, Seens, Watch, key, marker};
 use base16ct::lower::encode_string as hex;
 use servos_keyd::client::error::Error;
@@ -18,6 +19,8 @@ use std::path::Path;
 
 /// How often each kind of call is refused on each connection.
 const REFUSALS: usize = 40;
+/// Calls of one kind alone, over all connections.
+const ALONE: usize = 240;
 /// Messages under each key that are sealed in a life before.
 const OLDER: usize = 8;
 
@@ -31,23 +34,23 @@ struct Given {
 }
 
 /// Leads a daemon through everything, and another through a start with its key in the environment.
-pub async fn all(binary: &Path, calls: usize) -> Outcome<Seens> {
-    let mut seens = one_life(binary, calls).await?;
+pub async fn all(binary: &Path, kept: Kept, calls: usize) -> Outcome<Seens> {
+    let mut seens = one_life(binary, kept, calls).await?;
     let (master, mut known, mut keys) = (key()?, Known::default(), Keys::default());
     keys.add_master("master key", master, &mut known);
     let installation = Installation::make(binary, &master)?;
     let environment = vec![("SERVOS_MASTER_KEY", hex(&master))];
     let daemon = installation.serve(&Start { environment, ..Start::default() })?;
-    let mut watch = Watch::new(installation, daemon, Kept::AsCanBe, keys, known)?;
+    let mut watch = Watch::new(installation, daemon, kept, keys, known)?;
     watch.look("at start, key in the environment", true)?;
     seens.add(watch.end()?);
     Ok(seens)
 }
 
-async fn one_life(binary: &Path, calls: usize) -> Outcome<Seens> {
+async fn one_life(binary: &Path, kept: Kept, calls: usize) -> Outcome<Seens> {
     let given = Given { master: key()?, next: key()?, aborted: key()?, legacy: key()?, refused: key()? };
     let markers = Markers { load: marker()?, refused: marker()?, legacy: marker()? };
-    let (mut watch, older) = start(binary, &given, &markers).await?;
+    let (mut watch, older) = start(binary, kept, &given, &markers).await?;
     watch.look("at start", true)?;
 
     let operator = watch.operator();
@@ -61,6 +64,7 @@ async fn one_life(binary: &Path, calls: usize) -> Outcome<Seens> {
     watch.look("right after the calls", false)?;
     watch.idle(&format!("after {calls} calls over 8 connections")).await?;
 
+    watch.each_kind_alone(&load).await?;
     for (kind, name) in RefusedCall::ALL {
         refuse(&load, kind, REFUSALS).await?;
         watch.learn(&load).await?;
@@ -79,7 +83,7 @@ async fn one_life(binary: &Path, calls: usize) -> Outcome<Seens> {
 }
 
 /// A daemon that has just started, and messages of the one before it.
-async fn start(binary: &Path, given: &Given, markers: &Markers) -> Outcome<(Watch, Vec<Older>)> {
+async fn start(binary: &Path, kept: Kept, given: &Given, markers: &Markers) -> Outcome<(Watch, Vec<Older>)> {
     let (mut keys, mut known) = (Keys::default(), Known::default());
     known.add_marker("plaintext of the load", &markers.load);
     known.add_marker("plaintext of refused calls", &markers.refused);
@@ -95,7 +99,7 @@ async fn start(binary: &Path, given: &Given, markers: &Markers) -> Outcome<(Watc
     let older = sealing.seal_some(OLDER).await?;
     drop((sealing, before));
     let daemon = installation.serve(&Start::default())?;
-    let mut watch = Watch::new(installation, daemon, Kept::AsCanBe, keys, known)?;
+    let mut watch = Watch::new(installation, daemon, kept, keys, known)?;
     for message in &older {
         watch.learn_message("key of a message that is only opened", &message.sealed)?;
     }
@@ -103,6 +107,17 @@ async fn start(binary: &Path, given: &Given, markers: &Markers) -> Outcome<(Watc
 }
 
 impl Watch {
+    /// Each kind of call that handles a key, made alone: what it leaves is not cleared by one of another kind.
+    async fn each_kind_alone(&mut self, load: &Load) -> Outcome<()> {
+        for (kind, name, _) in KINDS.into_iter().filter(|(kind, ..)| *kind != Kind::WhoAmI) {
+            let answered = load.run_alone(kind, ALONE).await?;
+            self.seens.count(answered);
+            self.learn_messages(load)?;
+            self.look(&format!("right after {ALONE} calls of {name} alone"), false)?;
+        }
+        Ok(())
+    }
+
     /// All administration that is refused with a key in the request.
     async fn refuse_administration(&mut self, given: &Given) -> Outcome<RefusedAdmin> {
         let refused = RefusedAdmin {
@@ -118,8 +133,10 @@ impl Watch {
         self.idle("after legacy keys that were refused").await?;
         refused.denied(REFUSALS).await?;
         self.idle("after administration that was denied, with a key in the request").await?;
-        let shed = refused.at_once().await?;
-        self.idle(&format!("after {AT_ONCE} changes at once with a key, of which {shed} were shed")).await?;
+        let (made, shed) = refused.at_once().await?;
+        self.idle(&format!("after {made} changes at once with a key, of which {shed} were shed")).await?;
+        refused.while_the_store_fails(&self.installation.path("keyd.redb"), REFUSALS).await?;
+        self.idle("after changes with a key while the store was moved away").await?;
         Ok(refused)
     }
 
@@ -153,7 +170,7 @@ impl Watch {
         operator.rotate(&begin).await?;
         self.learn(load).await?;
         self.idle("after the begin of a rotation").await?;
-        refused.while_one_is_pending(REFUSALS).await?;
+        refused.by_the_state(REFUSALS).await?;
         self.idle("after changes that were refused while it was pending").await?;
         operator.abort_rotation(&AbortRotation { new_key_fingerprint: &name, ..AbortRotation::default() }).await?;
         self.rotated().await?;

@@ -1,18 +1,24 @@
 //! Administration that is refused, with a key in the request.
 //!
-//! Must never let one of these keys be taken. Called by `moments`.
+//! Must never let one of these keys be taken. Called by `moments` and `salvage`.
 
 use crate::keys::{Outcome, fingerprint};
-use crate::load::admin;
+use crate::load::{DEADLINE, admin};
 use crate::wire::{call, connect_as};
 use base16ct::lower::encode_string as hex;
 use servos_keyd::client::error::Error;
 use servos_keyd::client::key_admin::AdminClient;
+use servos_keyd::client::key_service::Client;
 use servos_keyd::client::rotation::BeginRotation;
 use servos_keyd::proto::v1;
 use std::fmt::Debug;
+use std::fs::rename;
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+use tokio::task::JoinSet;
 use tonic::Code;
 
 const ADOPT: &str = "/servos.keyd.v1.KeyAdmin/AdoptLegacyKey";
@@ -20,8 +26,14 @@ const CREATE: &str = "/servos.keyd.v1.KeyAdmin/CreateKey";
 const ROTATE: &str = "/servos.keyd.v1.KeyAdmin/Rotate";
 /// A user without any right.
 const STRANGER: u32 = 4_711;
-/// More than may wait for the disk. Whether it comes to that goes by how many of a user's calls are let in at once.
-pub const AT_ONCE: usize = 200;
+/// Changes at once, each on a connection of its own: more than are served of one user, fewer than a user's connections.
+const AT_ONCE: usize = 96;
+/// Looks of components, as many as may wait: with them more waits for the writer than there are places.
+const LOOKERS: usize = 32;
+/// How often so many changes are made until some are shed.
+const ROUNDS: usize = 100;
+/// More than the daemon lets pass between two looks whether its store is back.
+const PATIENCE: Duration = Duration::from_secs(90);
 
 /// The keys that refused requests carry, and where to.
 pub struct RefusedAdmin {
@@ -45,6 +57,15 @@ async fn begin(operator: &AdminClient, named: &[u8; 32], text: &[u8]) -> Result<
     let name = hex(&fingerprint(named));
     let begin = BeginRotation { new_key_fingerprint: &name, new_key: Some(text), ..BeginRotation::default() };
     operator.rotate(&begin).await.map(drop)
+}
+
+/// Has the writer look at what it has, again and again.
+async fn look_while(client: Client, goes_on: Arc<AtomicBool>) -> Outcome<()> {
+    while goes_on.load(Ordering::Relaxed) {
+        let told = client.export_keyring().await.map(drop);
+        expected(matches!(told, Ok(()) | Err(Error::Busy { .. })), &told)?;
+    }
+    Ok(())
 }
 
 impl RefusedAdmin {
@@ -92,21 +113,60 @@ impl RefusedAdmin {
         expected(told.as_ref().is_err_and(|status| status.code() == Code::InvalidArgument), &told)
     }
 
-    /// Many changes at once, each with a key that is held already; gives how many were shed.
-    pub async fn at_once(&self) -> Outcome<usize> {
-        let operator = admin(&self.admin_socket);
-        let mut calls = Vec::new();
-        for _ in 0..AT_ONCE {
-            let (operator, text) = (operator.clone(), hex(&self.legacy));
-            calls.push(tokio::spawn(async move { operator.adopt_legacy_key(text.as_bytes()).await.map(drop) }));
+    /// Many changes at once, each with a key that is held already, while components look at what the writer has, until some
+    /// adoptions and some rotations were shed; gives how many changes were made, and how many of them shed.
+    ///
+    /// # Errors
+    /// None of one kind was shed: the moment would show nothing.
+    pub async fn at_once(&self) -> Outcome<(usize, usize)> {
+        let goes_on = Arc::new(AtomicBool::new(true));
+        let mut lookers = JoinSet::new();
+        for _ in 0..LOOKERS {
+            let client = Client::new(&self.component_socket).with_deadline(DEADLINE);
+            lookers.spawn(look_while(client, Arc::clone(&goes_on)));
         }
-        let mut shed = 0;
-        for one in calls {
-            let told = one.await?;
-            shed += usize::from(matches!(told, Err(Error::Busy { .. })));
-            expected(matches!(told, Ok(()) | Err(Error::Busy { .. } | Error::AlreadyExists { .. })), &told)?;
+        let (mut rounds, mut adoptions, mut rotations) = (0, 0, 0);
+        while rounds < ROUNDS && (adoptions == 0 || rotations == 0) {
+            let shed = self.one_round().await?;
+            (rounds, adoptions, rotations) = (rounds + 1, adoptions + shed.0, rotations + shed.1);
         }
-        Ok(shed)
+        goes_on.store(false, Ordering::Relaxed);
+        while let Some(looker) = lookers.join_next().await {
+            looker??;
+        }
+        let made = rounds * AT_ONCE;
+        println!("of {made} changes at once, {adoptions} adoptions and {rotations} rotations were shed");
+        if adoptions == 0 || rotations == 0 {
+            return Err(format!("of {made} changes at once, no adoption or no rotation was shed").into());
+        }
+        Ok((made, adoptions + rotations))
+    }
+
+    /// Gives how many adoptions and how many rotations were shed.
+    async fn one_round(&self) -> Outcome<(usize, usize)> {
+        let mut calls = JoinSet::new();
+        for number in 0..AT_ONCE {
+            let (operator, key) = (admin(&self.admin_socket), self.legacy);
+            calls.spawn(async move {
+                let text = hex(&key);
+                match number % 2 {
+                    0 => (true, operator.adopt_legacy_key(text.as_bytes()).await.map(drop)),
+                    _ => (false, begin(&operator, &key, text.as_bytes()).await),
+                }
+            });
+        }
+        let (mut adoptions, mut rotations) = (0, 0);
+        while let Some(call) = calls.join_next().await {
+            let (adopts, told) = call?;
+            match (adopts, &told) {
+                (true, Err(Error::Busy { .. })) => adoptions += 1,
+                (false, Err(Error::Busy { .. })) => rotations += 1,
+                // It is held, and has been a legacy key before.
+                (true, Ok(())) | (false, Err(Error::Precondition { .. })) => {}
+                _ => expected(false, &told)?,
+            }
+        }
+        Ok((adoptions, rotations))
     }
 
     /// Calls that the policy does not allow, or that the socket does not serve.
@@ -135,8 +195,40 @@ impl RefusedAdmin {
         Ok(())
     }
 
-    /// What waits for the end of the rotation that is pending, and another rotation.
-    pub async fn while_one_is_pending(&self, times: usize) -> Outcome<()> {
+    /// Changes while the store is moved away; returns when it is back, and changes are taken again.
+    pub async fn while_the_store_fails(&self, store: &Path, times: usize) -> Outcome<()> {
+        let away = store.with_extension("away");
+        rename(store, &away)?;
+        let refused = self.changes_unavailable(times).await;
+        rename(&away, store)?;
+        refused?;
+        let (operator, began) = (admin(&self.admin_socket), Instant::now());
+        while let Err(error) = operator.adopt_legacy_key(hex(&self.legacy).as_bytes()).await {
+            if !matches!(error, Error::StoreUnavailable { .. }) || began.elapsed() > PATIENCE {
+                return Err(format!("the store is back, and no change is taken: {error}").into());
+            }
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+        // None of what was refused was done all the same.
+        let status = operator.status().await?;
+        let (rotates, legacy_keys) = (status.rotation.is_some(), status.legacy_keys.len());
+        expected(!rotates && legacy_keys == 1, &(rotates, legacy_keys))
+    }
+
+    async fn changes_unavailable(&self, times: usize) -> Outcome<()> {
+        let operator = admin(&self.admin_socket);
+        let text = hex(&self.refused);
+        for _ in 0..times {
+            let told = operator.adopt_legacy_key(text.as_bytes()).await.map(drop);
+            expected(matches!(told, Err(Error::StoreUnavailable { .. })), &told)?;
+            let told = begin(&operator, &self.refused, text.as_bytes()).await;
+            expected(matches!(told, Err(Error::StoreUnavailable { .. })), &told)?;
+        }
+        Ok(())
+    }
+
+    /// Adoptions and rotations that the state of the daemon does not allow: a rotation is pending, or it only opens.
+    pub async fn by_the_state(&self, times: usize) -> Outcome<()> {
         let operator = admin(&self.admin_socket);
         let text = hex(&self.refused);
         for _ in 0..times {

@@ -6,8 +6,8 @@ use crate::aes;
 use crate::known::{Class, Known};
 use crate::mapping::{Mapping, mappings};
 use crate::process::Process;
-use std::collections::HashMap;
 use std::collections::hash_map::DefaultHasher;
+use std::collections::{BTreeMap, HashMap};
 use std::hash::{Hash as _, Hasher as _};
 use std::io;
 
@@ -29,9 +29,10 @@ pub struct Scan {
     /// Pages of memfd_secret that answered EIO, of how many; and those that could be read, which must be none.
     pub secret_pages: usize,
     pub secret_pages_read: usize,
-    /// Bytes of locked memory without memfd_secret, where keys may lie, and the findings of keys there: those are no others.
+    /// Bytes of locked memory without memfd_secret, where keys may lie, and how often each form of one is found there: those
+    /// are no others.
     pub plainly_locked: usize,
-    pub in_locked_pages: usize,
+    pub in_locked_pages: BTreeMap<String, usize>,
     /// Maps of the kernel that nobody can read: `[vvar]` and its like.
     pub kernel_maps: usize,
     /// What could not be read though it should.
@@ -42,6 +43,16 @@ pub struct Scan {
 impl Scan {
     pub fn count(&self, class: Class) -> usize {
         self.findings.iter().filter(|finding| finding.class == class).count()
+    }
+
+    /// How many keys, or forms and parts of them, were found in locked pages.
+    pub fn count_in_locked_pages(&self) -> usize {
+        self.in_locked_pages.values().sum()
+    }
+
+    /// Whether both halves of a key lie in locked pages as they are.
+    pub fn has_in_locked_pages(&self, key: &str) -> bool {
+        self.in_locked_pages.get(&format!("{key}, raw")).is_some_and(|halves| *halves >= 2)
     }
 }
 
@@ -116,7 +127,7 @@ pub fn scan(id: u32, known: &Known, seen: &mut Seen) -> io::Result<Scan> {
         for (offset, class, name) in known.find(&content.bytes) {
             // Keys alone have their place there.
             if is_plainly_locked && class == Class::Key {
-                scan.in_locked_pages += 1;
+                *scan.in_locked_pages.entry(name.to_owned()).or_default() += 1;
                 continue;
             }
             let address = map.range.start + offset as u64;

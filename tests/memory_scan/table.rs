@@ -2,6 +2,7 @@
 //!
 //! Must never show a byte of what was found, nor hide a finding behind a sum. Printed by `main`.
 
+use crate::caller::LAST;
 use crate::control::Control;
 use crate::known::Class;
 use crate::watch::{Kept, Moment, Seens};
@@ -28,7 +29,7 @@ pub fn show(control: &Control, seens: &Seens, seconds: u64) -> Vec<String> {
             scan.maps,
             scan.bytes,
             scan.secret_pages,
-            scan.in_locked_pages,
+            scan.count_in_locked_pages(),
             scan.count(Class::Key),
             scan.count(Class::Schedule),
             scan.count(Class::Marker),
@@ -41,9 +42,13 @@ pub fn show(control: &Control, seens: &Seens, seconds: u64) -> Vec<String> {
     println!("\ncalls answered: {}", calls.join(", "));
     println!("calls that broke off by a planted panic: {}", seens.panics);
     println!(
-        "looked for: {} secrets in {} forms, AES-128 and AES-256 schedules in 5 layouts",
-        seens.secrets.0, seens.secrets.1
+        "looked for: {} secrets in {} forms, AES-128 and AES-256 schedules in 5 layouts; keys of {} messages, each of which \
+         commits to its own",
+        seens.secrets.0, seens.secrets.1, seens.messages
     );
+    if seens.messages < LAST {
+        problems.push(format!("the keys of {} messages alone were looked for", seens.messages));
+    }
     println!(
         "control: {} of {} planted items found in {} bytes of {} maps of a process that holds them",
         control.planted - control.missed.len(),
@@ -72,19 +77,22 @@ fn judge(moment: &Moment, problems: &mut Vec<String>) {
     if scan.secret_pages_read > 0 {
         problems.push(format!("{name}: {} pages of memfd_secret could be read", scan.secret_pages_read));
     }
-    let found_out = scan.secret_pages == 0 && scan.in_locked_pages > 0;
+    let in_locked_pages = scan.count_in_locked_pages();
+    let found_out = scan.secret_pages == 0 && in_locked_pages > 0;
     let is_right = match moment.kept {
         // Beside memfd_secret nothing is locked: what was, would not be searched for keys.
-        Kept::AsCanBe => scan.secret_pages > 0 && scan.plainly_locked == 0 || found_out,
-        Kept::InLockedPages => found_out,
-        Kept::Nowhere => scan.secret_pages == 0 && scan.in_locked_pages == 0,
+        Kept::InSecretPages => scan.secret_pages > 0 && scan.plainly_locked == 0,
+        Kept::InLockedPages | Kept::EachInLockedPages => found_out,
+        Kept::Nowhere => scan.secret_pages == 0 && in_locked_pages == 0,
     };
     if !is_right {
         problems.push(format!(
             "{name}: {} pages of memfd_secret, {} locked bytes and {} keys in them: not where they are to be",
-            scan.secret_pages, scan.plainly_locked, scan.in_locked_pages
+            scan.secret_pages, scan.plainly_locked, in_locked_pages
         ));
     }
+    let missing = moment.owed.iter().filter(|key| !scan.has_in_locked_pages(key));
+    problems.extend(missing.map(|key| format!("{name}: the {key} is not found in locked pages")));
     problems.extend(scan.unread.iter().map(|unread| format!("{name}: not read: {unread}")));
 }
 
@@ -113,7 +121,7 @@ fn machine_readable(control: &Control, seens: &Seens, problems: &[String], secon
                 "maps": scan.maps,
                 "bytes": scan.bytes,
                 "eio_pages": scan.secret_pages,
-                "in_locked_pages": scan.in_locked_pages,
+                "in_locked_pages": scan.count_in_locked_pages(),
                 "keys": scan.count(Class::Key),
                 "schedules": scan.count(Class::Schedule),
                 "markers": scan.count(Class::Marker),
@@ -123,6 +131,7 @@ fn machine_readable(control: &Control, seens: &Seens, problems: &[String], secon
     let line = serde_json::json!({
         "harness": "memory_scan",
         "calls": seens.calls.iter().map(|(_, count)| count).sum::<usize>(),
+        "messages": seens.messages,
         "panics": seens.panics,
         "moments": moments,
         "control": { "planted": control.planted, "missed": control.missed.len() },

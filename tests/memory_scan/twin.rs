@@ -39,7 +39,7 @@ const OLDER: usize = 8;
 /// How a program ends whose main thread panicked.
 const PANICKED: i32 = 101;
 
-pub async fn life(binary: &Path, calls: usize) -> Outcome<Seens> {
+pub async fn life(binary: &Path, kept: Kept, calls: usize) -> Outcome<Seens> {
     let calls = calls.clamp(*CALLS.start(), *CALLS.end());
     let (master, legacy, marker) = (key()?, key()?, marker()?);
     let (mut keys, mut known) = (Keys::default(), Known::default());
@@ -49,7 +49,7 @@ pub async fn life(binary: &Path, calls: usize) -> Outcome<Seens> {
     let installation = Installation::make(binary, &master)?;
     let environment = vec![(VARIABLE, IN_CALLS.to_owned())];
     let daemon = installation.serve(&Start { environment, ..Start::default() })?;
-    let mut watch = Watch::new(installation, daemon, Kept::AsCanBe, keys, known)?;
+    let mut watch = Watch::new(installation, daemon, kept, keys, known)?;
     let broken = Arc::new(AtomicUsize::new(0));
     changes(&watch, &broken, &legacy).await?;
     let markers = Markers { load: marker, refused: marker, legacy: marker };
@@ -70,7 +70,7 @@ pub async fn life(binary: &Path, calls: usize) -> Outcome<Seens> {
 }
 
 /// A life in which at last every call panics that seals or opens: on each thread it is the last that handled a key.
-pub async fn life_that_only_panics(binary: &Path) -> Outcome<Seens> {
+pub async fn life_that_only_panics(binary: &Path, kept: Kept) -> Outcome<Seens> {
     let (master, legacy, marker) = (key()?, key()?, marker()?);
     let (mut keys, mut known) = (Keys::default(), Known::default());
     keys.add_master("master key", master, &mut known);
@@ -83,7 +83,7 @@ pub async fn life_that_only_panics(binary: &Path) -> Outcome<Seens> {
     drop((load, before));
     let environment = vec![(VARIABLE, IN_ALL_CALLS.to_owned())];
     let daemon = installation.serve(&Start { environment, ..Start::default() })?;
-    let mut watch = Watch::new(installation, daemon, Kept::AsCanBe, keys, known)?;
+    let mut watch = Watch::new(installation, daemon, kept, keys, known)?;
     for message in &older {
         watch.learn_message("key of a message that is only opened", &message.sealed)?;
     }
@@ -141,7 +141,8 @@ pub fn ended_start(binary: &Path) -> Outcome<Seens> {
     let installation = Installation::make(binary, &master)?;
     keys.add_all(&redb_adapter::view(&installation.path("keyd.redb"))?.records, &mut known)?;
     let environment = vec![(VARIABLE, AT_A_START.to_owned())];
-    let mut daemon = installation.spawn(&Start { environment, without_memfd_secret: true, halted: true })?;
+    let mut daemon =
+        installation.spawn(&Start { environment, without_memfd_secret: true, halted: true, ..Start::default() })?;
     let process = Pid::from_raw(daemon.id().try_into()?);
     waitpid(process, Some(WaitPidFlag::WUNTRACED))?;
     ptrace::seize(process, Options::PTRACE_O_TRACEEXIT)?;
@@ -155,7 +156,7 @@ pub fn ended_start(binary: &Path) -> Outcome<Seens> {
         return Err(format!("it did not end by a panic, but with {code:?}: {said}").into());
     }
     let name = format!("as a panic ends a start, {WHAT}");
-    let moment = Moment { name, idle: true, connections: 0, kept: Kept::Nowhere, scan };
+    let moment = Moment { name, idle: true, connections: 0, kept: Kept::Nowhere, owed: Vec::new(), scan };
     table::findings(&moment);
     Ok(Seens { moments: vec![moment], ..Seens::default() })
 }

@@ -20,10 +20,12 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// Where the keys are to be, at a look.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Kept {
-    /// As the kernel lets the daemon: best in memory of memfd_secret.
-    AsCanBe,
-    /// In locked pages, as memfd_secret is refused: there they are found, and nowhere else.
+    /// In memory of memfd_secret, which the kernel gives: nothing else is locked.
+    InSecretPages,
+    /// In locked pages, as memfd_secret is refused: there some are found, and nowhere else.
     InLockedPages,
+    /// The same in a life that drops no key: each is found there, whole.
+    EachInLockedPages,
     /// Nowhere: the process ends.
     Nowhere,
 }
@@ -36,6 +38,8 @@ pub struct Moment {
     /// Connections that were open.
     pub connections: usize,
     pub kept: Kept,
+    /// Keys that must be found in locked pages.
+    pub owed: Vec<String>,
     pub scan: Scan,
 }
 
@@ -46,6 +50,8 @@ pub struct Seens {
     pub calls: Vec<(&'static str, usize)>,
     /// Secrets, and forms of them, that were looked for at the end of a life; the most of all lives.
     pub secrets: (usize, usize),
+    /// Messages whose keys were looked for.
+    pub messages: usize,
     /// Calls that broke off where panics were planted.
     pub panics: usize,
 }
@@ -56,6 +62,7 @@ impl Seens {
         self.moments.extend(other.moments);
         self.count(other.calls);
         self.secrets = self.secrets.max(other.secrets);
+        self.messages += other.messages;
         self.panics += other.panics;
     }
 
@@ -116,10 +123,13 @@ impl Watch {
         };
         let backup = backup_file::decode(&fetched.bytes)?;
         self.keys.add_all(&backup.records, &mut self.known)?;
+        self.learn_messages(load)
+    }
+
+    /// Learns the keys of the messages that were sealed, under versions that are known already.
+    pub fn learn_messages(&mut self, load: &Load) -> Outcome<()> {
         for sealed in load.sample() {
-            if let Some(key) = self.keys.message_key(&sealed, &CONTEXT) {
-                self.known.add_key("key of a message", &key);
-            }
+            self.learn_message("key of a message", &sealed)?;
         }
         Ok(())
     }
@@ -127,10 +137,12 @@ impl Watch {
     /// Learns the key of one message.
     ///
     /// # Errors
-    /// It is sealed under a version that is not known.
+    /// It is sealed under a version that is not known, or does not commit to the key that is derived for it.
     pub fn learn_message(&mut self, name: &str, sealed: &[u8]) -> Outcome<()> {
-        let key = self.keys.message_key(sealed, &CONTEXT).ok_or("a message of an unknown version")?;
-        self.known.add_key(name, &key);
+        let key = self.keys.message_key(sealed, &CONTEXT)?;
+        if self.known.add_key(name, &key) {
+            self.seens.messages += 1;
+        }
         Ok(())
     }
 
@@ -150,7 +162,11 @@ impl Watch {
     pub fn look(&mut self, name: &str, idle: bool) -> Outcome<()> {
         let scan = scan(self.daemon.id(), &self.known, &mut self.seen)?;
         let connections = Process::sockets(self.daemon.id()).saturating_sub(self.sockets);
-        let moment = Moment { name: name.to_owned(), idle, connections, kept: self.kept, scan };
+        let owed = match self.kept {
+            Kept::EachInLockedPages => self.keys.held().map(str::to_owned).collect(),
+            Kept::InSecretPages | Kept::InLockedPages | Kept::Nowhere => Vec::new(),
+        };
+        let moment = Moment { name: name.to_owned(), idle, connections, kept: self.kept, owed, scan };
         table::findings(&moment);
         self.seens.moments.push(moment);
         Ok(())
