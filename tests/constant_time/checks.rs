@@ -130,12 +130,17 @@ impl Check {
     fn make(&self, given: &mut [u8], wrong: Wrong, kind: usize, draw: &mut Draw) {
         given.copy_from_slice(&self.right);
         let (field, last) = (&mut given[self.field.clone()], self.field.len() - 1);
+        // All ones for the late and the random kind, and zero for the early and the fixed one.
+        let mask = 0_u8.wrapping_sub(u8::try_from(kind).unwrap_or_default());
         match wrong {
-            Wrong::EarlyOrLate => field[kind * last] ^= 1 << (draw.next() % 8),
+            Wrong::EarlyOrLate => {
+                let bit = 1 << (draw.next() % 8);
+                // Both bytes are written for either kind.
+                field[0] ^= bit & !mask;
+                field[last] ^= bit & mask;
+            }
             Wrong::FixedOrRandom => {
                 field[last] ^= 1;
-                // All ones for the random kind, and zero for the fixed one.
-                let mask = 0_u8.wrapping_sub(u8::try_from(kind).unwrap_or_default());
                 for byte in field.iter_mut() {
                     *byte ^= draw.next().to_le_bytes()[3] & mask;
                 }
