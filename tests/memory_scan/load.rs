@@ -17,8 +17,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 pub const CONNECTIONS: usize = 8;
-/// Calls at once on each connection, and where all are of one kind: no more than may wait for the writer, if that is it.
+/// Calls at once on each connection.
 const AT_ONCE: usize = 6;
+/// The same where all are of one kind: together no more than may wait for the writer, if that is whom they ask.
 const ALONE_AT_ONCE: usize = 3;
 pub const LEGACY_BYTES: usize = 200;
 pub const DEADLINE: Duration = Duration::from_secs(60);
@@ -98,8 +99,8 @@ impl Load {
         work(self.callers(AT_ONCE)?, None, calls).await
     }
 
-    /// Makes so many calls of one kind over all connections, behind those that give them something to work on; gives how many
-    /// were answered.
+    /// Makes so many calls of one kind over all connections, behind those that give them something to work on; gives
+    /// how many were answered.
     pub async fn run_alone(&self, kind: Kind, calls: usize) -> Outcome<Vec<(&'static str, usize)>> {
         let mut callers = self.callers(ALONE_AT_ONCE)?;
         for caller in &mut callers {

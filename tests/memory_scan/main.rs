@@ -1,7 +1,7 @@
 //! The memory scan: all of the memory of the live release daemon is searched for keys, key schedules and plaintexts.
 //!
 //! Must never pass where it did not run, nor ask the daemon for a way in: it reads as root. Run by `tests/memory_scan/run`;
-//! without `--daemon FILE --twin FILE --kernel FILE`, as `cargo test` runs it, it says that the daemon was not looked at.
+//! without `--daemon FILE --twin FILE --kernel FILE`, as `cargo test` runs it, it says that no daemon was looked at.
 #![allow(
     missing_docs,
     clippy::unwrap_used,

@@ -1,6 +1,7 @@
 /* Takes a page of memfd_secret(2) and writes to it: ends with 0 if the kernel lets it, else with 1 and the reason.
  *
- * Must never ask by the daemon's own code, which is judged by the answer. Built by tests/memory_scan/run, run by the scan.
+ * Must never ask by the daemon's own code, which is judged by the answer. Built by tests/memory_scan/run, and run by the
+ * scan.
  */
 #include <stdio.h>
 #include <sys/mman.h>

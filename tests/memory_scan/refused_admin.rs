@@ -113,8 +113,8 @@ impl RefusedAdmin {
         expected(told.as_ref().is_err_and(|status| status.code() == Code::InvalidArgument), &told)
     }
 
-    /// Many changes at once, each with a key that is held already, while components look at what the writer has, until some
-    /// adoptions and some rotations were shed; gives how many changes were made, and how many of them shed.
+    /// Many changes at once, each with a key that is held already, while components look at what the writer has, until
+    /// some adoptions and some rotations were shed; gives how many changes were made, and how many of them shed.
     ///
     /// # Errors
     /// None of one kind was shed: the moment would show nothing.

@@ -29,8 +29,8 @@ pub struct Scan {
     /// Pages of memfd_secret that answered EIO, of how many; and those that could be read, which must be none.
     pub secret_pages: usize,
     pub secret_pages_read: usize,
-    /// Bytes of locked memory without memfd_secret, where keys may lie, and how often each form of one is found there: those
-    /// are no others.
+    /// Bytes of locked memory without memfd_secret, where keys may lie, and how often each form of one is found there:
+    /// those are no others.
     pub plainly_locked: usize,
     pub in_locked_pages: BTreeMap<String, usize>,
     /// Maps of the kernel that nobody can read: `[vvar]` and its like.

@@ -42,8 +42,8 @@ pub fn show(control: &Control, seens: &Seens, seconds: u64) -> Vec<String> {
     println!("\ncalls answered: {}", calls.join(", "));
     println!("calls that broke off by a planted panic: {}", seens.panics);
     println!(
-        "looked for: {} secrets in {} forms, AES-128 and AES-256 schedules in 5 layouts; keys of {} messages, each of which \
-         commits to its own",
+        "looked for: {} secrets in {} forms, AES-128 and AES-256 schedules in 5 layouts; keys of {} messages, each of \
+         which commits to its own",
         seens.secrets.0, seens.secrets.1, seens.messages
     );
     if seens.messages < LAST {
