@@ -13,6 +13,7 @@ use toml::de::DeValue;
 
 use super::duration;
 use super::error::ConfigError;
+use super::key_text::holds_key_for_path;
 
 /// The longest path that fits a socket's address, in bytes: 108 with the closing NUL.
 const SOCKET_PATH_BYTES: usize = 107;
@@ -100,6 +101,9 @@ impl Field<'_> {
         }
         if text.contains('\0') {
             return Err(self.refused("must not hold a NUL"));
+        }
+        if holds_key_for_path(Path::new(text)) {
+            return Err(self.refused("must be a path, and this holds what looks like a key"));
         }
         if text.ends_with('/') {
             return Err(self.refused("must not end with /"));

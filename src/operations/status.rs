@@ -124,14 +124,23 @@ fn warnings(keyring: &Keyring, engine: &Engine) -> Vec<String> {
         );
     }
     if !engine.facts.memfd_secret {
-        warnings.push("The kernel refuses memfd_secret: keys lie in locked pages that root can read.".to_owned());
+        warnings.push("The kernel refuses memfd_secret: keys lie in locked pages that root can read. Take a kernel of 5.14 or newer, booted \
+             with secretmem.enable=1 if it is older than 6.5."
+                .to_owned());
     }
     warnings.extend(engine.facts.sandbox.iter().flat_map(sandbox_warnings));
     let waits = |key: &&Arc<DataKey>| key.is_promoting() && keyring.rotation.is_none();
+    let closes_new = engine.facts.sandbox.as_ref().is_some_and(Sandbox::closes_new_directories);
+    let anew = if closes_new {
+        "; if it was made or mounted since the daemon's start, restart the daemon instead"
+    } else {
+        ""
+    };
     for key in keyring.keys.values().filter(waits) {
+        let (version, name, directory) = (key.promoting, &key.name, &engine.facts.backup_directory);
         warnings.push(format!(
-            "Version {} of {} waits for a backup in {}: run servos-keyctl keys rotate {}",
-            key.promoting, key.name, engine.facts.backup_directory, key.name
+            "Version {version} of {name} waits for a backup in {directory}: mend that directory, then run servos-keyctl keys \
+             rotate {name}{anew}"
         ));
     }
     warnings.extend(engine.facts.warnings.iter().cloned());

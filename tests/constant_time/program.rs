@@ -46,6 +46,12 @@ fn main() -> ExitCode {
         eprintln!("constant-time: NOT RUN: the build is not optimised, and its times say nothing of a release");
         return ExitCode::from(77);
     }
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let is_known = |pair: &[String]| matches!(pair, [name, number] if ["--samples", "--salts"].contains(&name.as_str()) && number.parse::<usize>().is_ok());
+    if !words.chunks(2).all(is_known) {
+        eprintln!("usage: tests/constant_time/run [--samples N] [--salts N], each no fewer than without");
+        return ExitCode::from(64);
+    }
     let constant = no_check_shows_where_the_first_wrong_byte_stands();
     let distinct = salts::no_salt_of_ten_million_comes_twice();
     if constant && distinct { ExitCode::SUCCESS } else { ExitCode::FAILURE }

@@ -102,7 +102,8 @@ pub fn findings(moment: &Moment) {
     for finding in &moment.scan.findings {
         kinds.entry((&finding.what, &finding.place)).or_default().push(finding.address);
     }
-    println!("{}: {} findings", moment.name, moment.scan.findings.len());
+    let judged = if moment.idle { "" } else { ", of which plaintexts are told, not judged: it is not at rest" };
+    println!("{}: {} findings{judged}", moment.name, moment.scan.findings.len());
     for ((what, place), addresses) in kinds {
         println!("    {what}: {} times, at {:#x}, in {place}", addresses.len(), addresses[0]);
     }

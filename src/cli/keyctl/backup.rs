@@ -10,7 +10,6 @@ use super::socket::SocketArguments;
 use crate::cli::exit;
 use crate::cli::failure::Failure;
 use crate::client::backup::FetchedBackup;
-use crate::client::key_admin::AdminClient;
 use crate::config::key_source_error::shell_quoted;
 use crate::proto::v1::BackupInfo;
 use crate::store::backup_file;
@@ -39,7 +38,7 @@ pub(super) async fn run(
     socket: &SocketArguments,
     arguments: &BackupArguments,
 ) -> Result<(), Failure> {
-    let admin = AdminClient::new(&socket.client().with_deadline(DEADLINE));
+    let admin = socket.admin_within(DEADLINE);
     let Some(file) = &arguments.file else {
         let info = admin.back_up().await?;
         let path = info.path.clone();

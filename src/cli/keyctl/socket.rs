@@ -34,6 +34,11 @@ impl SocketArguments {
         AdminClient::new(&self.client_at(ADMIN_SOCKET))
     }
 
+    /// The same for what may take so long.
+    pub(super) fn admin_within(&self, deadline: Duration) -> AdminClient {
+        AdminClient::new(&self.client_at(ADMIN_SOCKET).with_deadline(deadline))
+    }
+
     /// The socket that was named, by argument or variable.
     pub(super) fn named(&self) -> Option<PathBuf> {
         self.argument().cloned().or_else(Self::of_variable)
@@ -67,6 +72,23 @@ fn path_in(variable: Option<OsString>) -> Option<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn whoever_administers_asks_where_administration_is_served() {
+        let commands = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/cli/keyctl");
+        let (mut read, mut asks) = (0, Vec::new());
+        for file in std::fs::read_dir(commands).unwrap().map(|entry| entry.unwrap().path()) {
+            // What is cut off are the tests within a file.
+            let text = std::fs::read_to_string(&file).unwrap();
+            let program = text.split("#[cfg(test)]").next().unwrap();
+            asks.extend(program.contains("AdminClient::new(").then(|| file.file_name().unwrap().to_owned()));
+            read += 1;
+        }
+        assert!(read > 20, "{read} files");
+        // check_key asks every socket that the configuration names.
+        asks.retain(|name| name != "check_key_sources.rs");
+        assert_eq!(asks, ["socket.rs"], "its default is the admin socket; a client of components' has another");
+    }
 
     #[test]
     fn the_argument_goes_before_the_variable_and_an_empty_variable_names_nothing() {

@@ -33,6 +33,9 @@ pub(super) fn unanswered(socket: &Path, kind: Option<ErrorKind>) -> String {
 
 /// Who may open the socket, and how to become one of them.
 pub(super) fn closed(socket: &Path) -> String {
+    if socket == Path::new(ADMIN_SOCKET) {
+        return "administration is for root: run it as root, with sudo for one".to_owned();
+    }
     if let Ok(found) = socket.metadata() {
         return whose(socket, &found, 0o020);
     }

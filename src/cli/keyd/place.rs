@@ -21,7 +21,7 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 /// Directories of the whole system's: what lies in one of them itself lies beside everybody's.
-const SHARED: [&str; 19] = [
+const SHARED: [&str; 21] = [
     "/",
     "/bin",
     "/boot",
@@ -30,6 +30,8 @@ const SHARED: [&str; 19] = [
     "/etc",
     "/home",
     "/lib",
+    "/media",
+    "/mnt",
     "/opt",
     "/root",
     "/run",

@@ -234,11 +234,7 @@ fn advise(report: &mut Report, store: &Path, good: Option<&Path>) {
     let salvage = "open what still opens with `servos-keyd serve --salvage`";
     let remedy = match good {
         Some(backup) => {
-            format!(
-                "move {} away, then run `servos-keyd restore {}`; or {salvage}",
-                store.display(),
-                shell_quoted(backup)
-            )
+            format!("run `servos-keyd restore {}`, which keeps {}; or {salvage}", shell_quoted(backup), store.display())
         }
         None => format!("no backup here is good: look for one elsewhere for `servos-keyd restore FILE`; or {salvage}"),
     };

@@ -192,6 +192,11 @@ fn make_directory(directory: &Path, group: Option<u32>) -> Result<(), BindError>
             None => Ok(()),
         },
         Err(there) if there.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Err(there) if there.kind() == io::ErrorKind::PermissionDenied => Err(BindError::PathNotSafe {
+            directory: directory.to_owned(),
+            danger: "is not there, and cannot be made by this user".to_owned(),
+            remedy: format!("install -d -m {DIRECTORY_MODE:o} -o {} {}", Uid::effective(), directory.display()),
+        }),
         Err(source) => Err(refused("making the directory", directory)(source)),
     }
 }
