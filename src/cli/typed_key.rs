@@ -105,6 +105,12 @@ mod tests {
         let named_by_hash = dir.path().join(format!("x{key}"));
         std::fs::create_dir(&named_by_hash).unwrap();
         assert!(refuse_as_path(&named_by_hash.join("missing.key")).is_ok(), "a directory that is there is one");
+        let deep = dir.path().join("backups/of/production/machines/in/the/cellar");
+        std::fs::create_dir_all(&deep).unwrap();
+        assert!(refuse_as_path(&deep.join("day=20261129.skb1")).is_ok(), "nor is it with what is to lie in it");
+        let like_a_path = format!("/{}aB=", "aB3/".repeat(10));
+        assert_eq!(like_a_path.len(), 44);
+        assert!(refuse_as_path(Path::new(&like_a_path)).is_err(), "a key that begins with the root's name");
         std::fs::write(dir.path().join(&key), b"").unwrap();
         assert!(refuse_as_path(&dir.path().join(&key)).is_ok(), "a file that is there is a file");
     }

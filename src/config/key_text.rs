@@ -1,7 +1,7 @@
 //! The text of a master key where it does not belong: in a path, or in what a program repeats.
 //!
 //! Must never be asked of a secret in locked memory, nor decide what a key is: `custody` parses keys.
-//! Called by `key_source` for variables that name files, and by `cli` for what was typed.
+//! Called by `key_source` for variables that name files, by `field` for configured paths, and by `cli` for what was typed.
 
 use std::path::Path;
 
@@ -11,10 +11,11 @@ pub fn holds_key_for_path(file: &Path) -> bool {
     if file.exists() {
         return false;
     }
-    // Directories may be named by what looks like a key; a name of base64 may look like directories.
-    let there = file.ancestors().skip(1).find(|ancestor| ancestor.exists());
-    let named = there.and_then(|there| file.strip_prefix(there).ok()).unwrap_or(file);
-    holds_hex_key(&named.to_string_lossy()) || holds_base64_key(&file.to_string_lossy())
+    // Directories that are there are no key, whatever they and what is to lie in them look like together. But for the
+    // root's: a key in base64 can begin with its name.
+    let there = file.ancestors().skip(1).find(|ancestor| ancestor.exists() && ancestor.parent().is_some());
+    let named = there.and_then(|there| file.strip_prefix(there).ok()).unwrap_or(file).to_string_lossy();
+    holds_hex_key(&named) || holds_base64_key(&named)
 }
 
 /// Whether the 64 hex digits of a key stand somewhere in a text, whatever is around them.

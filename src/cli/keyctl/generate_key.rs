@@ -44,7 +44,8 @@ pub(super) fn run(console: &mut Console, arguments: &GenerateKeyArguments) -> Re
     console.hint(
         "Next: keep a copy on another machine, apart from the store and its backups; without this key nothing opens. Leave \
          the file to root and have the unit pass it with LoadCredential=servos_master_key:FILE, or give it to the daemon's \
-         user and name it in /etc/servos/keyd.toml as [master_key] file; on a new installation run `servos-keyd init` first. For an installation that has a key, this is not that key.",
+         user and name it in /etc/servos/keyd.toml as [master_key] file; on a new installation run `servos-keyd init` \
+         first. For an installation that has a key, this is not that key.",
     );
     Ok(())
 }

@@ -162,8 +162,9 @@ fn directories_of_key(file: &Path) -> Vec<PathBuf> {
 
 /// What to mend where something of the daemon's lies in a directory with everybody's.
 fn opened_wide(needs: &Needs<'_>) -> Vec<String> {
-    let Places { store, mark, backups, .. } = needs.places;
     const LEFT: &str = "leaves everything in it open to the daemon";
+    const CLEARED: &str = "lets the daemon remove everything in it";
+    let Places { store, mark, backups, .. } = needs.places;
     let mut own = vec![
         ("the store", directory_of(store).to_owned(), "/var/lib/servos-keyd", LEFT),
         ("the mark", directory_of(mark).to_owned(), "/var/lib/servos-keyd", LEFT),
@@ -172,7 +173,6 @@ fn opened_wide(needs: &Needs<'_>) -> Vec<String> {
     own.extend(needs.config_file.map(|file| ("the configuration", directory_of(file).to_owned(), "/etc/servos", LEFT)));
     let of_keys = needs.sources.key_files.iter().flat_map(|file| directories_of_key(file));
     own.extend(of_keys.map(|directory| ("a key file", directory, "/etc/servos", LEFT)));
-    const CLEARED: &str = "lets the daemon remove everything in it";
     own.extend(directories_of_bound(needs.sockets).map(|directory| ("a socket", directory, "/run/servos", CLEARED)));
     let wide = own.into_iter().filter_map(|(what, directory, better, left)| {
         let directory = directory.canonicalize().unwrap_or(directory);
@@ -186,8 +186,8 @@ fn opened_wide(needs: &Needs<'_>) -> Vec<String> {
 fn opened(what: &str, directory: &Path, better: &str, left: &str) -> String {
     let (directory, restart) = (directory.display(), own_restart_command());
     format!(
-        "The directory of {what} is {directory}: the sandbox {left}. Stop the daemon, move {what} to \
-          a directory apart, such as {better}, and name that instead; then {restart}"
+        "The directory of {what} is {directory}: the sandbox {left}. Stop the daemon, move {what} to a \
+         directory apart, such as {better}, and name that instead; then {restart}"
     )
 }
 
