@@ -1,10 +1,12 @@
 //! Reads an environment file as systemd reads `EnvironmentFile=`, for the variables it is asked for.
 //!
 //! Must never copy a value, ours or another's, anywhere but into locked memory.
-//! Called by `config::key_source`, for `servos.env` and files like it.
+//! Called by `config::key_source` and `config::replacement`, for `servos.env` and files like it.
 //!
 //! Source: systemd.exec(5), `EnvironmentFile=`, and the behaviour of systemd 254. Two things differ: a leading `export` is
 //! accepted, and a quote that is never closed is refused, because a value that swallows the rest of the file is no key.
+
+use std::ops::Range;
 
 use subtle::ConstantTimeEq as _;
 
@@ -37,6 +39,18 @@ pub enum EnvFileFault {
     Memory(#[from] LockedMemoryError),
 }
 
+/// One place in the text where a variable is given a value.
+pub struct Place {
+    /// The variable.
+    pub variable: &'static str,
+    /// The line it stands on, from 1.
+    pub line: usize,
+    /// The bytes behind the `=` up to the end of the line, quotes and escapes as they are.
+    pub raw: Range<usize>,
+    /// The value, without quotes and escapes; may be empty.
+    pub value: LockedBuffer,
+}
+
 /// Finds the last assignment to each of `variables`, in their order.
 ///
 /// # Errors
@@ -47,24 +61,42 @@ pub fn parse(
     memory: &LockedMemory,
 ) -> Result<Vec<Assignment>, EnvFileFault> {
     let mut found: Vec<Option<Assignment>> = variables.iter().map(|_| None).collect();
+    each(content, variables, memory, &mut |Place { variable, line, value, .. }| {
+        let slot = variables.iter().zip(&mut found).find(|(known, _)| **known == variable);
+        let Some((_, slot)) = slot else { return };
+        let overridden = slot.take().and_then(|before: Assignment| {
+            let is_same: bool = before.value.expose_bytes().ct_eq(value.expose_bytes()).into();
+            if is_same { before.overridden } else { Some(before.line) }
+        });
+        *slot = Some(Assignment { variable, line, value, overridden });
+    })?;
+    Ok(found.into_iter().flatten().collect())
+}
+
+/// Tells every assignment to one of `variables`, in the order of the text.
+///
+/// # Errors
+/// [`EnvFileFault`].
+pub fn each(
+    content: &[u8],
+    variables: &[&'static str],
+    memory: &LockedMemory,
+    tell: &mut dyn FnMut(Place),
+) -> Result<(), EnvFileFault> {
     let mut text = Cursor { content, at: 0, counted: 0, lines: 0 };
     while let Some((name, line)) = text.name() {
-        let wanted = variables.iter().zip(&mut found).find(|(variable, _)| variable.as_bytes() == name);
-        match wanted {
-            Some((variable, slot)) => {
-                let mut value = memory.buffer(content.len())?;
-                text.value(&mut Sink::Keep(&mut value))?;
-                let before = slot.take();
-                let overridden = before.and_then(|before: Assignment| {
-                    let is_same: bool = before.value.expose_bytes().ct_eq(value.expose_bytes()).into();
-                    if is_same { before.overridden } else { Some(before.line) }
-                });
-                *slot = Some(Assignment { variable, line, value, overridden });
-            }
-            None => text.value(&mut Sink::Drop(0))?,
-        }
+        let Some(variable) = variables.iter().find(|variable| variable.as_bytes() == name) else {
+            text.value(&mut Sink::Drop(0))?;
+            continue;
+        };
+        let start = text.at;
+        let mut value = memory.buffer(content.len())?;
+        text.value(&mut Sink::Keep(&mut value))?;
+        let ends_line = content.get(start..text.at).and_then(<[u8]>::last).is_some_and(|byte| is_line_end(*byte));
+        let end = if ends_line { text.at - 1 } else { text.at };
+        tell(Place { variable, line, raw: start..end, value });
     }
-    Ok(found.into_iter().flatten().collect())
+    Ok(())
 }
 
 /// Whether `word` could be a variable's name.

@@ -19,7 +19,7 @@ use crate::sys::locked::{LockedBuffer, LockedMemory, LockedMemoryError};
 pub use super::key_file::{Trust, is_in_memory};
 
 /// The variables that hold the key, in a file or in the environment; the second is from when ServOS was called ACT.
-const VARIABLES: [&str; 2] = ["SERVOS_MASTER_KEY", "ACT_MASTER_KEY"];
+pub(super) const VARIABLES: [&str; 2] = ["SERVOS_MASTER_KEY", "ACT_MASTER_KEY"];
 
 /// The variables that name a file.
 const FILE_VARIABLES: [&str; 2] = ["SERVOS_MASTER_KEY_FILE", "ACT_MASTER_KEY_FILE"];
@@ -184,7 +184,7 @@ impl Sources {
     }
 }
 
-enum Form {
+pub(super) enum Form {
     /// The key alone.
     Bare,
     /// Assignments.
@@ -192,7 +192,7 @@ enum Form {
 }
 
 /// One word that assigns nothing is a key, or was meant to be; all else is an env file.
-fn form_of(content: &[u8], place: &str) -> Result<Form, KeySourceError> {
+pub(super) fn form_of(content: &[u8], place: &str) -> Result<Form, KeySourceError> {
     let place = || place.to_owned();
     let word = content.trim_ascii();
     if content.contains(&0) {
@@ -269,7 +269,7 @@ fn trim(buffer: &mut LockedBuffer) {
     buffer.keep(start..end);
 }
 
-fn env_file_fault(fault: EnvFileFault, place: &str) -> KeySourceError {
+pub(super) fn env_file_fault(fault: EnvFileFault, place: &str) -> KeySourceError {
     let place = place.to_owned();
     match fault {
         EnvFileFault::UnclosedQuote { line } => KeySourceError::UnclosedQuote { place, line },
@@ -277,7 +277,7 @@ fn env_file_fault(fault: EnvFileFault, place: &str) -> KeySourceError {
     }
 }
 
-fn no_memory(place: String, source: LockedMemoryError) -> KeySourceError {
+pub(super) fn no_memory(place: String, source: LockedMemoryError) -> KeySourceError {
     KeySourceError::Memory { place, source }
 }
 

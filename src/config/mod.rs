@@ -13,8 +13,9 @@ mod key_file;
 pub mod key_source;
 pub mod key_source_error;
 pub mod key_text;
-mod mount;
+pub mod mount;
 mod next_key;
+pub mod replacement;
 pub mod settings;
 mod settle;
 
