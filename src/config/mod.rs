@@ -3,7 +3,7 @@
 //! Must never hold a value that was not checked, parse a key, or let a byte of one out of locked memory.
 //! Called by `cli`, which reads it at the start and for `config check`, and hands `server` its limits.
 
-mod duration;
+pub mod duration;
 mod env_file;
 pub mod error;
 mod field;

@@ -119,7 +119,7 @@ fn warnings(keyring: &Keyring, engine: &Engine) -> Vec<String> {
     if keyring.master.shared {
         warnings.push(
             "The master key is shared: components, backups and shell histories have held it, until it is rotated: \
-             servos-keyctl rotate begin --generate"
+             servos-keyctl rotate run"
                 .to_owned(),
         );
     }

@@ -1,4 +1,4 @@
-//! `servos-keyctl rotate begin|finish|abort|status`: the master key's rotation, step by step.
+//! `servos-keyctl rotate run|begin|finish|abort|status`: the master key's rotation, whole or step by step.
 //!
 //! Must never end a rotation but with the key it was begun with, as the daemon tells it.
 //! Called by `keyctl::dispatch`.
@@ -7,7 +7,7 @@ use super::console::Console;
 use super::output::{fields, push_list, time, time_value};
 use super::rotate_key_file::KeyPlace;
 use super::socket::SocketArguments;
-use super::{rotate_abort, rotate_begin, rotate_finish, rotate_show};
+use super::{rotate_abort, rotate_begin, rotate_finish, rotate_run, rotate_show};
 use crate::cli::exit;
 use crate::cli::failure::Failure;
 use crate::cli::key;
@@ -19,6 +19,12 @@ use std::path::{Path, PathBuf};
 
 #[derive(Subcommand)]
 pub(super) enum RotateCommand {
+    /// Do all of it: a new key, a backup, begin, the key file changed, finish
+    ///
+    /// Makes the new key beside the file that holds the old one, puts it into that file (only the key changes), restarts the
+    /// daemon where it must, and ends with the new key alone. Each step stands in a journal before it is done: cut off at any
+    /// point, --resume goes on and --undo goes back; meanwhile the daemon can be started at any time.
+    Run(rotate_run::RunArguments),
     /// Begin: from now on the key in use and a new one both open the store
     ///
     /// The new key lies beside the key file, under its name with .next behind it: /etc/servos/master.key.next. The daemon
@@ -69,6 +75,7 @@ pub(super) async fn run(
 ) -> Result<(), Failure> {
     let admin = socket.admin();
     match command {
+        RotateCommand::Run(arguments) => rotate_run::run(console, socket, arguments).await,
         RotateCommand::Begin(arguments) => rotate_begin::run(console, &admin, arguments).await,
         RotateCommand::Finish(arguments) => rotate_finish::run(console, &admin, arguments).await,
         RotateCommand::Abort(arguments) => rotate_abort::run(console, &admin, arguments).await,

@@ -246,7 +246,8 @@ fn risks(rotation: &Rotation, place: &KeyPlace) -> Vec<String> {
     risks
 }
 
-fn busy(rotation: &Rotation) -> Failure {
+/// What is said where one is under way.
+pub(super) fn busy(rotation: &Rotation) -> Failure {
     let (old, new) = (&rotation.old_fingerprint, &rotation.new_fingerprint);
     Failure::say(exit::DATA, format!("a rotation from {old} to {new} is under way"))
         .with_hint("`servos-keyctl rotate status` shows how to end it; another one can begin after that")

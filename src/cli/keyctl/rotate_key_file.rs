@@ -40,7 +40,7 @@ pub(super) struct FoundKey {
     /// Exactly its text.
     pub(super) text: LockedBuffer,
     /// The variable that an env file assigns it to.
-    variable: Option<&'static str>,
+    pub(super) variable: Option<&'static str>,
     /// What should be mended about the file.
     pub(super) warnings: Vec<String>,
 }
@@ -210,7 +210,8 @@ pub(super) fn check_key_file(file: Option<&Path>) -> Result<(), Failure> {
     }
 }
 
-fn lies_in_memory(file: &Path) -> bool {
+/// Whether a file is gone when the machine stops.
+pub(super) fn lies_in_memory(file: &Path) -> bool {
     statfs(file).is_ok_and(|place| is_in_memory(place.filesystem_type()))
 }
 
@@ -219,7 +220,8 @@ pub(super) fn warn(console: &mut Console, found: &FoundKey) {
     found.warnings.iter().for_each(|warning| console.hint(&format!("warning: {warning}")));
 }
 
-fn agreed(found: Vec<KeySource>, memory: &LockedMemory) -> Result<FoundKey, Failure> {
+/// The one key that the sources of a file hold.
+pub(super) fn agreed(found: Vec<KeySource>, memory: &LockedMemory) -> Result<FoundKey, Failure> {
     let chosen = key::choose_among(&found, key_choice::no_store(), memory)?;
     // All of them hold the same key.
     let first = found.into_iter().next().map(|source| (source.variable, source.text));

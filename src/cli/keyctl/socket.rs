@@ -34,6 +34,11 @@ impl SocketArguments {
         AdminClient::new(&self.client_at(ADMIN_SOCKET))
     }
 
+    /// A client for what components ask, where operators ask: whoever administers need not be a component.
+    pub(super) fn operator(&self) -> Client {
+        self.client_at(ADMIN_SOCKET)
+    }
+
     /// The same for what may take so long.
     pub(super) fn admin_within(&self, deadline: Duration) -> AdminClient {
         AdminClient::new(&self.client_at(ADMIN_SOCKET).with_deadline(deadline))
@@ -76,8 +81,12 @@ mod tests {
     #[test]
     fn whoever_administers_asks_where_administration_is_served() {
         let commands = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/cli/keyctl");
-        let (mut read, mut asks) = (0, Vec::new());
-        for file in std::fs::read_dir(commands).unwrap().map(|entry| entry.unwrap().path()) {
+        let (mut read, mut asks, mut left) = (0, Vec::new(), vec![commands]);
+        while let Some(file) = left.pop() {
+            if file.is_dir() {
+                left.extend(std::fs::read_dir(file).unwrap().map(|entry| entry.unwrap().path()));
+                continue;
+            }
             // What is cut off are the tests within a file.
             let text = std::fs::read_to_string(&file).unwrap();
             let program = text.split("#[cfg(test)]").next().unwrap();

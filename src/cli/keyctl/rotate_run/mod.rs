@@ -1,0 +1,280 @@
+//! `servos-keyctl rotate run`: a whole rotation of the master key, which can be cut off at any point and goes on, or back.
+//!
+//! Must never do a step before the journal has it on the disk, nor leave the daemon without a key that opens its store.
+//! Called by `rotate`.
+
+mod ending;
+mod journal;
+mod place;
+mod plan;
+mod program;
+mod step;
+mod steps;
+mod undo;
+mod unit;
+mod waiting;
+
+use super::console::Console;
+use super::socket::SocketArguments;
+use crate::cli::exit;
+use crate::cli::failure::Failure;
+use crate::cli::key;
+use crate::client::key_admin::AdminClient;
+use crate::client::key_service::Client;
+use crate::config::key_source_error::shell_quoted;
+use crate::proto::v1::GetStatusResponse;
+use crate::store::fault;
+use crate::sys::locked::LockedMemory;
+use clap::Args;
+use journal::Journal;
+use place::Place;
+use plan::Plan;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Begin writes a backup, and a disk may be slow.
+const DEADLINE: Duration = Duration::from_secs(120);
+
+#[derive(Args)]
+pub(super) struct RunArguments {
+    /// A file that holds the key in use: a key file, an env file, or the one that LoadCredential= or a compose file names;
+    /// may be given more than once. Else the one that the daemon opens, or that its unit names. The new key is made beside
+    /// the first, in FILE.next
+    #[arg(long, value_name = "FILE")]
+    key_file: Vec<PathBuf>,
+
+    /// The file of --key-file is a credential that systemd-creds encrypted under this name, as in
+    /// LoadCredentialEncrypted=NAME:FILE
+    #[arg(long, value_name = "NAME", requires = "key_file")]
+    encrypted_credential: Option<String>,
+
+    /// Change no file: make the new key in this file, say where it must be put, and wait until it is there
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["key_file", "encrypted_credential"])]
+    by_hand: Option<PathBuf>,
+
+    /// The command that restarts the daemon, for a shell, where it must be restarted to see the new key; else its unit is
+    /// restarted if systemd runs it
+    #[arg(long, value_name = "COMMAND")]
+    restart: Option<String>,
+
+    /// The daemon's unit
+    #[arg(long, value_name = "UNIT", default_value = "servos-keyd.service")]
+    unit: String,
+
+    /// How long to wait for what you are told to do
+    #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = duration)]
+    wait: Duration,
+
+    /// Give the data keys no new versions at the end. Someone with the old key and a copy of the store then goes on opening
+    /// what they seal
+    #[arg(long)]
+    keep_data_keys: bool,
+
+    /// Every component has its values from the daemon, and reads the key in the env file no more
+    #[arg(long)]
+    components_migrated: bool,
+
+    /// Go on with a run that was interrupted
+    #[arg(long, conflicts_with_all = ["undo", "dry_run"])]
+    resume: bool,
+
+    /// Go back from a run that was interrupted, to the old key
+    #[arg(long, conflicts_with = "dry_run")]
+    undo: bool,
+
+    /// Check everything and say what would be done; change nothing
+    #[arg(long)]
+    dry_run: bool,
+
+    /// Do not ask
+    #[arg(long)]
+    yes: bool,
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    crate::config::duration::parse(text).map_err(|fault| fault.to_string())
+}
+
+/// A run that is under way.
+struct Run<'r> {
+    console: &'r mut Console,
+    admin: AdminClient,
+    client: Client,
+    arguments: &'r RunArguments,
+    memory: LockedMemory,
+    places: Vec<Place>,
+    journal: Journal,
+    /// What came of the steps that were done here.
+    done: Done,
+}
+
+/// What the report tells of the steps.
+#[derive(Default)]
+struct Done {
+    backup: String,
+    old_key_backups: Vec<String>,
+    other_uses: Vec<String>,
+    /// Where the old key's text still stands: file and line.
+    left_on: Vec<(PathBuf, usize)>,
+}
+
+/// Runs, resumes or undoes a rotation.
+pub(super) async fn run(
+    console: &mut Console,
+    socket: &SocketArguments,
+    arguments: &RunArguments,
+) -> Result<(), Failure> {
+    let memory = key::memory()?;
+    let admin = socket.admin_within(DEADLINE);
+    let (status, found) = match admin.status().await {
+        Ok(status) => {
+            let found = plan::find(arguments, Some(&status), &memory)?;
+            (Ok(status), found)
+        }
+        Err(error) => match plan::find(arguments, None, &memory) {
+            Ok(found) => (Err(error), found),
+            // Without a daemon it is no wonder that nothing is told.
+            Err(_) => return Err(error.into()),
+        },
+    };
+    let path = journal::beside(&found.main);
+    let journal = Journal::load(&path)?;
+    let is_again = arguments.resume || arguments.undo;
+    let journal = match journal {
+        Some(journal) if is_again => journal,
+        Some(journal) => return Err(interrupted(&journal, arguments)),
+        None if is_again => return Err(nothing_interrupted(&path)),
+        None => {
+            let status = status?;
+            let plan = plan::make(arguments, &admin, &status, &found, &memory).await?;
+            if arguments.dry_run {
+                return console
+                    .result(&plan.value(), &format!("dry run     nothing was changed or made\n{}", plan.text()));
+            }
+            agree(console, arguments, &plan)?;
+            Journal::create(&path, plan.intent)?
+        }
+    };
+    let credential = journal.intent.credential.clone();
+    let place = |file: &PathBuf| Place { file: file.clone(), credential: credential.clone() };
+    let places = journal.intent.files.iter().map(place).collect();
+    let client = socket.operator();
+    let run = Run { console, admin, client, arguments, memory, places, journal, done: Done::default() };
+    run.to_an_end().await
+}
+
+/// Asks whether to do it, and whether components are ready for it.
+fn agree(console: &mut Console, arguments: &RunArguments, plan: &Plan) -> Result<(), Failure> {
+    let must_be_migrated = plan.is_env_file && !arguments.components_migrated;
+    if must_be_migrated && (arguments.yes || !console.input_is_terminal) {
+        let file = plan.intent.files.first().map(|file| file.display().to_string()).unwrap_or_default();
+        let text =
+            format!("components that are not yet on the daemon read the key in {file}, and would lose their values");
+        return Err(Failure::say(exit::USAGE, text).with_hint(
+            "add --components-migrated once every component has its values from the daemon (docs/operations.md, \"On a \
+             ServOS that exists\")",
+        ));
+    }
+    console.check_confirmable(arguments.yes)?;
+    console.confirm(plan.text().trim_end(), "yes", arguments.yes)?;
+    if must_be_migrated {
+        console.confirm(
+            "Components that still read this env file themselves, instead of asking the daemon, do not open their values \
+             with the new key. Is every component on the daemon?",
+            "migrated",
+            false,
+        )?;
+    }
+    Ok(())
+}
+
+impl Run<'_> {
+    async fn to_an_end(mut self) -> Result<(), Failure> {
+        let ended = if self.arguments.undo {
+            undo::undo(&mut self).await
+        } else if self.journal.undoing {
+            Err(Failure::say(exit::DATA, "this rotation is being undone, and cannot go on"))
+        } else {
+            self.forwards().await
+        };
+        match ended {
+            Ok(()) => ending::tell(self).await,
+            Err(failure) => Err(with_ways_on(failure, &self.journal, self.arguments)),
+        }
+    }
+
+    async fn forwards(&mut self) -> Result<(), Failure> {
+        loop {
+            let step = self.journal.step;
+            fault::point(&format!("run-entered-{}", step.name()));
+            steps::perform(self, step).await?;
+            fault::point(&format!("run-done-{}", step.name()));
+            let Some(next) = step.next() else { return Ok(()) };
+            self.journal.enter(next)?;
+        }
+    }
+
+    /// Tells a person what is being done.
+    fn say(&mut self, text: &str) {
+        self.console.hint(text);
+    }
+
+    /// The new key's fingerprint.
+    fn new_key(&self) -> Result<String, Failure> {
+        let missing = || Failure::say(exit::DATA, format!("{} names no new key", self.journal.path().display()));
+        self.journal.new.clone().ok_or_else(missing)
+    }
+
+    async fn status(&self) -> Result<GetStatusResponse, Failure> {
+        let status = self.admin.status().await?;
+        let (intent, store) = (&self.journal.intent, status.store.clone().unwrap_or_default());
+        if store.store_id != intent.store_id {
+            let text =
+                format!("the daemon serves the store {}, and the rotation is of {}", store.store_id, intent.store_id);
+            return Err(Failure::say(exit::DATA, text).with_hint("name the right daemon with --socket PATH"));
+        }
+        Ok(status)
+    }
+}
+
+/// The command that goes on with a journal: what names its file, its daemon and what it waits for.
+fn again(journal: &Journal, arguments: &RunArguments, how: &str) -> String {
+    let mut command = format!("servos-keyctl rotate run {how}");
+    match journal.intent.files.as_slice() {
+        [] => command.push_str(&format!(" --by-hand {}", shell_quoted(&journal.intent.next))),
+        [first, ..] => command.push_str(&format!(" --key-file {}", shell_quoted(first))),
+    }
+    if arguments.yes {
+        command.push_str(" --yes");
+    }
+    command
+}
+
+fn with_ways_on(failure: Failure, journal: &Journal, arguments: &RunArguments) -> Failure {
+    let undo = again(journal, arguments, "--undo");
+    let ways = match journal.undoing {
+        true => format!("`{undo}` goes on going back to {}", journal.intent.old),
+        false => {
+            format!("`{}` goes on; `{undo}` goes back to {}", again(journal, arguments, "--resume"), journal.intent.old)
+        }
+    };
+    let hint = failure.hint.clone().map_or(ways.clone(), |hint| format!("{hint}; {ways}"));
+    failure.with_hint(hint)
+}
+
+fn interrupted(journal: &Journal, arguments: &RunArguments) -> Failure {
+    let text = format!(
+        "a rotation from {} was interrupted at the step {}{}",
+        journal.intent.old,
+        journal.step.name(),
+        if journal.undoing { ", on the way back" } else { "" }
+    );
+    with_ways_on(Failure::say(exit::TRY_AGAIN, text), journal, arguments)
+}
+
+fn nothing_interrupted(path: &Path) -> Failure {
+    Failure::say(exit::MISSING, format!("no interrupted rotation is known: there is no {}", path.display())).with_hint(
+        "name its file as it was named then, with --key-file FILE or --by-hand FILE; `servos-keyctl rotate status` tells \
+         whether a rotation is under way",
+    )
+}

@@ -1,0 +1,266 @@
+//! A file that holds the master key: a key file, an env file, or a credential that systemd-creds encrypted.
+//!
+//! Must never leave anything but the old text or the new under its name, nor change a byte beside the key.
+//! Called by the steps of `rotate_run` and by its undoing.
+
+use super::program;
+use crate::cli::exit;
+use crate::cli::failure::Failure;
+use crate::cli::key;
+use crate::cli::keyctl::durable_file::{self, Replaced};
+use crate::cli::keyctl::key_input;
+use crate::cli::keyctl::rotate_key_file::{FoundKey, agreed};
+use crate::config::mount::is_mount_point;
+use crate::config::replacement;
+use crate::custody::keys::{BASE64_CHARACTERS, HEX_CHARACTERS, KeyError, MasterKey};
+use crate::sys::locked::{LockedBuffer, LockedMemory};
+use std::ffi::OsString;
+use std::fs::{File, Metadata, OpenOptions};
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+/// The largest file, in bytes.
+const LIMIT_BYTES: usize = 64 * 1024;
+
+/// A file that holds the key.
+pub(super) struct Place {
+    /// Its name; symbolic links are followed.
+    pub(super) file: PathBuf,
+    /// The name under which systemd-creds encrypted it; none for a key file or env file.
+    pub(super) credential: Option<String>,
+}
+
+/// What came of a replacement.
+pub(super) enum Put {
+    /// The file holds the key, durably; and the old one still stands on these lines, where nobody reads it as the key.
+    Done { left_on: Vec<usize> },
+    /// The file cannot be changed from here, and why.
+    NotFromHere(String),
+}
+
+impl Place {
+    /// A file beside it.
+    pub(super) fn beside(&self, suffix: &str) -> PathBuf {
+        let mut path = OsString::from(&self.file);
+        path.push(suffix);
+        path.into()
+    }
+
+    /// Where the new key lies.
+    pub(super) fn next(&self) -> PathBuf {
+        self.beside(".next")
+    }
+
+    /// Where the old key is kept.
+    pub(super) fn kept(&self, fingerprint: &str) -> PathBuf {
+        self.beside(&format!(".old-{fingerprint}"))
+    }
+
+    /// The key that it holds.
+    ///
+    /// # Errors
+    /// Those of key files; what systemd-creds says.
+    pub(super) fn held(&self, memory: &LockedMemory) -> Result<FoundKey, Failure> {
+        self.held_in(&self.file, memory)
+    }
+
+    /// The key in a file of the same kind.
+    ///
+    /// # Errors
+    /// As [`Self::held`].
+    pub(super) fn held_in(&self, path: &Path, memory: &LockedMemory) -> Result<FoundKey, Failure> {
+        match &self.credential {
+            None => agreed(key_input::read(path, true, memory)?, memory),
+            Some(name) => decrypted(name, path, memory),
+        }
+    }
+
+    /// Writes a key into a new file beside this one, in the same form, for those who may read this one.
+    ///
+    /// # Errors
+    /// 73 if there is one, and what keeps a file from being made.
+    pub(super) fn write_beside(
+        &self,
+        path: &Path,
+        text: &[u8],
+        variable: Option<&str>,
+        memory: &LockedMemory,
+    ) -> Result<(), Failure> {
+        let model = self.file.metadata().map_err(|error| Failure::reading(&self.file, &error))?;
+        if let Some(name) = &self.credential {
+            let blob = encrypted(name, text, memory)?;
+            return durable_file::write_like(path, blob.expose_bytes(), &model);
+        }
+        durable_file::write_like(path, line_of(text, variable, memory)?.expose_bytes(), &model)
+    }
+
+    /// Puts the key of `from`, a file of the same kind, into the place of `old`.
+    ///
+    /// # Errors
+    /// 65 if neither key is there, 75 if somebody changed the file meanwhile, and what keeps it from being written.
+    pub(super) fn put(&self, old: &MasterKey, from: &Path, memory: &LockedMemory) -> Result<Put, Failure> {
+        let new = self.held_in(from, memory)?;
+        let held = self.held(memory)?;
+        if held.key.same_as(&new.key) {
+            durable_file::settle(&self.file).map_err(|error| Failure::writing(&self.file, &error))?;
+            return Ok(Put::Done { left_on: Vec::new() });
+        }
+        if !held.key.same_as(old) {
+            let (file, third) = (self.file.display(), held.fingerprint());
+            let text = format!("{file} holds the key {third}, neither the old one nor the new one");
+            return Err(Failure::say(exit::DATA, text).with_hint(format!("put {} back there", old.fingerprint())));
+        }
+        let unreadable = |error: io::Error| Failure::reading(&self.file, &error);
+        let target = std::fs::canonicalize(&self.file).map_err(unreadable)?;
+        let mut file = open(&target).map_err(unreadable)?;
+        let before = file.metadata().map_err(unreadable)?;
+        if let Some(why) = self.kept_from(&before) {
+            return Ok(Put::NotFromHere(why));
+        }
+        let content = read(&mut file, &before, memory).map_err(unreadable)?;
+        let (bytes, left_on) = match self.credential {
+            Some(_) => (read_whole(from, memory)?, Vec::new()),
+            None => {
+                let is_old = |text: &[u8]| MasterKey::parse(text, memory).is_ok_and(|key| key.same_as(old));
+                let name = self.file.display().to_string();
+                let replaced =
+                    replacement::replace(content.expose_bytes(), &name, &is_old, new.text.expose_bytes(), memory)?;
+                (replaced.content, replaced.left_on)
+            }
+        };
+        // Judged as whoever reads it next will: only then does it take the name.
+        let is_good = |written: &Path| {
+            let yields = self.held_in(written, memory)?;
+            if yields.key.same_as(&new.key) {
+                return Ok(());
+            }
+            let text = format!(
+                "{} would hold {} after the change; it was not changed",
+                self.file.display(),
+                yields.fingerprint()
+            );
+            Err(Failure::say(exit::BUG, text))
+        };
+        match durable_file::replace_same(&target, bytes.expose_bytes(), &file, &before, &is_good)? {
+            Replaced::Done => Ok(Put::Done { left_on }),
+            Replaced::NotFromHere(error) => {
+                Ok(Put::NotFromHere(format!("{} cannot be replaced: {error}", self.file.display())))
+            }
+        }
+    }
+
+    /// Why a file is not replaced by another one of its name.
+    fn kept_from(&self, file: &Metadata) -> Option<String> {
+        let name = self.file.display();
+        if file.nlink() > 1 {
+            return Some(format!("{name} has {} names, and only one of them would change", file.nlink()));
+        }
+        is_mount_point(&self.file).then(|| format!("{name} is mounted by itself, and changes where it comes from"))
+    }
+}
+
+/// A key's text as a file of its own: alone, or assigned to a variable.
+///
+/// # Errors
+/// No locked memory.
+pub(super) fn line_of(text: &[u8], variable: Option<&str>, memory: &LockedMemory) -> Result<LockedBuffer, Failure> {
+    let variable = variable.unwrap_or_default();
+    let mut line = memory.buffer(variable.len() + text.len() + 2).map_err(KeyError::from)?;
+    if !variable.is_empty() {
+        push(&mut line, variable.as_bytes());
+        push(&mut line, b"=");
+    }
+    push(&mut line, text);
+    push(&mut line, b"\n");
+    Ok(line)
+}
+
+/// The text of a new key: in base64 if the one before it was, else in hex.
+///
+/// # Errors
+/// No locked memory.
+pub(super) fn text_like(
+    key: &MasterKey,
+    like: Option<&LockedBuffer>,
+    memory: &LockedMemory,
+) -> Result<LockedBuffer, Failure> {
+    let mut text = memory.buffer(HEX_CHARACTERS).map_err(KeyError::from)?;
+    match like.is_some_and(|like| like.len() == BASE64_CHARACTERS) {
+        true => key.write_base64(&mut text),
+        false => key.write_hex(&mut text),
+    }?;
+    Ok(text)
+}
+
+/// A new key.
+///
+/// # Errors
+/// No randomness, or no locked memory.
+pub(super) fn generate(memory: &LockedMemory) -> Result<MasterKey, Failure> {
+    Ok(MasterKey::generate(memory, &key::random)?)
+}
+
+/// Decrypts a credential that holds the key alone.
+fn decrypted(name: &str, path: &Path, memory: &LockedMemory) -> Result<FoundKey, Failure> {
+    let mut text =
+        program::run("systemd-creds", &[&format!("--name={name}"), "decrypt", word(path)?, "-"], b"", memory).map_err(
+            |failure| match path.symlink_metadata() {
+                Err(error) => Failure::reading(path, &error),
+                Ok(_) => Failure { message: format!("{}: {}", path.display(), failure.message), ..failure },
+            },
+        )?;
+    let start = text.len() - text.expose_bytes().trim_ascii_start().len();
+    let end = text.expose_bytes().trim_ascii_end().len();
+    text.keep(start..end.max(start));
+    let key = MasterKey::parse(text.expose_bytes(), memory).map_err(|error| {
+        let failure = Failure::from(error);
+        let message = format!("the credential {name} in {} holds no key alone: {}", path.display(), failure.message);
+        Failure { message, ..failure }.with_hint("change it yourself: `servos-keyctl rotate run --by-hand FILE`")
+    })?;
+    Ok(FoundKey { key, text, variable: None, warnings: Vec::new() })
+}
+
+fn encrypted(name: &str, text: &[u8], memory: &LockedMemory) -> Result<LockedBuffer, Failure> {
+    let mut blob = program::run("systemd-creds", &[&format!("--name={name}"), "encrypt", "-", "-"], text, memory)?;
+    if blob.is_empty() {
+        return Err(Failure::say(exit::DATA, "systemd-creds printed no credential"));
+    }
+    // As its own files end.
+    if blob.expose_bytes().last() != Some(&b'\n') {
+        push(&mut blob, b"\n");
+    }
+    Ok(blob)
+}
+
+fn word(path: &Path) -> Result<&str, Failure> {
+    path.to_str().ok_or_else(|| Failure::say(exit::USAGE, format!("the name {} is no UTF-8", path.display())))
+}
+
+fn open(path: &Path) -> io::Result<File> {
+    OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY | libc::O_NOFOLLOW).open(path)
+}
+
+fn read(file: &mut File, metadata: &Metadata, memory: &LockedMemory) -> io::Result<LockedBuffer> {
+    let length = usize::try_from(metadata.len()).ok().filter(|length| *length <= LIMIT_BYTES);
+    let length = length.ok_or_else(|| io::Error::new(ErrorKind::FileTooLarge, "it has more than 64 KiB"))?;
+    let mut content = memory.buffer(length).map_err(io::Error::other)?;
+    match content.read_from(file)? {
+        true => Ok(content),
+        false => Err(io::Error::other("it grew while it was read")),
+    }
+}
+
+fn read_whole(path: &Path, memory: &LockedMemory) -> Result<LockedBuffer, Failure> {
+    let unreadable = |error: io::Error| Failure::reading(path, &error);
+    let mut file = open(path).map_err(unreadable)?;
+    let metadata = file.metadata().map_err(unreadable)?;
+    read(&mut file, &metadata, memory).map_err(unreadable)
+}
+
+fn push(buffer: &mut LockedBuffer, bytes: &[u8]) {
+    for (room, byte) in buffer.expose_spare_mut().iter_mut().zip(bytes) {
+        *room = *byte;
+    }
+    buffer.advance(bytes.len());
+}
