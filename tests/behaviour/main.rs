@@ -43,6 +43,7 @@ mod restore;
 mod restore_export;
 mod restore_kept;
 mod restore_missing;
+mod rotate_run;
 mod rotation_calls;
 mod rotation_file;
 mod rotation_log;

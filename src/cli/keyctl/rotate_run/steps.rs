@@ -185,6 +185,11 @@ async fn ask(run: &Run<'_>, status: &GetStatusResponse, dry_run: bool) -> Result
 }
 
 async fn replace(run: &mut Run<'_>) -> Result<(), Failure> {
+    // A key that opens nothing must not come into the file that the next start reads.
+    let status = run.status().await?;
+    if matches!(stage(run, &status)?, Stage::Old | Stage::Aborting) {
+        return Err(aborted(run));
+    }
     let (old, new) = (run.journal.intent.old.clone(), run.new_key()?);
     let Some(first) = run.places.first() else { return agree_to_replace(run, &new) };
     let old_key = first.held_in(&first.kept(&old), &run.memory)?;
@@ -283,11 +288,7 @@ async fn finish(run: &mut Run<'_>) -> Result<(), Failure> {
                 rotate_wait::wait(run.console, &run.admin, &new, &new).await?;
                 return Ok(());
             }
-            Stage::Old | Stage::Aborting => {
-                let text =
-                    format!("the rotation was aborted by somebody else: {} opens the store", run.journal.intent.old);
-                return Err(Failure::say(exit::DATA, text));
-            }
+            Stage::Old | Stage::Aborting => return Err(aborted(run)),
             Stage::Pending => {}
         }
         let lagging = lagging(run, &status).await?;
@@ -302,6 +303,11 @@ async fn finish(run: &mut Run<'_>) -> Result<(), Failure> {
         let what = by_hand(run, &lagging);
         waiting.for_person(run, &what).await?;
     }
+}
+
+fn aborted(run: &Run<'_>) -> Failure {
+    let old = &run.journal.intent.old;
+    Failure::say(exit::DATA, format!("the rotation was aborted by somebody else: {old} alone opens the store"))
 }
 
 /// What a person must do so that these sources yield the new key.
