@@ -5,8 +5,8 @@
 
 use crate::harness::rotation::{fingerprint_in, key_in, rotate, shows_no_key, text};
 use crate::harness::{
-    Daemon, Installation, KEYCTL, KeyFile, Outcome, eventually, fingerprint, hex, is_root, is_there, not_run,
-    random_key,
+    Daemon, Installation, Invocation, KEYCTL, KeyFile, Outcome, eventually, fingerprint, hex, is_root, is_there,
+    not_run, random_key,
 };
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -336,6 +336,58 @@ fn a_rotation_that_was_aborted_meanwhile_does_not_bring_a_key_into_the_file_that
     run(&daemon, &["--undo"]).expect(0);
     assert_eq!(fingerprint_in(&key), fingerprint(installation.key));
     run(&daemon, &["--yes"]).expect(0);
+}
+
+#[test]
+fn the_text_of_an_adopted_key_is_sealed_before_the_first_rotation_begins_and_no_later_one_is() {
+    if !is_root() {
+        return not_run("only root administers a daemon that is no --dev");
+    }
+    let installation = Installation::new();
+    installation.init(&["--adopt-legacy"]).expect(0);
+    let daemon = installation.serve();
+    let old = fingerprint(installation.key);
+    let sealed = installation.path(&format!("former-master-key-{old}.skd1"));
+    rotate(&daemon, &["begin", "--generate", "--yes"]).expect(0).saying(&[
+        "is sealed in",
+        "servos-api gets it",
+        text(&sealed),
+    ]);
+    rotate(&daemon, &["abort", "--yes"]).expect(0);
+    let kept = std::fs::read(&sealed).unwrap();
+    // What opens is taken as it is; what does not is not written over.
+    std::fs::remove_file(installation.path("master.key.next")).unwrap();
+    std::fs::write(&sealed, "U0tEMQ==\n").unwrap();
+    run(&daemon, &["--yes"]).expect(73).saying(&["does not open to the text of the key", "mv ", "--resume"]);
+    assert_eq!(std::fs::read(&sealed).unwrap(), b"U0tEMQ==\n");
+    std::fs::write(&sealed, &kept).unwrap();
+    let rotated = shows_no_key(run(&daemon, &["--resume", "--yes"]).expect(0), &[]);
+    rotated.saying(&["Restic", text(&sealed), "servos-keyctl decrypt --key backups --base64"]);
+    assert_eq!(std::fs::read(&sealed).unwrap(), kept);
+
+    // The command that was told opens it.
+    let context = format!("fingerprint={old}");
+    let opened = Invocation::new([
+        "--socket",
+        text(&installation.path("keyd.sock")),
+        "decrypt",
+        "--key",
+        "backups",
+        "--base64",
+        "--context",
+        "use=former-master-key",
+        "--context",
+        &context,
+        "--in",
+        text(&sealed),
+    ]);
+    assert_eq!(opened.run(KEYCTL).expect(0).stdout, hex(&installation.key));
+    assert_eq!(sealed.metadata().unwrap().mode() & 0o7777, 0o644);
+
+    // A key that was made by a rotation is nobody's password.
+    let second = fingerprint_in(&installation.path("master.key"));
+    run(&daemon, &["--yes"]).expect(0).not_saying(&["Restic's repositories that have it"]);
+    assert!(!is_there(&installation.path(&format!("former-master-key-{second}.skd1"))));
 }
 
 #[test]

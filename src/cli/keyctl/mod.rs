@@ -49,6 +49,8 @@ mod rotate_begin_test;
 #[cfg(test)]
 mod rotate_end_test;
 #[cfg(test)]
+mod rotate_run_test;
+#[cfg(test)]
 mod rotate_stage;
 
 use crate::cli::exit;

@@ -76,7 +76,7 @@ pub(super) async fn run(
     let admin = socket.admin();
     match command {
         RotateCommand::Run(arguments) => rotate_run::run(console, socket, arguments).await,
-        RotateCommand::Begin(arguments) => rotate_begin::run(console, &admin, arguments).await,
+        RotateCommand::Begin(arguments) => rotate_begin::run(console, socket, arguments).await,
         RotateCommand::Finish(arguments) => rotate_finish::run(console, &admin, arguments).await,
         RotateCommand::Abort(arguments) => rotate_abort::run(console, &admin, arguments).await,
         RotateCommand::Status => status(console, &admin).await,
@@ -88,7 +88,10 @@ async fn status(console: &mut Console, admin: &AdminClient) -> Result<(), Failur
     let master = status.master_key.clone().unwrap_or_default();
     let next_file = Some(master.next_file.as_str()).filter(|next| !next.is_empty());
     let held = held_in_file(&status);
-    let next = next_steps(&status, held.as_ref());
+    let mut next = next_steps(&status, held.as_ref());
+    if let Some(interrupted) = rotate_run::interrupted_beside(&status) {
+        next.insert(0, interrupted);
+    }
     let value = json!({
         "rotation": status.rotation.as_ref().map(rotate_show::value),
         "fingerprint": master.fingerprint,

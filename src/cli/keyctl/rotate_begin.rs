@@ -5,14 +5,17 @@
 
 use super::console::Console;
 use super::key_input;
+use super::old_text;
 use super::output::{count, fields, push_list};
 use super::rotate::push_end_commands;
 use super::rotate_key_file::{KeyPlace, check_key_file, warn};
 use super::rotate_show;
+use super::socket::SocketArguments;
 use crate::cli::exit;
 use crate::cli::failure::Failure;
 use crate::cli::key;
 use crate::client::key_admin::AdminClient;
+use crate::client::key_service::Client;
 use crate::client::rotation::BeginRotation;
 use crate::config::key_source_error::{KeySourceError, shell_quoted};
 use crate::proto::v1::{GetStatusResponse, RotateResponse, Rotation, RotationState};
@@ -65,7 +68,13 @@ struct NewKey {
 }
 
 /// Begins a rotation.
-pub(super) async fn run(console: &mut Console, admin: &AdminClient, arguments: &BeginArguments) -> Result<(), Failure> {
+pub(super) async fn run(
+    console: &mut Console,
+    socket: &SocketArguments,
+    arguments: &BeginArguments,
+) -> Result<(), Failure> {
+    let asked = (&socket.admin(), &socket.operator());
+    let admin = asked.0;
     check_key_file(arguments.key_file.as_deref())?;
     let named = arguments.fingerprint.as_deref().map(key_input::fingerprint_of_new_key).transpose()?;
     console.check_confirmable(arguments.yes || arguments.dry_run)?;
@@ -74,7 +83,7 @@ pub(super) async fn run(console: &mut Console, admin: &AdminClient, arguments: &
     let memory = key::memory()?;
     if !arguments.generate {
         let new = new_key(console, &place, named, &memory)?;
-        return begin_with(console, admin, &status, arguments, (&place, &new)).await;
+        return begin_with(console, asked, &status, arguments, (&place, &new)).await;
     }
     if let Some(rotation) = &status.rotation {
         return Err(busy(rotation));
@@ -87,7 +96,7 @@ pub(super) async fn run(console: &mut Console, admin: &AdminClient, arguments: &
     let begun = match new_key(console, &place, None, &memory) {
         Ok(new) => {
             console.hint(&format!("Made {}: the new key {}.", place.next.display(), new.fingerprint));
-            begin_with(console, admin, &status, arguments, (&place, &new)).await
+            begin_with(console, asked, &status, arguments, (&place, &new)).await
         }
         Err(failure) => Err(failure),
     };
@@ -146,7 +155,7 @@ fn new_key(
 
 async fn begin_with(
     console: &mut Console,
-    admin: &AdminClient,
+    (admin, client): (&AdminClient, &Client),
     status: &GetStatusResponse,
     arguments: &BeginArguments,
     (place, new): (&KeyPlace, &NewKey),
@@ -171,8 +180,39 @@ async fn begin_with(
         }
         console.confirm(&question(&answer, place), "yes", arguments.yes)?;
     }
+    if status.rotation.is_none() {
+        seal_old_text(console, client, status, place).await?;
+    }
     let answer = admin.rotate(&BeginRotation { dry_run: false, ..request }).await?;
     show(console, &answer, place)
+}
+
+/// Of a key that other things have as a password, too, the text is kept: nothing else can be asked for it afterwards.
+async fn seal_old_text(
+    console: &mut Console,
+    client: &Client,
+    status: &GetStatusResponse,
+    place: &KeyPlace,
+) -> Result<(), Failure> {
+    let master = status.master_key.clone().unwrap_or_default();
+    if !master.shared {
+        return Ok(());
+    }
+    let memory = key::memory()?;
+    match place.read_file(&memory) {
+        Ok(held) if held.fingerprint() == master.fingerprint => {
+            let text = held.text.expose_bytes();
+            let sealed = old_text::seal(client, &place.file, &master.fingerprint, text).await?;
+            console.hint(&sealed.told());
+        }
+        _ => console.hint(&format!(
+            "warning: the text of {} is not in {}, so it was not sealed: keep it as long as Restic's repositories, or anything \
+             else, have it as their password",
+            master.fingerprint,
+            place.file.display()
+        )),
+    }
+    Ok(())
 }
 
 fn question(answer: &RotateResponse, place: &KeyPlace) -> String {

@@ -1,7 +1,7 @@
 //! A fake daemon with a key file beside it, for the tests of `rotate`.
 //!
 //! Must never need a real daemon, a terminal, or the environment of whoever runs it.
-//! Called by `rotate_begin_test` and `rotate_end_test`.
+//! Called by `rotate_begin_test`, `rotate_end_test` and `rotate_run_test`.
 
 use super::commands_stage::{Outcome, Stage, run};
 use crate::client::fake_daemon::lock;

@@ -15,6 +15,7 @@ mod unit;
 mod waiting;
 
 use super::console::Console;
+use super::rotate_key_file::KeyPlace;
 use super::socket::SocketArguments;
 use crate::cli::exit;
 use crate::cli::failure::Failure;
@@ -270,6 +271,19 @@ fn interrupted(journal: &Journal, arguments: &RunArguments) -> Failure {
         if journal.undoing { ", on the way back" } else { "" }
     );
     with_ways_on(Failure::say(exit::TRY_AGAIN, text), journal, arguments)
+}
+
+/// What is to be said of a run that was interrupted, if its journal lies beside the file that the daemon opens.
+pub(super) fn interrupted_beside(status: &GetStatusResponse) -> Option<String> {
+    let file = KeyPlace::find(status, None).ok()??.file;
+    let journal = journal::beside(&file);
+    journal.symlink_metadata().is_ok().then(|| {
+        format!(
+            "{} is there: a `servos-keyctl rotate run` is under way, or was interrupted. `servos-keyctl rotate run --resume` \
+             goes on with it, `servos-keyctl rotate run --undo` goes back.",
+            journal.display()
+        )
+    })
 }
 
 fn nothing_interrupted(path: &Path) -> Failure {
