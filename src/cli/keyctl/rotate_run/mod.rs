@@ -161,7 +161,7 @@ pub(super) async fn run(
     let places = journal.intent.files.iter().map(place).collect();
     let client = socket.operator();
     let run = Run { console, admin, client, arguments, memory, places, journal, done: Done::default() };
-    run.to_an_end().await
+    run.bring_to_an_end().await
 }
 
 /// Asks whether to do it, and whether components are ready for it.
@@ -190,7 +190,7 @@ fn agree(console: &mut Console, arguments: &RunArguments, plan: &Plan) -> Result
 }
 
 impl Run<'_> {
-    async fn to_an_end(mut self) -> Result<(), Failure> {
+    async fn bring_to_an_end(mut self) -> Result<(), Failure> {
         let ended = if self.arguments.undo {
             undo::undo(&mut self).await
         } else if self.journal.undoing {

@@ -200,8 +200,7 @@ async fn replace(run: &mut Run<'_>) -> Result<(), Failure> {
     let next = run.journal.intent.next.clone();
     for at in 0..run.places.len() {
         let mut waiting = Waiting::new();
-        loop {
-            let Some(place) = run.places.get(at) else { break };
+        while let Some(place) = run.places.get(at) {
             let file = place.file.clone();
             match place.put(&old_key.key, &next, &run.memory)? {
                 Put::Done { left_on } => {

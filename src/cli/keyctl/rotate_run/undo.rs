@@ -54,8 +54,7 @@ async fn put_back(run: &mut Run<'_>) -> Result<(), Failure> {
     let next = run.journal.intent.next.clone();
     for at in 0..run.places.len() {
         let mut waiting = Waiting::new();
-        loop {
-            let Some(place) = run.places.get(at) else { break };
+        while let Some(place) = run.places.get(at) {
             if place.held(&run.memory)?.fingerprint() == run.journal.intent.old {
                 durable_file::settle(&place.file).map_err(|error| Failure::writing(&place.file, &error))?;
                 break;
