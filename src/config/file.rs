@@ -26,10 +26,11 @@ const LIMIT_BYTES: u64 = 1 << 20;
 /// Keys longer than this are not shown: a master key has 44 or 64 characters.
 const SHOWN_KEY_CHARACTERS: usize = 32;
 
-const SECTIONS: [(&str, &[&str]); 9] = [
+const SECTIONS: [(&str, &[&str]); 10] = [
     ("socket", &["path", "admin_path", "group"]),
     ("store", &["path", "create", "mark", "self_check"]),
-    ("backup", &["dir", "keep", "keep_for"]),
+    ("backup", &["dir", "keep", "keep_for", "interval"]),
+    ("drill", &["interval"]),
     ("master_key", &["file", "allow_readable"]),
     ("memory", &["require_memfd_secret"]),
     ("legacy", &["adopt"]),
@@ -42,6 +43,7 @@ const COUNT: RangeInclusive<u32> = 1..=10_000;
 const CALL: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(60 * 60);
 const IDLE: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(24 * 60 * 60);
 const SELF_CHECK: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(365 * 24 * 60 * 60);
+const AGE: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(3_650 * 24 * 60 * 60);
 const KEPT: RangeInclusive<Duration> = Duration::from_secs(60)..=Duration::from_secs(3_650 * 24 * 60 * 60);
 
 impl Config {
@@ -136,6 +138,8 @@ impl Walk<'_> {
             "backup.dir" => config.backup.dir = field.path()?,
             "backup.keep" => config.backup.keep = field.count(COUNT)?,
             "backup.keep_for" => config.backup.keep_for = field.duration(KEPT)?,
+            "backup.interval" => config.backup.interval = field.duration(AGE)?,
+            "drill.interval" => config.drill.interval = field.duration(AGE)?,
             "master_key.file" => config.master_key.file = Some(field.path()?),
             "master_key.allow_readable" => config.master_key.allow_readable = field.boolean()?,
             "memory.require_memfd_secret" => config.memory.require_memfd_secret = field.boolean()?,

@@ -29,6 +29,10 @@ self_check = "90m"
 dir = "/srv/backup"
 keep = 3
 keep_for = "36h"
+interval = "14d"
+
+[drill]
+interval = "365d"
 
 [master_key]
 file = "/etc/servos/servos.env"
@@ -61,6 +65,8 @@ fn every_key_is_read() {
     assert_eq!(config.socket.admin_path.as_deref(), Some(Path::new("/run/b.sock")));
     assert_eq!(config.store.mark, Path::new("/mnt/mark"));
     assert_eq!(config.store.self_check, Duration::from_secs(90 * 60));
+    assert_eq!(config.backup.interval, Duration::from_secs(14 * 24 * 60 * 60));
+    assert_eq!(config.drill.interval, Duration::from_secs(365 * 24 * 60 * 60));
     assert_eq!(config.limits.idle_connection, Duration::from_millis(500));
     assert!(!config.sandbox.landlock && !config.sandbox.seccomp);
     assert!(config.describe().iter().all(|setting| !setting.is_default));

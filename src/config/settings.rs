@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use super::duration;
 
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// The whole configuration; each part is one section of the file.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Config {
@@ -17,6 +19,8 @@ pub struct Config {
     pub store: Store,
     /// `[backup]`
     pub backup: Backup,
+    /// `[drill]`
+    pub drill: Drill,
     /// `[master_key]`
     pub master_key: MasterKey,
     /// `[memory]`
@@ -64,6 +68,15 @@ pub struct Backup {
     pub keep: u32,
     /// One younger than this stays whatever their number (1 minute to 3,650 days).
     pub keep_for: Duration,
+    /// How old the newest may become, while the store changes, before status warns (1 second to 3,650 days).
+    pub interval: Duration,
+}
+
+/// `[drill]`: trying whether the copies of the master key are any good.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Drill {
+    /// How long ago the last one may be before status warns (1 second to 3,650 days).
+    pub interval: Duration,
 }
 
 /// `[master_key]`: where the key is, never the key itself.
@@ -159,13 +172,19 @@ impl Default for Socket {
 impl Default for Store {
     fn default() -> Self {
         let path = PathBuf::from("/var/lib/servos-keyd/keyd.redb");
-        Self { mark: mark_beside(&path), path, create: false, self_check: Duration::from_secs(24 * 60 * 60) }
+        Self { mark: mark_beside(&path), path, create: false, self_check: DAY }
     }
 }
 
 impl Default for Backup {
     fn default() -> Self {
-        Self { dir: "/var/lib/servos/keyd-backup".into(), keep: 30, keep_for: Duration::from_secs(90 * 24 * 60 * 60) }
+        Self { dir: "/var/lib/servos/keyd-backup".into(), keep: 30, keep_for: 90 * DAY, interval: 30 * DAY }
+    }
+}
+
+impl Default for Drill {
+    fn default() -> Self {
+        Self { interval: 180 * DAY }
     }
 }
 
@@ -266,7 +285,7 @@ impl Config {
             .collect()
     }
 
-    fn values(&self) -> [(&'static str, String); 22] {
+    fn values(&self) -> [(&'static str, String); 24] {
         let path = |path: &Path| path.display().to_string();
         let optional =
             |path: &Option<PathBuf>| path.as_ref().map(|path| path.display().to_string()).unwrap_or_default();
@@ -281,6 +300,8 @@ impl Config {
             ("backup.dir", path(&self.backup.dir)),
             ("backup.keep", self.backup.keep.to_string()),
             ("backup.keep_for", duration::format(self.backup.keep_for)),
+            ("backup.interval", duration::format(self.backup.interval)),
+            ("drill.interval", duration::format(self.drill.interval)),
             ("master_key.file", optional(&self.master_key.file)),
             ("master_key.allow_readable", self.master_key.allow_readable.to_string()),
             ("memory.require_memfd_secret", self.memory.require_memfd_secret.to_string()),
@@ -321,6 +342,8 @@ mod tests {
                 "backup.dir=/var/lib/servos/keyd-backup",
                 "backup.keep=30",
                 "backup.keep_for=90d",
+                "backup.interval=30d",
+                "drill.interval=180d",
                 "master_key.file=",
                 "master_key.allow_readable=false",
                 "memory.require_memfd_secret=false",

@@ -30,6 +30,10 @@ pub struct Facts {
     pub store_path: String,
     /// Directory of the backups.
     pub backup_directory: String,
+    /// How old the newest of them may become while the store changes, in seconds; 0 for any age.
+    pub backup_interval: i64,
+    /// How long a drill counts, in seconds; 0 for ever.
+    pub drill_interval: i64,
     /// Where the master key was read.
     pub key_source: String,
     /// Every place that the master key was read from, with what it yielded then.
