@@ -3,6 +3,7 @@
 //! Must never hold what `config::file` would refuse; its defaults are the names that users meet.
 //! Made by `config::file` or for `--dev`; read by `cli`.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -27,6 +28,9 @@ pub struct Config {
     pub memory: Memory,
     /// `[legacy]`
     pub legacy: Legacy,
+    /// `[other_uses]`: what else the master key's text is used for, by a name, and how long a replaced key's text must
+    /// be kept for it (1 to 3,650 days); at most 100.
+    pub other_uses: BTreeMap<String, Duration>,
     /// `[limits]`
     pub limits: Limits,
     /// `[log]`
@@ -283,6 +287,12 @@ impl Config {
             .zip(unset)
             .map(|((key, value), (_, default))| Setting { key, is_default: value == default, value })
             .collect()
+    }
+
+    /// What the file declares under `[other_uses]`: each name, with the time as the file would write it.
+    #[must_use]
+    pub fn describe_other_uses(&self) -> Vec<(String, String)> {
+        self.other_uses.iter().map(|(name, kept)| (name.clone(), duration::format(*kept))).collect()
     }
 
     fn values(&self) -> [(&'static str, String); 24] {

@@ -37,6 +37,7 @@ mod mark;
 mod memory_faults;
 mod memory_pressure;
 mod memory_wiped;
+mod other_uses;
 mod ownership;
 mod panics;
 mod pending_sources;

@@ -92,6 +92,7 @@ pub fn look(
         backup_directory: places.backups.display().to_string(),
         backup_interval: seconds(config.backup.interval),
         drill_interval: seconds(config.drill.interval),
+        other_uses: config.other_uses.iter().map(|(name, kept)| (name.clone(), seconds(*kept))).collect(),
         key_source: chosen.source.clone(),
         memfd_secret: memory.protection() == Protection::MemfdSecret,
         sandbox: Some(entered.sandbox.clone()),
