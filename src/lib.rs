@@ -158,6 +158,10 @@
 //! while a creation, restore or acceptance is under way, a second such line for the state to come. A creation's first
 //! line is `SKH1 none`.
 //!
+//! **SLIP-0039, a share on paper**: 33 words of 10 bits. 15 bits identifier, 1 bit extendable, 4 bits iteration exponent, 4
+//! bits each of group index, group threshold, groups, member index, member threshold (thresholds and groups less one), 4
+//! bits of zero, 32 bytes value, 30 bits RS1024. Extendable, exponent 1, one group, no passphrase.
+//!
 //! **Records** of the store are the messages of `proto/servos/keyd/store/v1/records.proto`, by name: `master`, `canary`,
 //! `meta`, `mac`, `identity`, `legacy/<fingerprint>`, `key/<key id>`, `version/<version id>`, `request/<uuid>`,
 //! `history/<n>`; hex in names is lower case.

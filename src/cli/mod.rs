@@ -4,12 +4,15 @@
 //! Called by `src/bin`.
 
 pub mod exit;
+pub mod export;
 pub mod failure;
+pub mod given;
 pub mod hardening;
 pub mod key;
 pub mod key_sources;
 pub mod keyctl;
 pub mod keyd;
+pub mod paper;
 mod plain;
 pub mod typed_key;
 

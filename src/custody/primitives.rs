@@ -1,10 +1,11 @@
-//! The four primitives, one short function each: HKDF-Expand, HMAC and SHA-256, and AES-256-GCM in place.
+//! The primitives, one short function each: HKDF-Expand, HMAC, PBKDF2 and SHA-256, and AES-256-GCM in place.
 //!
 //! Must never choose a key, nonce or label, nor return before what ring held of a key is wiped.
 //! Called by the formats of this room and by nothing outside it.
 
 use ring::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, Tag, UnboundKey};
-use ring::{digest, hkdf, hmac};
+use ring::{digest, hkdf, hmac, pbkdf2};
+use std::num::NonZeroU32;
 
 use crate::sys::panic_point;
 use crate::sys::stack;
@@ -80,6 +81,13 @@ pub(super) fn hmac_sha256(key: &[u8; 32], write: impl FnOnce(&mut hmac::Context)
     let mut tag = [0; 32];
     tag.copy_from_slice(context.sign().as_ref());
     tag
+}
+
+/// DK = PBKDF2-HMAC-SHA-256(P = password, S = salt, c = iterations, dkLen = the length of `dk`).
+///
+/// Source: RFC 8018, section 5.2.
+pub(super) fn pbkdf2_hmac_sha256(iterations: NonZeroU32, salt: &[u8], password: &[u8], dk: &mut [u8]) {
+    pbkdf2::derive(pbkdf2::PBKDF2_HMAC_SHA256, iterations, salt, password, dk);
 }
 
 /// SHA-256(data).

@@ -31,6 +31,7 @@ pub const SECRET_TYPES: &[(&str, &str)] = &[
     ("src/custody/keys.rs", "LegacyKey"),
     ("src/custody/keys.rs", "VersionKey"),
     ("src/custody/committing.rs", "MessageKey"),
+    ("src/custody/shares/mod.rs", "Share"),
     ("src/config/key_file.rs", "KeyFile"),
     ("src/config/key_source.rs", "KeySource"),
     ("src/operations/ledger.rs", "Secrets"),
@@ -42,6 +43,7 @@ pub const SECRET_TYPES: &[(&str, &str)] = &[
     ("src/operations/key_choice.rs", "Choice"),
     ("src/operations/rotation/key_sources.rs", "HeldKey"),
     ("src/cli/key.rs", "ChosenKey"),
+    ("src/cli/paper/mod.rs", "PaperKey"),
 ];
 
 /// Everything that breaks one of them.

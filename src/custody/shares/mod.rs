@@ -1,0 +1,428 @@
+//! Shares of a master key for paper: SLIP-0039, so that other programs put the key together too.
+//!
+//! Must never put a share together with one of another kit, hand out a key that its shares do not agree on, or tell what
+//! a share says beyond its kit and number.
+//! Called by `cli`, for recovery kits, for `recover`, and wherever a key is read from paper.
+//!
+//! A share is a point of a polynomial over GF(256) for each byte, of degree `needed - 1`; the key, enciphered as the
+//! standard has it under an empty passphrase, lies at 255, and a digest of it at 254: fewer shares than are needed tell
+//! nothing of the key, and shares that do not belong together are found out. No crate does this and is kept well, and
+//! all of it is some hundred lines beside a list of words; the standard's own vectors hold it (`vectors_tests.rs`).
+
+mod checksum;
+mod cipher;
+mod field;
+mod format;
+pub mod words;
+
+use crate::custody::keys::{KeyError, MasterKey};
+use crate::custody::master_text;
+use crate::custody::primitives::{hmac_sha256, with_clean_stack};
+use crate::custody::random::Random;
+use crate::sys::locked::{LockedBuffer, LockedMemory, LockedMemoryError, Secret};
+use crate::sys::wipe::Zeroizing;
+use format::Header;
+use std::fmt;
+use subtle::ConstantTimeEq as _;
+
+pub use format::{Malformed, SHARE_WORDS};
+
+/// The most bytes that the words of a share take, each with a space or a line end behind it.
+pub const SHARE_TEXT_BYTES: usize = SHARE_WORDS * (words::MOST_LETTERS + 1);
+
+/// The most shares of a kit.
+pub const MOST_SHARES: u8 = 16;
+
+/// Where the digest and the secret lie on the polynomials.
+const DIGEST_AT: u8 = 254;
+const SECRET_AT: u8 = 255;
+
+/// Bytes of the digest.
+const DIGEST_BYTES: usize = 4;
+
+/// 10,000 * 2^1 iterations, as the standard's own implementation has it.
+const ITERATION_EXPONENT: u8 = 1;
+
+/// How many shares there are, and how many of them are needed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Plan {
+    needed: u8,
+    count: u8,
+}
+
+impl Plan {
+    /// One share, which is enough.
+    pub const WHOLE: Self = Self { needed: 1, count: 1 };
+
+    /// `needed` of `count` shares; `None` where the standard has no such: more than are there or than 16, or several of
+    /// which one is enough.
+    #[must_use]
+    pub fn new(needed: u8, count: u8) -> Option<Self> {
+        let is_possible = (1..=count).contains(&needed) && count <= MOST_SHARES;
+        (is_possible && (needed > 1 || count == 1)).then_some(Self { needed, count })
+    }
+
+    /// How many are needed.
+    #[must_use]
+    pub const fn needed(self) -> u8 {
+        self.needed
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub const fn count(self) -> u8 {
+        self.count
+    }
+}
+
+/// Which kit a share is of: public, the same in all of its shares, and the first two words of each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KitId(u32);
+
+impl KitId {
+    fn of(header: &Header) -> Self {
+        let flags = u32::from(header.extendable) << 4 | u32::from(header.iteration_exponent);
+        Self(u32::from(header.identifier) << 5 | flags)
+    }
+}
+
+impl fmt::Display for KitId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let word = |number: u32| usize::try_from(number & 0x3ff).ok().and_then(|at| words::all().nth(at));
+        write!(f, "{} {}", word(self.0 >> 10).unwrap_or_default(), word(self.0).unwrap_or_default())
+    }
+}
+
+/// One share of a master key, its value in locked memory.
+pub struct Share {
+    header: Header,
+    value: Secret,
+}
+
+/// Why there is no share.
+#[derive(Debug, thiserror::Error)]
+pub enum ShareError {
+    /// The words are no share.
+    #[error(transparent)]
+    Malformed(#[from] Malformed),
+    /// There is no locked memory to hold it.
+    #[error("a share needs locked memory")]
+    Memory(#[from] LockedMemoryError),
+}
+
+/// Why shares do not give a key. Shares are named by their place among those given, from 0.
+#[derive(Debug, thiserror::Error)]
+pub enum CombineError {
+    /// Not as many as are needed.
+    #[error("{given} of {needed} shares are there")]
+    TooFew {
+        /// How many are needed; 0 where none was given that could tell.
+        needed: u8,
+        /// How many there are.
+        given: usize,
+    },
+    /// A share is of another kit than most.
+    #[error("a share is of another kit")]
+    OtherKit {
+        /// That share.
+        share: usize,
+        /// One of the kit that most are of.
+        most: usize,
+    },
+    /// A share is there twice.
+    #[error("a share is there twice")]
+    Twice {
+        /// The later one.
+        share: usize,
+        /// The earlier one.
+        first: usize,
+    },
+    /// Two shares have one number and differ.
+    #[error("two different shares have the same number")]
+    SameNumber {
+        /// The later one.
+        share: usize,
+        /// The earlier one.
+        first: usize,
+    },
+    /// As many as are needed, and they do not belong together: one more could tell which is wrong.
+    #[error("the shares do not belong together")]
+    DoNotFit,
+    /// More than are needed; these do not belong to the others.
+    #[error("some shares do not belong to the others")]
+    Odd {
+        /// Those.
+        shares: Vec<usize>,
+    },
+    /// What they give is no key, or there is no memory for it.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+}
+
+impl Share {
+    /// Reads the words of a share: the words alone, or the beginnings of them, in the order of their numbers.
+    ///
+    /// # Errors
+    /// [`ShareError::Malformed`] says what is wrong, without telling a word of it.
+    pub fn parse<'w>(typed: impl Iterator<Item = &'w [u8]> + Clone, memory: &LockedMemory) -> Result<Self, ShareError> {
+        with_clean_stack(|| {
+            let words = typed.clone().count();
+            let mut numbers = Zeroizing::new([0u16; SHARE_WORDS]);
+            if let Some(at) = typed.clone().position(|word| words::find(word).is_none()) {
+                return Err(Malformed::UnknownWord { position: at.saturating_add(1) }.into());
+            }
+            if words != SHARE_WORDS {
+                return Err(Malformed::Length { words }.into());
+            }
+            for (number, word) in numbers.iter_mut().zip(typed) {
+                *number = words::find(word).unwrap_or_default();
+            }
+            let mut header = None;
+            let value = memory.secret(|value| {
+                header = Some(format::decode(numbers.as_slice(), value)?.0);
+                Ok::<(), ShareError>(())
+            })?;
+            let header = header.ok_or(Malformed::Impossible)?;
+            format::judge(&header)?;
+            Ok(Self { header, value })
+        })
+    }
+
+    /// Appends its words, `between` two of them.
+    ///
+    /// # Errors
+    /// [`KeyError::NoRoom`]; what the buffer then holds is of no use.
+    pub fn write_words(&self, between: u8, to: &mut LockedBuffer) -> Result<(), KeyError> {
+        with_clean_stack(|| {
+            let numbers = Zeroizing::new(format::encode(&self.header, self.value.expose_bytes()));
+            let no_room = || KeyError::NoRoom { needed: SHARE_TEXT_BYTES };
+            for (at, number) in numbers.iter().enumerate() {
+                if at > 0 {
+                    *to.expose_spare_mut().first_mut().ok_or_else(no_room)? = between;
+                    to.advance(1);
+                }
+                if !words::write(*number, to) {
+                    return Err(no_room());
+                }
+            }
+            Ok(())
+        })
+    }
+
+    /// Which kit it is of.
+    #[must_use]
+    pub fn kit(&self) -> KitId {
+        KitId::of(&self.header)
+    }
+
+    /// Its number in the kit, from 1.
+    #[must_use]
+    pub const fn number(&self) -> u8 {
+        self.header.member_index.saturating_add(1)
+    }
+
+    /// How many shares of the kit are needed.
+    #[must_use]
+    pub const fn needed(&self) -> u8 {
+        self.header.member_threshold
+    }
+
+    fn point(&self) -> (u8, &[u8]) {
+        (self.header.member_index, self.value.expose_bytes())
+    }
+
+    fn is_of_kit(&self, other: &Self) -> bool {
+        self.kit() == other.kit() && self.needed() == other.needed()
+    }
+}
+
+impl fmt::Debug for Share {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Share").field("kit", &self.kit()).field("number", &self.number()).finish_non_exhaustive()
+    }
+}
+
+/// New shares of a key, in the order of their numbers; no two calls give shares that belong together.
+///
+/// # Errors
+/// [`KeyError::Random`], [`KeyError::Memory`].
+pub fn split(key: &MasterKey, plan: Plan, memory: &LockedMemory, random: &Random) -> Result<Vec<Share>, KeyError> {
+    with_clean_stack(|| {
+        let header = new_header(plan, random)?;
+        let secret = memory.secret(|secret| {
+            secret.copy_from_slice(key.expose_key());
+            cipher::encrypt(secret, cipher::NO_PASSPHRASE, &header);
+            Ok::<(), KeyError>(())
+        })?;
+        if plan.needed == 1 {
+            return Ok(vec![Share { header, value: secret }]);
+        }
+        let digest = digest_share(&secret, memory, random)?;
+        let drawn = (0..plan.needed.saturating_sub(2)).map(|member_index| {
+            let value = memory.secret(|value| random(value).map_err(KeyError::from))?;
+            Ok(Share { header: Header { member_index, ..header }, value })
+        });
+        let mut shares = drawn.collect::<Result<Vec<Share>, KeyError>>()?;
+        let mut points: Vec<(u8, &[u8])> = vec![(DIGEST_AT, digest.expose_bytes()), (SECRET_AT, secret.expose_bytes())];
+        points.extend(shares.iter().map(Share::point));
+        let computed = (plan.needed.saturating_sub(2)..plan.count).map(|member_index| {
+            let value = memory.secret(|value| {
+                field::interpolate(&points, member_index, value);
+                Ok::<(), KeyError>(())
+            })?;
+            Ok(Share { header: Header { member_index, ..header }, value })
+        });
+        let computed = computed.collect::<Result<Vec<Share>, KeyError>>()?;
+        shares.extend(computed);
+        Ok(shares)
+    })
+}
+
+fn new_header(plan: Plan, random: &Random) -> Result<Header, KeyError> {
+    let mut identifier = [0; 2];
+    random(&mut identifier)?;
+    Ok(Header {
+        identifier: u16::from_be_bytes(identifier) & 0x7fff,
+        extendable: true,
+        iteration_exponent: ITERATION_EXPONENT,
+        group_index: 0,
+        group_threshold: 1,
+        group_count: 1,
+        member_index: 0,
+        member_threshold: plan.needed,
+    })
+}
+
+/// D || R: the digest of the secret under the random R.
+///
+/// Source: SLIP-0039, section "Sharing a secret".
+fn digest_share(secret: &Secret, memory: &LockedMemory, random: &Random) -> Result<Secret, KeyError> {
+    memory.secret(|share| {
+        let (digest, key) = share.split_at_mut(DIGEST_BYTES);
+        random(key)?;
+        digest.copy_from_slice(&digest_of(secret.expose_bytes(), key));
+        Ok(())
+    })
+}
+
+/// The first bytes of HMAC-SHA-256(R, S). A key that is shorter than 32 bytes is, for HMAC, one with zeros behind it.
+fn digest_of(secret: &[u8], random: &[u8]) -> [u8; DIGEST_BYTES] {
+    let mut key = Zeroizing::new([0; 32]);
+    key.iter_mut().zip(random).for_each(|(to, from)| *to = *from);
+    let tag = Zeroizing::new(hmac_sha256(&key, |context| context.update(secret)));
+    let [a, b, c, d, ..] = *tag;
+    [a, b, c, d]
+}
+
+/// Puts the key together from all shares that are given, in whatever order.
+///
+/// # Errors
+/// [`CombineError`] says which share is wrong, where that can be told.
+pub fn combine(shares: &[Share], memory: &LockedMemory) -> Result<MasterKey, CombineError> {
+    check_kit(shares)?;
+    let Some(first) = shares.first() else { return Err(CombineError::TooFew { needed: 0, given: 0 }) };
+    let (needed, given) = (first.needed(), shares.len());
+    if given < usize::from(needed) {
+        return Err(CombineError::TooFew { needed, given });
+    }
+    with_clean_stack(|| {
+        let secret = memory.secret(|secret| {
+            shared_secret(shares, needed, secret)?;
+            cipher::decrypt(secret, cipher::NO_PASSPHRASE, &first.header);
+            Ok::<(), CombineError>(master_text::judge(secret).map_err(KeyError::from)?)
+        })?;
+        Ok(MasterKey::from_secret(secret))
+    })
+}
+
+impl From<LockedMemoryError> for CombineError {
+    fn from(error: LockedMemoryError) -> Self {
+        Self::Key(error.into())
+    }
+}
+
+/// Whether each share could stand beside the others: of one kit, and each number once.
+///
+/// # Errors
+/// [`CombineError::OtherKit`], [`CombineError::Twice`], [`CombineError::SameNumber`].
+pub fn check_kit(shares: &[Share]) -> Result<(), CombineError> {
+    let of_its_kit = |share: &Share| shares.iter().filter(|other| other.is_of_kit(share)).count();
+    // The first of those with the most.
+    let most = shares.iter().enumerate().rev().max_by_key(|(_, share)| of_its_kit(share));
+    let Some((most, kit)) = most else { return Ok(()) };
+    if let Some(share) = shares.iter().position(|share| !share.is_of_kit(kit)) {
+        return Err(CombineError::OtherKit { share, most });
+    }
+    for (at, share) in shares.iter().enumerate() {
+        let earlier = shares.iter().take(at).position(|earlier| earlier.number() == share.number());
+        let Some(first) = earlier else { continue };
+        let is_same = shares
+            .get(first)
+            .is_some_and(|earlier| bool::from(earlier.value.expose_bytes().ct_eq(share.value.expose_bytes())));
+        return Err(if is_same {
+            CombineError::Twice { share: at, first }
+        } else {
+            CombineError::SameNumber { share: at, first }
+        });
+    }
+    Ok(())
+}
+
+/// The secret that the shares agree on.
+fn shared_secret(shares: &[Share], needed: u8, secret: &mut [u8; 32]) -> Result<(), CombineError> {
+    let points: Vec<(u8, &[u8])> = shares.iter().map(Share::point).collect();
+    let needed = usize::from(needed);
+    let (enough, more) = points.split_at_checked(needed).unwrap_or((&points, &[]));
+    if recovered(enough, secret) && more.iter().all(|point| lies_on(enough, point)) {
+        return Ok(());
+    }
+    if more.is_empty() {
+        return Err(CombineError::DoNotFit);
+    }
+    // Some are wrong: the first choice of as many as are needed that fit tells which.
+    let fitting = choices(points.len(), needed).find_map(|choice| {
+        let chosen: Vec<(u8, &[u8])> = choice.iter().filter_map(|at| points.get(*at).copied()).collect();
+        recovered(&chosen, secret).then_some(chosen)
+    });
+    secret.fill(0);
+    let Some(fitting) = fitting else { return Err(CombineError::DoNotFit) };
+    let odd = points.iter().enumerate().filter(|(_, point)| !lies_on(&fitting, point)).map(|(at, _)| at).collect();
+    Err(CombineError::Odd { shares: odd })
+}
+
+/// Computes the secret of as many points as are needed; whether its digest, if it has one, fits.
+///
+/// Source: SLIP-0039, section "Recovering a secret".
+fn recovered(points: &[(u8, &[u8])], secret: &mut [u8]) -> bool {
+    if let [(_, value)] = points {
+        secret.iter_mut().zip(*value).for_each(|(to, from)| *to = *from);
+        return true;
+    }
+    let mut digest = Zeroizing::new([0; 32]);
+    let Some(digest) = digest.get_mut(..secret.len()) else { return false };
+    field::interpolate(points, SECRET_AT, secret);
+    field::interpolate(points, DIGEST_AT, digest);
+    let Some((digest, random)) = digest.split_at_checked(DIGEST_BYTES) else { return false };
+    digest_of(secret, random).ct_eq(digest).into()
+}
+
+fn lies_on(points: &[(u8, &[u8])], (at, value): &(u8, &[u8])) -> bool {
+    let mut computed = Zeroizing::new([0; 32]);
+    let Some(computed) = computed.get_mut(..value.len()) else { return false };
+    field::interpolate(points, *at, computed);
+    bool::from((*computed).ct_eq(value))
+}
+
+/// Every choice of `needed` among `count`, at most 16, each in ascending order.
+fn choices(count: usize, needed: usize) -> impl Iterator<Item = Vec<usize>> {
+    let all = 1u32.checked_shl(u32::try_from(count).unwrap_or(u32::MAX)).unwrap_or(0);
+    let of = move |set: u32| (0..count).filter(|at| set >> at & 1 == 1).collect::<Vec<usize>>();
+    let has_needed = move |set: &u32| usize::try_from(set.count_ones()).is_ok_and(|ones| ones == needed);
+    (0..all).filter(has_needed).map(of)
+}
+
+#[cfg(test)]
+#[path = "tests.rs"]
+mod tests;
+#[cfg(test)]
+mod vectors_tests;
