@@ -102,4 +102,6 @@ operations! {
     AbortRotation: Administration, Whole;
     /// Making a backup.
     Backup: Administration, Whole;
+    /// Keeping that a drill succeeded.
+    RecordDrill: Administration, Whole;
 }

@@ -289,6 +289,12 @@ impl KeyAdmin for Fake {
         Ok(Response::new(RetireLegacyKeyResponse { fingerprint: asked.fingerprint, remaining: 0 }))
     }
 
+    async fn record_drill(&self, request: Request<RecordDrillRequest>) -> Answer<RecordDrillResponse> {
+        self.change(request.into_inner().request_id);
+        self.arrive(&HashMap::new()).await?;
+        Ok(Response::new(RecordDrillResponse { at: 1_800_000_000 }))
+    }
+
     async fn rotate(&self, request: Request<RotateRequest>) -> Answer<RotateResponse> {
         let asked = request.into_inner();
         self.change(asked.request_id.clone());

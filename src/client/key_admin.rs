@@ -9,9 +9,9 @@ use super::key_name::KeyName;
 use super::key_service::Client;
 use crate::proto::v1::key_admin_client::KeyAdminClient;
 use crate::proto::v1::{
-    AdoptLegacyKeyRequest, CreateKeyRequest, DeleteKeyRequest, DeleteKeyResponse, GetStatusRequest, GetStatusResponse,
-    Key, KeyPurpose, ListKeysRequest, RetireLegacyKeyRequest, RetireLegacyKeyResponse, RotateKeyRequest,
-    RotateKeyResponse,
+    AdoptLegacyKeyRequest, CreateKeyRequest, DeleteKeyRequest, DeleteKeyResponse, DrillKind, GetStatusRequest,
+    GetStatusResponse, Key, KeyPurpose, ListKeysRequest, RecordDrillRequest, RetireLegacyKeyRequest,
+    RetireLegacyKeyResponse, RotateKeyRequest, RotateKeyResponse,
 };
 use std::sync::Arc;
 use uuid::Uuid;
@@ -140,5 +140,21 @@ impl AdminClient {
         let message = || RetireLegacyKeyRequest { fingerprint: fingerprint.to_owned(), request_id: request_id.clone() };
         let send = |channel, request| async move { KeyAdminClient::new(channel).retire_legacy_key(request).await };
         self.connection.unary(message, send).await
+    }
+
+    /// Has it kept that a drill with a copy of this master key succeeded, named by its fingerprint of 16 hex digits.
+    /// Answers when, in Unix seconds.
+    ///
+    /// # Errors
+    /// [`Error::Precondition`] if the key does not open the store, or under salvage, and those of every call.
+    pub async fn record_drill(&self, kind: DrillKind, fingerprint: &str) -> Result<i64, Error> {
+        let request_id = Uuid::new_v4().to_string();
+        let message = || RecordDrillRequest {
+            kind: kind.into(),
+            fingerprint: fingerprint.to_owned(),
+            request_id: request_id.clone(),
+        };
+        let send = |channel, request| async move { KeyAdminClient::new(channel).record_drill(request).await };
+        Ok(self.connection.unary(message, send).await?.at)
     }
 }

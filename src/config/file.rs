@@ -26,13 +26,21 @@ const LIMIT_BYTES: u64 = 1 << 20;
 /// Keys longer than this are not shown: a master key has 44 or 64 characters.
 const SHOWN_KEY_CHARACTERS: usize = 32;
 
-const SECTIONS: [(&str, &[&str]); 9] = [
+/// The section whose keys are the operator's own names.
+const OTHER_USES: &str = "other_uses";
+
+/// Most of them: each is a sentence in the answers of a rotation.
+const MAX_OTHER_USES: usize = 100;
+
+const SECTIONS: [(&str, &[&str]); 11] = [
     ("socket", &["path", "admin_path", "group"]),
     ("store", &["path", "create", "mark", "self_check"]),
-    ("backup", &["dir", "keep", "keep_for"]),
+    ("backup", &["dir", "keep", "keep_for", "interval"]),
+    ("drill", &["interval"]),
     ("master_key", &["file", "allow_readable"]),
     ("memory", &["require_memfd_secret"]),
     ("legacy", &["adopt"]),
+    (OTHER_USES, &[]),
     ("limits", &["connections", "streams", "request_timeout", "idle_connection"]),
     ("log", &["level", "format"]),
     ("sandbox", &["landlock", "seccomp"]),
@@ -42,6 +50,9 @@ const COUNT: RangeInclusive<u32> = 1..=10_000;
 const CALL: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(60 * 60);
 const IDLE: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(24 * 60 * 60);
 const SELF_CHECK: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(365 * 24 * 60 * 60);
+const AGE: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(3_650 * 24 * 60 * 60);
+const TEXT_KEPT: RangeInclusive<Duration> =
+    Duration::from_secs(24 * 60 * 60)..=Duration::from_secs(3_650 * 24 * 60 * 60);
 const KEPT: RangeInclusive<Duration> = Duration::from_secs(60)..=Duration::from_secs(3_650 * 24 * 60 * 60);
 
 impl Config {
@@ -116,10 +127,33 @@ impl Walk<'_> {
             let line = line_at(self.bytes, key.span().start);
             let name: &str = key.get_ref();
             let full = format!("{section}.{name}");
+            if section == OTHER_USES {
+                self.other_use(config, name, &Field { file: self.file, line, key: &full, value: value.get_ref() })?;
+                continue;
+            }
             if !keys.contains(&name) {
                 return Err(self.unknown(line, full, advice_for_key(section, name, keys)));
             }
             self.apply(config, &Field { file: self.file, line, key: &full, value: value.get_ref() })?;
+        }
+        Ok(())
+    }
+
+    fn other_use(&self, config: &mut Config, name: &str, field: &Field<'_>) -> Result<(), ConfigError> {
+        // What is no name may be a key, and is not shown.
+        let section = Field { key: OTHER_USES, ..*field };
+        if !is_name_of_use(name) {
+            return Err(section.refused(
+                "a name there must be 1 to 63 of a-z, 0-9, ., _ and -, the first a letter or digit, and must not look like a key",
+            ));
+        }
+        if matches!(field.value, DeValue::Table(_)) {
+            return Err(field.refused("a name with a point in it must stand in quotes"));
+        }
+        let kept = field.duration(TEXT_KEPT)?;
+        config.other_uses.insert(name.to_owned(), kept);
+        if config.other_uses.len() > MAX_OTHER_USES {
+            return Err(section.refused(format_args!("must have at most {MAX_OTHER_USES} names")));
         }
         Ok(())
     }
@@ -136,6 +170,8 @@ impl Walk<'_> {
             "backup.dir" => config.backup.dir = field.path()?,
             "backup.keep" => config.backup.keep = field.count(COUNT)?,
             "backup.keep_for" => config.backup.keep_for = field.duration(KEPT)?,
+            "backup.interval" => config.backup.interval = field.duration(AGE)?,
+            "drill.interval" => config.drill.interval = field.duration(AGE)?,
             "master_key.file" => config.master_key.file = Some(field.path()?),
             "master_key.allow_readable" => config.master_key.allow_readable = field.boolean()?,
             "memory.require_memfd_secret" => config.memory.require_memfd_secret = field.boolean()?,
@@ -183,6 +219,18 @@ impl Walk<'_> {
         let key = if long <= SHOWN_KEY_CHARACTERS { key } else { format!("of {long} characters") };
         ConfigError::UnknownKey { path: self.file.to_owned(), line, key, advice }
     }
+}
+
+/// Whether this names another use of the master key's text. A key of 43 characters of base64 or 64 hex digits, or most
+/// of one, is a run of letters and digits that no name is.
+fn is_name_of_use(name: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+    let allowed = |byte: u8| plain(byte) || matches!(byte, b'.' | b'_' | b'-');
+    let longest = name.split(['.', '_', '-']).map(str::len).max().unwrap_or(0);
+    (1..=63).contains(&name.len())
+        && name.bytes().next().is_some_and(plain)
+        && name.bytes().all(allowed)
+        && longest <= SHOWN_KEY_CHARACTERS
 }
 
 fn advice_for_section(name: &str) -> String {

@@ -29,6 +29,10 @@ self_check = "90m"
 dir = "/srv/backup"
 keep = 3
 keep_for = "36h"
+interval = "14d"
+
+[drill]
+interval = "365d"
 
 [master_key]
 file = "/etc/servos/servos.env"
@@ -39,6 +43,10 @@ require_memfd_secret = true
 
 [legacy]
 adopt = true
+
+[other_uses]
+restic-volumes = "365d"
+"7.zip_archives" = "1d"
 
 [limits]
 connections = 10
@@ -61,7 +69,12 @@ fn every_key_is_read() {
     assert_eq!(config.socket.admin_path.as_deref(), Some(Path::new("/run/b.sock")));
     assert_eq!(config.store.mark, Path::new("/mnt/mark"));
     assert_eq!(config.store.self_check, Duration::from_secs(90 * 60));
+    assert_eq!(config.backup.interval, Duration::from_secs(14 * 24 * 60 * 60));
+    assert_eq!(config.drill.interval, Duration::from_secs(365 * 24 * 60 * 60));
     assert_eq!(config.limits.idle_connection, Duration::from_millis(500));
+    let uses: Vec<(&str, u64)> =
+        config.other_uses.iter().map(|(name, kept)| (name.as_str(), kept.as_secs() / 86_400)).collect();
+    assert_eq!(uses, [("7.zip_archives", 1), ("restic-volumes", 365)]);
     assert!(!config.sandbox.landlock && !config.sandbox.seccomp);
     assert!(config.describe().iter().all(|setting| !setting.is_default));
 }
@@ -72,6 +85,58 @@ fn what_describe_lists_is_what_the_file_may_say() {
         SECTIONS.iter().flat_map(|(section, keys)| keys.iter().map(move |key| format!("{section}.{key}"))).collect();
     let listed: Vec<&str> = Config::default().describe().iter().map(|setting| setting.key).collect();
     assert_eq!(known, listed);
+}
+
+#[test]
+fn another_use_has_a_name_that_is_no_key_and_a_time_that_its_text_is_kept() {
+    let of = |name: &str| parse(&format!("[other_uses]\n{name:?} = \"30d\"\n"));
+    let (hex, longest) = ("8c1f0ad2".repeat(8), format!("a{}", "-b".repeat(31)));
+    for name in ["a", "0", "restic-volumes", "a.b_c-d", &longest] {
+        assert_eq!(of(name).unwrap().other_uses.len(), 1, "{name}");
+    }
+    let too_long = format!("{longest}-");
+    let base64 = "q83vEjRWeJCrze8SNFZ4kKvN7xI0VniQq83vEjRWeJA=";
+    let hostile = [
+        "",
+        "-a",
+        ".a",
+        "_a",
+        "A",
+        "a b",
+        "a/b",
+        "ä",
+        "a\tb",
+        &too_long,
+        &hex,
+        &hex[..40],
+        &hex[..63],
+        base64,
+        &base64.to_lowercase(),
+        &base64.to_lowercase()[..43],
+    ];
+    for name in hostile {
+        let said = of(name).expect_err(name).to_string();
+        assert!(said.starts_with("keyd.toml:2: other_uses: a name there must be 1 to 63 of a-z"), "{said}");
+        assert!(name.len() < 8 || !said.contains(name.get(..8).unwrap()), "{said}");
+    }
+    for (value, problem) in [
+        ("\"23h\"", "must be from \"1d\" to \"3650d\""),
+        ("\"3651d\"", "must be from \"1d\" to \"3650d\""),
+        ("\"0d\"", "must be from \"1d\" to \"3650d\""),
+        ("365", "a bare number has no unit"),
+        ("\"for ever\"", "a duration is one whole number"),
+        ("true", "a duration such as"),
+    ] {
+        let said = refusal(&format!("[other_uses]\nrestic = {value}\n"));
+        assert!(said.starts_with(&format!("keyd.toml:2: other_uses.restic: {problem}")), "{said}");
+    }
+    assert_eq!(
+        refusal("[other_uses]\nrestic.volumes = \"30d\""),
+        "keyd.toml:2: other_uses.restic: a name with a point in it must stand in quotes"
+    );
+    let many: String = (0..101).map(|n| format!("use-{n} = \"1d\"\n")).collect();
+    assert!(refusal(&format!("[other_uses]\n{many}")).contains("other_uses: must have at most 100 names"));
+    assert!(refusal("other_uses = 1").contains("is a section: write [other_uses]"));
 }
 
 #[test]

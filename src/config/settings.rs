@@ -3,10 +3,13 @@
 //! Must never hold what `config::file` would refuse; its defaults are the names that users meet.
 //! Made by `config::file` or for `--dev`; read by `cli`.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::duration;
+
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The whole configuration; each part is one section of the file.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
@@ -17,12 +20,17 @@ pub struct Config {
     pub store: Store,
     /// `[backup]`
     pub backup: Backup,
+    /// `[drill]`
+    pub drill: Drill,
     /// `[master_key]`
     pub master_key: MasterKey,
     /// `[memory]`
     pub memory: Memory,
     /// `[legacy]`
     pub legacy: Legacy,
+    /// `[other_uses]`: what else the master key's text is used for, by a name, and how long a replaced key's text must
+    /// be kept for it (1 to 3,650 days); at most 100.
+    pub other_uses: BTreeMap<String, Duration>,
     /// `[limits]`
     pub limits: Limits,
     /// `[log]`
@@ -64,6 +72,15 @@ pub struct Backup {
     pub keep: u32,
     /// One younger than this stays whatever their number (1 minute to 3,650 days).
     pub keep_for: Duration,
+    /// How old the newest may become, while the store changes, before status warns (1 second to 3,650 days).
+    pub interval: Duration,
+}
+
+/// `[drill]`: trying whether the copies of the master key are any good.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Drill {
+    /// How long ago the last one may be before status warns (1 second to 3,650 days).
+    pub interval: Duration,
 }
 
 /// `[master_key]`: where the key is, never the key itself.
@@ -159,13 +176,19 @@ impl Default for Socket {
 impl Default for Store {
     fn default() -> Self {
         let path = PathBuf::from("/var/lib/servos-keyd/keyd.redb");
-        Self { mark: mark_beside(&path), path, create: false, self_check: Duration::from_secs(24 * 60 * 60) }
+        Self { mark: mark_beside(&path), path, create: false, self_check: DAY }
     }
 }
 
 impl Default for Backup {
     fn default() -> Self {
-        Self { dir: "/var/lib/servos/keyd-backup".into(), keep: 30, keep_for: Duration::from_secs(90 * 24 * 60 * 60) }
+        Self { dir: "/var/lib/servos/keyd-backup".into(), keep: 30, keep_for: 90 * DAY, interval: 30 * DAY }
+    }
+}
+
+impl Default for Drill {
+    fn default() -> Self {
+        Self { interval: 180 * DAY }
     }
 }
 
@@ -266,7 +289,13 @@ impl Config {
             .collect()
     }
 
-    fn values(&self) -> [(&'static str, String); 22] {
+    /// What the file declares under `[other_uses]`: each name, with the time as the file would write it.
+    #[must_use]
+    pub fn describe_other_uses(&self) -> Vec<(String, String)> {
+        self.other_uses.iter().map(|(name, kept)| (name.clone(), duration::format(*kept))).collect()
+    }
+
+    fn values(&self) -> [(&'static str, String); 24] {
         let path = |path: &Path| path.display().to_string();
         let optional =
             |path: &Option<PathBuf>| path.as_ref().map(|path| path.display().to_string()).unwrap_or_default();
@@ -281,6 +310,8 @@ impl Config {
             ("backup.dir", path(&self.backup.dir)),
             ("backup.keep", self.backup.keep.to_string()),
             ("backup.keep_for", duration::format(self.backup.keep_for)),
+            ("backup.interval", duration::format(self.backup.interval)),
+            ("drill.interval", duration::format(self.drill.interval)),
             ("master_key.file", optional(&self.master_key.file)),
             ("master_key.allow_readable", self.master_key.allow_readable.to_string()),
             ("memory.require_memfd_secret", self.memory.require_memfd_secret.to_string()),
@@ -321,6 +352,8 @@ mod tests {
                 "backup.dir=/var/lib/servos/keyd-backup",
                 "backup.keep=30",
                 "backup.keep_for=90d",
+                "backup.interval=30d",
+                "drill.interval=180d",
                 "master_key.file=",
                 "master_key.allow_readable=false",
                 "memory.require_memfd_secret=false",

@@ -55,10 +55,7 @@ impl Made {
             bytes,
             keys: keyring.names.len(),
             versions: keyring.versions.len(),
-            opened_by: match &keyring.rotation {
-                Some(rotation) => rotation.opens(),
-                None => vec![keyring.master.fingerprint],
-            },
+            opened_by: keyring.opens(),
         }
     }
 }

@@ -8,7 +8,7 @@ use super::ledger::{Change, Ledger};
 use super::refusal::Refusal;
 use super::rotation::Rotation;
 use super::unsettled::{Phase, Settled, Unsettled};
-use super::{fault, load};
+use super::{drills, fault, load};
 use crate::custody::digests::Digests;
 use crate::custody::snapshot;
 use crate::store::port::{Batch, Snapshot, StoreError};
@@ -153,6 +153,9 @@ impl Ledger {
         if change.finishes_rotation {
             meta.rotations = meta.rotations.saturating_add(1);
         }
+        if let Some(drills) = &change.drills {
+            meta.drills.clone_from(drills);
+        }
         meta.rewrite_due = change.rewrite_due.unwrap_or(meta.rewrite_due);
         meta
     }
@@ -162,6 +165,7 @@ impl Ledger {
         let mut keyring = Keyring::clone(&self.engine.keyring());
         keyring.keyring = meta.keyring;
         keyring.rotations = meta.rotations;
+        keyring.drills = drills::of_records(&meta.drills);
         // What cannot be read of a record that this ledger made itself stays as it was.
         keyring.master = load::facts(sealed).unwrap_or(keyring.master);
         keyring.rotation = Rotation::of(sealed).unwrap_or(keyring.rotation);

@@ -30,6 +30,13 @@ pub struct Facts {
     pub store_path: String,
     /// Directory of the backups.
     pub backup_directory: String,
+    /// How old the newest of them may become while the store changes, in seconds; 0 for any age.
+    pub backup_interval: i64,
+    /// How long a drill counts, in seconds; 0 for ever.
+    pub drill_interval: i64,
+    /// What else a master key's text is used for, by the configuration: its name, and for how many seconds a replaced
+    /// key's text must be kept for it.
+    pub other_uses: Vec<(String, i64)>,
     /// Where the master key was read.
     pub key_source: String,
     /// Every place that the master key was read from, with what it yielded then.

@@ -3,6 +3,7 @@
 //! Must never hand out a version without a permit for its key.
 //! Called by the operations that seal and open; made by `load` and by `ledger` after each commit.
 
+use super::drills::Drill;
 use super::refusal::{Refusal, Rejection};
 use super::rotation::Rotation;
 use super::versions::Versions;
@@ -199,6 +200,8 @@ pub struct Keyring {
     pub pending_legacy: Option<Legacy>,
     /// The rotation of the master key that is under way.
     pub rotation: Option<Rotation>,
+    /// The last drill of each kind and master key.
+    pub drills: Vec<Drill>,
     /// None only where salvage found none that opens.
     pub(super) identity: Option<Arc<IdentityKey>>,
 }
@@ -210,6 +213,15 @@ impl Keyring {
     /// [`Refusal::NoSuchKey`].
     pub fn key(&self, name: &KeyName) -> Result<&Arc<DataKey>, Refusal> {
         self.names.get(name).and_then(|id| self.keys.get(id)).ok_or(Refusal::NoSuchKey)
+    }
+
+    /// The master keys that open the store: one, or two while a rotation is pending.
+    #[must_use]
+    pub fn opens(&self) -> Vec<Fingerprint> {
+        match &self.rotation {
+            Some(rotation) => rotation.opens(),
+            None => vec![self.master.fingerprint],
+        }
     }
 
     /// What clients' canaries are made with.

@@ -56,6 +56,8 @@ pub struct Change {
     pub(super) finishes_rotation: bool,
     /// The mark waits for a later change: this one tells nothing that a file from before it would not.
     pub(super) defers_mark: bool,
+    /// The drills that are known from this change on.
+    pub(super) drills: Option<Vec<record::Drill>>,
     /// Whether the file holds seals that were dropped, from this change on.
     pub(super) rewrite_due: Option<bool>,
     /// What is said once the change is kept, however long it takes to find out that it is.

@@ -4,6 +4,7 @@
 //! Called by `cli` at a start, and by `restore`, `accept` and `salvage`.
 
 use super::claim::{Claimed, claim, claim_of_master, owner, unopened_root, wrong_key};
+use super::drills;
 use super::keyring::{DataKey, Gap, Keyring, MasterKeyFacts, Version};
 use super::ledger::Secrets;
 use super::load_record::{Opener, Roots, key, missing, number_taken};
@@ -198,6 +199,7 @@ pub(super) fn open_records(
         legacy: Vec::new(),
         pending_legacy: None,
         rotation,
+        drills: drills::of_records(&meta.drills),
         identity: identity.map(Arc::new),
     };
     let requests = reader.records(&mut keyring);

@@ -13,6 +13,7 @@ pub struct Progress {
     mark_generation: AtomicU64,
     backup_generation: AtomicU64,
     backup_at: AtomicI64,
+    newest_backup: Mutex<(u64, i64)>,
     records: AtomicU32,
     rotation_done: AtomicU32,
     rotation_total: AtomicU32,
@@ -29,6 +30,19 @@ impl Progress {
     pub(super) fn backed_up(&self, generation: u64, at: i64) {
         self.backup_generation.store(generation, Ordering::Relaxed);
         self.backup_at.store(at, Ordering::Relaxed);
+        self.found_backup(generation, at);
+    }
+
+    /// The newest backup in the directory is of this generation and time: it was found at the start or by a self-check,
+    /// or written.
+    pub fn found_backup(&self, generation: u64, at: i64) {
+        *self.newest_backup.lock().unwrap_or_else(PoisonError::into_inner) = (generation, at);
+    }
+
+    /// Generation and time of the newest backup that is known; zeros if none is.
+    #[must_use]
+    pub fn newest_backup(&self) -> (u64, i64) {
+        *self.newest_backup.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The store holds so many records.

@@ -66,6 +66,9 @@ pub enum Refusal {
     /// No legacy key with this fingerprint is held.
     #[error("no legacy key of this fingerprint is held")]
     NoSuchLegacyKey,
+    /// A drill of a key that opens nothing here.
+    #[error("this key does not open the store: a drill of it proves nothing")]
+    DrillOfOtherKey,
     /// The request id was used for something else.
     #[error("request_id: was used with other contents; take a new UUID")]
     RequestIdReused,

@@ -4,6 +4,7 @@
 //! Called by `rpc::key_admin`.
 
 use super::check::state::{Outcome, SelfCheckState};
+use super::drills::{self, BackupAge, DrillState};
 use super::engine::{Confinement, Engine, Facts, Sandbox};
 use super::health::{Health, StoreState};
 use super::keyring::{DataKey, Keyring};
@@ -25,6 +26,10 @@ pub struct Status {
     pub mark_generation: u64,
     /// Generation and time of the newest backup since the start; zeros if there is none.
     pub backup: (u64, i64),
+    /// Age of the newest backup that is known.
+    pub backup_age: BackupAge,
+    /// The last drills, and when the next is due.
+    pub drills: DrillState,
     /// Number of records in the store.
     pub records: u32,
     /// What to know and mend, most urgent first.
@@ -61,6 +66,8 @@ pub fn status(_permit: &Permit<GetStatus>, engine: &Engine) -> Status {
         facts: Facts { unopened, ..engine.facts.clone() },
         mark_generation: engine.progress.mark_generation(),
         backup: engine.progress.backup(),
+        backup_age: engine.backup_age(&keyring),
+        drills: engine.drills(&keyring),
         records: engine.progress.records(),
         warnings,
         self_check: engine.progress.self_check(),
@@ -123,6 +130,7 @@ fn warnings(keyring: &Keyring, engine: &Engine) -> Vec<String> {
                 .to_owned(),
         );
     }
+    warnings.extend(drills::warnings(keyring, engine));
     if !engine.facts.memfd_secret {
         warnings.push("The kernel refuses memfd_secret: keys lie in locked pages that root can read. Take a kernel of 5.14 or newer, booted \
              with secretmem.enable=1 if it is older than 6.5."

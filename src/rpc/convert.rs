@@ -8,6 +8,7 @@ use crate::auth::peer::Socket;
 use crate::operations::check::state::{Outcome, SelfCheckState};
 use crate::operations::create_key::Created;
 use crate::operations::decrypt::{Format, Opened};
+use crate::operations::drills::{Drill, DrillState};
 use crate::operations::encrypt::Sealed;
 use crate::operations::engine::{Confinement, Sandbox};
 use crate::operations::health::StoreState;
@@ -182,6 +183,9 @@ pub(super) fn status(status: Status) -> v1::GetStatusResponse {
             directory: facts.backup_directory,
             generation: status.backup.0,
             written: status.backup.1,
+            newest: status.backup_age.newest,
+            interval: status.backup_age.interval,
+            overdue: status.backup_age.overdue,
         }),
         keys: u32::try_from(keyring.names.len()).unwrap_or(u32::MAX),
         versions: u32::try_from(keyring.versions.len()).unwrap_or(u32::MAX),
@@ -191,6 +195,18 @@ pub(super) fn status(status: Status) -> v1::GetStatusResponse {
         rotation: status.rotation.map(rotation::of_status),
         self_check: Some(self_check(status.self_check)),
         sandbox: facts.sandbox.as_ref().map(sandbox),
+        drills: Some(drills(status.drills)),
+    }
+}
+
+fn drills(state: DrillState) -> v1::DrillStatus {
+    let drill = |drill: Drill| v1::Drill { at: drill.at, fingerprint: drill.fingerprint.to_string() };
+    v1::DrillStatus {
+        key: state.key.map(drill),
+        restore: state.restore.map(drill),
+        interval: state.interval,
+        due: state.due,
+        overdue: state.overdue,
     }
 }
 

@@ -15,8 +15,10 @@ use crate::operations::adopt_legacy_key::adopt_legacy_key;
 use crate::operations::backup::{back_up, contents};
 use crate::operations::create_key::create_key;
 use crate::operations::delete_key::delete_key;
+use crate::operations::drills::DrillKind;
 use crate::operations::engine::Engine;
 use crate::operations::list_keys::{self, MAX_PAGE, Position, list_keys};
+use crate::operations::record_drill::record_drill;
 use crate::operations::refusal::Refusal;
 use crate::operations::retire_legacy_key::retire_legacy_key;
 use crate::operations::rotate_key::rotate_key;
@@ -27,11 +29,11 @@ use crate::operations::status::status;
 use crate::operations::writer::Writer;
 use crate::proto::v1::key_admin_server::KeyAdmin;
 use crate::proto::v1::{
-    AbortRotationRequest, AbortRotationResponse, AdoptLegacyKeyRequest, AdoptLegacyKeyResponse, BackupRequest,
+    self, AbortRotationRequest, AbortRotationResponse, AdoptLegacyKeyRequest, AdoptLegacyKeyResponse, BackupRequest,
     CreateKeyRequest, CreateKeyResponse, DeleteKeyRequest, DeleteKeyResponse, FinishRotationRequest,
     FinishRotationResponse, GetStatusRequest, GetStatusResponse, KeyPurpose, ListKeysRequest, ListKeysResponse,
-    RetireLegacyKeyRequest, RetireLegacyKeyResponse, RotateKeyRequest, RotateKeyResponse, RotateRequest,
-    RotateResponse,
+    RecordDrillRequest, RecordDrillResponse, RetireLegacyKeyRequest, RetireLegacyKeyResponse, RotateKeyRequest,
+    RotateKeyResponse, RotateRequest, RotateResponse,
 };
 use std::sync::Arc;
 use tonic::{Request, Response, Status};
@@ -216,6 +218,25 @@ impl KeyAdmin for KeyAdminHandler {
         Ok(Response::new(rotation::aborted(aborted)))
     }
 
+    async fn record_drill(
+        &self,
+        request: Request<RecordDrillRequest>,
+    ) -> Result<Response<RecordDrillResponse>, Status> {
+        const RPC: &str = "RecordDrill";
+        let peer = peer(&request)?;
+        let message = request.into_inner();
+        let admitted = self.policy.admit(peer).map_err(|denied| refused(RPC, peer, &denied.into()))?;
+        let permit = admitted.permit();
+        let parsed = drill_kind(message.kind).and_then(|kind| {
+            let fingerprint = request::fingerprint("fingerprint", &message.fingerprint)?;
+            Ok((kind, fingerprint, request::request_id(&message.request_id)?))
+        });
+        let (kind, fingerprint, id) = parsed.map_err(|refusal| refused(RPC, peer, &refusal))?;
+        let work = move |ledger: &mut _| record_drill(&permit, ledger, kind, fingerprint, id);
+        let at = answer_from_writer(RPC, peer, self.writer.as_ref(), work).await?;
+        Ok(Response::new(RecordDrillResponse { at }))
+    }
+
     type BackupStream = BackupStream;
 
     async fn backup(&self, request: Request<BackupRequest>) -> Result<Response<BackupStream>, Status> {
@@ -237,6 +258,16 @@ fn purpose(purpose: i32) -> Result<(), Refusal> {
     match KeyPurpose::try_from(purpose) {
         Ok(KeyPurpose::Encrypt) => Ok(()),
         Ok(KeyPurpose::Unspecified) | Err(_) => Err(Refusal::invalid("purpose", "must be KEY_PURPOSE_ENCRYPT")),
+    }
+}
+
+fn drill_kind(kind: i32) -> Result<DrillKind, Refusal> {
+    match v1::DrillKind::try_from(kind) {
+        Ok(v1::DrillKind::Key) => Ok(DrillKind::Key),
+        Ok(v1::DrillKind::Restore) => Ok(DrillKind::Restore),
+        Ok(v1::DrillKind::Unspecified) | Err(_) => {
+            Err(Refusal::invalid("kind", "must be DRILL_KIND_KEY or DRILL_KIND_RESTORE"))
+        }
     }
 }
 

@@ -37,6 +37,7 @@ pub fn of(refusal: &Refusal) -> (Code, String) {
         | Refusal::VersionDisabled(_)
         | Refusal::LegacyNotAllowed
         | Refusal::NoPrimary
+        | Refusal::DrillOfOtherKey
         | Refusal::Salvage => (Code::FailedPrecondition, refusal.to_string()),
         Refusal::NoSuchKey | Refusal::NoSuchLegacyKey => (Code::NotFound, refusal.to_string()),
         Refusal::KeyExists => (Code::AlreadyExists, refusal.to_string()),

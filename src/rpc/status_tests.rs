@@ -84,7 +84,7 @@ fn row(refusal: &Refusal) -> (Code, &'static str) {
         Refusal::VersionUnknown(_) => (Code::FailedPrecondition, "names a version that is unknown"),
         Refusal::VersionDisabled(_) => (Code::FailedPrecondition, "disabled or destroyed"),
         Refusal::LegacyNotAllowed => (Code::FailedPrecondition, "legacy is not allowed"),
-        Refusal::NewerFormat | Refusal::NoPrimary | Refusal::Salvage => {
+        Refusal::NewerFormat | Refusal::NoPrimary | Refusal::DrillOfOtherKey | Refusal::Salvage => {
             (Code::FailedPrecondition, "cannot go with the daemon's present state (says which)")
         }
         Refusal::Rotation(why) if why.is_about_the_request() => (Code::InvalidArgument, "malformed request"),
@@ -161,6 +161,7 @@ fn every_refusal() -> Vec<Refusal> {
         Refusal::NoSuchKey,
         Refusal::KeyExists,
         Refusal::NoPrimary,
+        Refusal::DrillOfOtherKey,
         Refusal::NoSuchLegacyKey,
         Refusal::RequestIdReused,
         Refusal::Salvage,

@@ -43,16 +43,24 @@ pub fn first_record(path: &Path, store_id: &[u8; 16], name: &str) -> Result<Opti
 /// When the backup at `path` was made, as its header says: Unix seconds.
 ///
 /// # Errors
-/// [`BackupError::Foreign`], [`BackupError::Damaged`] for a file that ends early, [`BackupError::File`].
+/// As [`header`].
 pub fn made(path: &Path) -> Result<u64, BackupError> {
+    header(path).map(|(_, made)| made)
+}
+
+/// The generation that the backup at `path` holds and when it was made, in Unix seconds, as its header says.
+///
+/// # Errors
+/// [`BackupError::Foreign`], [`BackupError::Damaged`] for a file that ends early, [`BackupError::File`].
+pub fn header(path: &Path) -> Result<(u64, u64), BackupError> {
     let mut file = durable::open_regular(path, false)?;
     let mut input = Input { path, file: &mut file };
     if input.array()? != *b"SKB1" {
         return Err(BackupError::Foreign);
     }
-    // Schema, store id and generation.
-    let _: [u8; 28] = input.array()?;
-    input.array().map(u64::from_be_bytes)
+    // Schema and store id.
+    let _: [u8; 20] = input.array()?;
+    Ok((u64::from_be_bytes(input.array()?), u64::from_be_bytes(input.array()?)))
 }
 
 struct Input<'i, R> {

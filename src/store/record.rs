@@ -244,7 +244,12 @@ record!(Master, RecordName::Master, |master| {
     require(rotation.old_fingerprint.len() == 8 && rotation.new_fingerprint.len() == 8, "a fingerprint is not 8 bytes")
 });
 record!(Canary, RecordName::Canary);
-record!(Meta, RecordName::Meta);
+record!(Meta, RecordName::Meta, |meta| {
+    meta.drills.iter().try_for_each(|drill| {
+        require(drill.fingerprint.len() == 8, "a fingerprint is not 8 bytes")?;
+        known(drill.kind() != DrillKind::Unspecified)
+    })
+});
 record!(Identity, RecordName::Identity);
 record!(Legacy, RecordName::Legacy(_));
 record!(Key, RecordName::Key(_), |key| known(key.purpose() != Purpose::Unspecified));

@@ -68,6 +68,8 @@ events! {
     SELF_CHECK_MENDED = "self_check.mended";
     /// A self-check found something that an operator must mend: what, and how.
     SELF_CHECK_FAILED = "self_check.failed";
+    /// A drill succeeded and is kept: of which kind, and of which master key.
+    DRILL_RECORDED = "drill.recorded";
     /// A rotation of the master key has begun: both keys open the store.
     ROTATION_BEGUN = "rotation.begun";
     /// A rotation is pending at a start: both keys open the store; what to do next.

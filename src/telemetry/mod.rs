@@ -6,5 +6,6 @@
 pub mod chain;
 pub mod events;
 pub mod log;
+pub mod metrics;
 pub mod panic;
 pub mod shell;

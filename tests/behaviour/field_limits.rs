@@ -32,7 +32,8 @@ fn creating(name: &str) -> v1::CreateKeyRequest {
 }
 
 async fn refusal(wire: &Wire, method: &str, request: &impl Message) -> String {
-    let service = if method.contains("Key") && method != "ExportKeyring" { KEY_ADMIN } else { KEY_SERVICE };
+    let administers = (method.contains("Key") && method != "ExportKeyring") || method == "RecordDrill";
+    let service = if administers { KEY_ADMIN } else { KEY_SERVICE };
     wire.call(service, method, request).await.refused(Code::InvalidArgument)
 }
 
@@ -172,6 +173,17 @@ fn the_other_fields_are_held_to_their_form() {
             let request = v1::RetireLegacyKeyRequest { fingerprint: fingerprint.to_owned(), ..Default::default() };
             assert_eq!(refusal(&wire, "RetireLegacyKey", &request).await, "fingerprint: must be 16 hex digits");
         }
+        let drill = |kind: i32, fingerprint: &str| v1::RecordDrillRequest {
+            kind,
+            fingerprint: fingerprint.to_owned(),
+            request_id: String::new(),
+        };
+        for kind in [0, 3, -1] {
+            let text = refusal(&wire, "RecordDrill", &drill(kind, "0011223344556677")).await;
+            assert_eq!(text, "kind: must be DRILL_KIND_KEY or DRILL_KIND_RESTORE", "{kind}");
+        }
+        let text = refusal(&wire, "RecordDrill", &drill(1, "00112233445566778")).await;
+        assert_eq!(text, "fingerprint: must be 16 hex digits");
         let request = v1::AdoptLegacyKeyRequest { legacy_key: vec![b'x'; 64], ..Default::default() };
         let text = refusal(&wire, "AdoptLegacyKey", &request).await;
         assert!(text.starts_with("legacy_key: ") && !text.contains("xxx"), "{text}");

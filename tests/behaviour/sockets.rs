@@ -69,6 +69,7 @@ fn the_component_socket_neither_serves_nor_shows_key_admin() {
             "AdoptLegacyKey",
             "RetireLegacyKey",
             "Backup",
+            "RecordDrill",
         ] {
             wire.call_with(KEY_ADMIN, method, &[], &[]).await.refused(Code::Unimplemented);
         }

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::telemetry::events;
+use crate::telemetry::{events, metrics};
 
 const DEPENDENCIES: &str = include_str!("../../../docs/dependencies.md");
 const FAULTS: &str = include_str!("../../../docs/faults.md");
@@ -167,6 +167,11 @@ fn the_readme_shows_the_client_s_own_example() {
 fn operations_tells_what_every_event_means() {
     let named = first_cells(OPERATIONS, "What the log says");
     assert_eq!(named, events::ALL.iter().copied().collect());
+}
+
+#[test]
+fn operations_tells_what_every_metric_means() {
+    assert_eq!(first_cells(OPERATIONS, "Monitoring"), metrics::ALL.iter().map(|metric| metric.name).collect());
 }
 
 #[test]

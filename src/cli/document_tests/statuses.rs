@@ -45,6 +45,7 @@ fn number(refusal: &Refusal) -> usize {
         Refusal::Memory(_) => 23,
         Refusal::MarkBehind => 24,
         Refusal::Unsettled { .. } => 37,
+        Refusal::DrillOfOtherKey => 38,
         Refusal::Rotation(why) => match why {
             RotationRefusal::UnderWay { .. } => 25,
             RotationRefusal::Decided { .. } => 26,
@@ -86,6 +87,7 @@ fn examples() -> Vec<Refusal> {
         Refusal::NoSuchKey,
         Refusal::KeyExists,
         Refusal::NoPrimary,
+        Refusal::DrillOfOtherKey,
         Refusal::NoSuchLegacyKey,
         Refusal::RequestIdReused,
         Refusal::Salvage,
@@ -155,7 +157,7 @@ fn rows() -> BTreeSet<(String, String)> {
 #[test]
 fn every_refusal_has_an_example() {
     let covered: BTreeSet<usize> = examples().iter().map(number).collect();
-    assert_eq!(covered, (0..38).collect());
+    assert_eq!(covered, (0..39).collect());
 }
 
 #[test]

@@ -10,6 +10,7 @@ use crate::config::file::DEFAULT_PATH;
 use crate::config::settings::{Config, Setting};
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::fs::Metadata;
 use std::io::ErrorKind;
 use std::os::unix::fs::PermissionsExt;
@@ -35,26 +36,28 @@ pub(super) fn run(console: &mut Console, command: &ConfigCommand) -> Result<(), 
     let default = Path::new(DEFAULT_PATH);
     let file = arguments.config.as_deref().or_else(|| default.exists().then_some(default));
     let warnings = warnings(&config);
-    let settings = config.describe();
+    let (settings, uses) = (config.describe(), config.describe_other_uses());
     let value = json!({
         "file": file.map(|file| file.display().to_string()),
         "settings": settings.iter().map(setting_value).collect::<Vec<_>>(),
+        "other_uses": uses.iter().cloned().collect::<BTreeMap<_, _>>(),
         "warnings": warnings,
     });
-    console.result(&value, &text(file, &settings, &warnings))
+    console.result(&value, &text(file, &settings, &uses, &warnings))
 }
 
 fn setting_value(setting: &Setting) -> Value {
     json!({"key": setting.key, "value": setting.value, "default": setting.is_default})
 }
 
-fn text(file: Option<&Path>, settings: &[Setting], warnings: &[String]) -> String {
+fn text(file: Option<&Path>, settings: &[Setting], uses: &[(String, String)], warnings: &[String]) -> String {
     let row = |cells: [&str; 3]| cells.map(str::to_owned).to_vec();
     let mut rows = vec![row(["KEY", "VALUE", "FROM"])];
     for setting in settings {
         let value = if setting.value.is_empty() { "-" } else { &setting.value };
         rows.push(row([setting.key, value, if setting.is_default { "default" } else { "file" }]));
     }
+    rows.extend(uses.iter().map(|(name, kept)| row([&format!("other_uses.{name}"), kept, "file"])));
     let mut text = match file {
         Some(file) => format!("{} is valid.\n\n", file.display()),
         None => format!("There is no {DEFAULT_PATH}: every value is the default.\n\n"),

@@ -12,6 +12,7 @@ mod config_check;
 mod console;
 mod context_arguments;
 mod daemon_failure;
+mod doctor;
 mod durable_file;
 mod generate_key;
 mod inspect;
@@ -24,6 +25,7 @@ mod kit_code;
 mod kit_page;
 mod kit_text;
 mod legacy;
+mod metrics;
 mod old_text;
 mod output;
 mod payload;
@@ -124,6 +126,12 @@ enum Command {
 enum Asked {
     /// Show the state of the daemon, its store and its keys, and what to mend
     Status,
+    /// Show what is to be mended, and the command that mends it
+    ///
+    /// Exits with 0 if nothing is, with 1 otherwise.
+    Doctor,
+    /// Print OpenMetrics for monitoring: how old drills and backups are, and what is overdue
+    Metrics,
     /// Show who the daemon takes you for, and what you may do
     Whoami,
     /// Seal a secret: standard input to standard output, or files
@@ -234,6 +242,8 @@ fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
 async fn dispatch(console: &mut Console, socket: &SocketArguments, asked: &Asked) -> Result<(), Failure> {
     match asked {
         Asked::Status => status::run(console, socket).await,
+        Asked::Doctor => doctor::run(console, socket).await,
+        Asked::Metrics => metrics::run(console, socket).await,
         Asked::Whoami => whoami::run(console, socket).await,
         Asked::Encrypt(arguments) => seal::encrypt(console, socket, arguments).await,
         Asked::Decrypt(arguments) => seal::decrypt(console, socket, arguments).await,

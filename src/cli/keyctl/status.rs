@@ -9,8 +9,8 @@ use super::rotate_show;
 use super::socket::SocketArguments;
 use crate::cli::failure::Failure;
 use crate::proto::v1::{
-    Confinement, GetStatusResponse, MemoryProtection, SandboxStatus, SelfCheck, SelfCheckResult, StoreState,
-    StoreStatus,
+    Confinement, Drill, DrillStatus, GetStatusResponse, MemoryProtection, SandboxStatus, SelfCheck, SelfCheckResult,
+    StoreState, StoreStatus,
 };
 use crate::store::backup_file::list;
 use serde_json::{Value, json};
@@ -109,7 +109,11 @@ fn value(status: &GetStatusResponse) -> Value {
             "directory": backup.directory,
             "generation": backup.generation,
             "written": time_value(backup.written),
+            "newest": time_value(backup.newest),
+            "interval_seconds": backup.interval,
+            "overdue": backup.overdue,
         },
+        "drills": status.drills.as_ref().map(drills_value),
         "keys": status.keys,
         "versions": status.versions,
         "salvage": status.salvage,
@@ -118,6 +122,31 @@ fn value(status: &GetStatusResponse) -> Value {
         "warnings": status.warnings,
         "unopened_records": status.unopened_records,
     })
+}
+
+fn drills_value(drills: &DrillStatus) -> Value {
+    let drill = |drill: &Drill| json!({"at": time_value(drill.at), "fingerprint": drill.fingerprint});
+    json!({
+        "key": drills.key.as_ref().map(drill),
+        "restore": drills.restore.as_ref().map(drill),
+        "interval_seconds": drills.interval,
+        "due": time_value(drills.due),
+        "overdue": drills.overdue,
+    })
+}
+
+fn drill_rows(drills: &DrillStatus, in_use: &str) -> [(&'static str, String); 3] {
+    let said = |drill: Option<&Drill>| match drill {
+        None => "never".to_owned(),
+        Some(drill) if drill.fingerprint == in_use => time(drill.at),
+        Some(drill) => format!("{}, of {}, which is not in use", time(drill.at), drill.fingerprint),
+    };
+    let word = if drills.overdue { ": OVERDUE" } else { "" };
+    [
+        ("last drill", format!("of the key: {}", said(drills.key.as_ref()))),
+        ("", format!("of a restore: {}", said(drills.restore.as_ref()))),
+        ("  next", format!("due {}{word}", time(drills.due))),
+    ]
 }
 
 fn self_check_value(check: &SelfCheck) -> Value {
@@ -193,11 +222,15 @@ fn text(status: &GetStatusResponse) -> String {
     if let Some(backup) = &status.backup {
         rows.push(("backups", backup.directory.clone()));
         let newest = match backup.generation {
+            0 if backup.newest != 0 => format!("none since the start; made {}", time(backup.newest)),
             0 => format!("none since the start; {}", newest_on_disk(Path::new(&backup.directory))),
             generation => format!("generation {generation}, written {}", time(backup.written)),
         };
+        let newest = if backup.overdue { newest + ": OVERDUE" } else { newest };
         rows.push(("  newest", newest));
     }
+    let in_use = status.master_key.as_ref().map(|master| master.fingerprint.as_str()).unwrap_or_default();
+    rows.extend(status.drills.iter().flat_map(|drills| drill_rows(drills, in_use)));
     rows.extend(status.self_check.iter().flat_map(self_check_rows));
     let mut text = fields(&rows);
     if let Some(rotation) = &status.rotation {
@@ -263,6 +296,27 @@ mod tests {
         assert!(said.starts_with("newest on disk: written 2"), "{said}");
         assert!(newest_on_disk(&dir.path().join("none")).contains("unknown to the tool"));
         assert!(text(&status()).contains("none since the start; newest on disk: unknown to the tool"));
+    }
+
+    #[test]
+    fn drills_are_told_with_the_key_that_they_were_of_and_what_is_overdue_is_marked() {
+        let mut status = status();
+        assert!(!text(&status).contains("drill") && value(&status)["drills"].is_null());
+        let drill = |fingerprint: &str| Some(Drill { at: 1_795_446_000, fingerprint: fingerprint.into() });
+        status.drills = Some(DrillStatus { restore: drill("9988"), due: 1_795_446_000, ..DrillStatus::default() });
+        let said = text(&status);
+        let parts = ["of the key: never", "of a restore: 2026-11-23T15:00:00Z, of 9988, which is not in use"];
+        assert!(parts.iter().all(|part| said.contains(part)) && !said.contains("OVERDUE"), "{said}");
+        status.drills = Some(DrillStatus { key: drill("0011"), overdue: true, due: 1, ..DrillStatus::default() });
+        status.backup = Some(BackupStatus { newest: 1_795_446_000, overdue: true, ..BackupStatus::default() });
+        let said = text(&status);
+        let parts =
+            ["key: 2026-11-23T15:00:00Z\n", "due 1970-01-01T00:00:01Z: OVERDUE", "made 2026-11-23T15:00:00Z: OVERDUE"];
+        assert!(parts.iter().all(|part| said.contains(part)), "{said}");
+        let value = value(&status);
+        assert_eq!(value["drills"]["key"]["at"], "2026-11-23T15:00:00Z");
+        assert_eq!(value["drills"]["overdue"], true);
+        assert_eq!(value["backup"]["newest"], "2026-11-23T15:00:00Z");
     }
 
     #[test]

@@ -20,15 +20,16 @@ use crate::operations::rotation::at_start::take_up;
 use crate::operations::rotation::key_sources::KeySources;
 use crate::operations::start_failure::StartFailure;
 use crate::operations::{load, mark_check, salvage as salvaging};
-use crate::store::backup_prune;
 use crate::store::mark;
 use crate::store::port::{Snapshot, StoreError};
 use crate::store::redb_adapter::{self, RedbStore};
+use crate::store::{backup_newer, backup_peek, backup_prune};
 use crate::sys::background;
 use crate::sys::locked::{LockedMemory, Protection};
 use crate::telemetry::chain::chain;
 use crate::telemetry::events;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// A store that was looked at, with the key to try on it.
 pub struct Seen {
@@ -89,6 +90,9 @@ pub fn look(
         started: key::now(),
         store_path: places.store.display().to_string(),
         backup_directory: places.backups.display().to_string(),
+        backup_interval: seconds(config.backup.interval),
+        drill_interval: seconds(config.drill.interval),
+        other_uses: config.other_uses.iter().map(|(name, kept)| (name.clone(), seconds(*kept))).collect(),
         key_source: chosen.source.clone(),
         memfd_secret: memory.protection() == Protection::MemfdSecret,
         sandbox: Some(entered.sandbox.clone()),
@@ -98,6 +102,10 @@ pub fn look(
         ..Facts::default()
     };
     Ok(Seen { snapshot, chosen, facts })
+}
+
+fn seconds(interval: Duration) -> i64 {
+    i64::try_from(interval.as_secs()).unwrap_or(i64::MAX)
 }
 
 fn view(places: &Places, salvage: bool) -> Result<Snapshot, StartFailure> {
@@ -186,12 +194,22 @@ pub fn open_with(
         let problem = "what a backup left that was cut off could not be removed";
         tracing::warn!(event = events::BACKUP_PRUNE_FAILED, error = %chain(&error), "{problem}");
     }
+    note_newest_backup(&engine, places);
     let store = RedbStore::open(&places.store).map_err(StartFailure::from)?;
     let mut ledger =
         Ledger::new(Box::new(store), places.clone(), loaded.secrets, Arc::clone(&engine), memory.clone(), key_sources)?;
     ledger.complete_mark(mark.as_ref()).map_err(StartFailure::from)?;
     take_up(&mut ledger, other);
     Ok(Opened { engine, ledger: Some(ledger) })
+}
+
+/// Lets status tell how old the newest backup is from the start on; whether it is any good, the self-check finds out.
+fn note_newest_backup(engine: &Engine, places: &Places) {
+    let store_id = engine.keyring().store_id;
+    let found = backup_newer::newest_first(&places.backups, store_id.as_bytes()).unwrap_or_default();
+    if let Some((generation, made)) = found.iter().find_map(|path| backup_peek::header(path).ok()) {
+        engine.progress.found_backup(generation, i64::try_from(made).unwrap_or(i64::MAX));
+    }
 }
 
 /// Opens what opens, and changes nothing.

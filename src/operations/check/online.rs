@@ -56,6 +56,8 @@ struct Newest {
     path: PathBuf,
     /// Generation of the last backup that this process had written when it was the newest.
     written: u64,
+    /// When it was made: Unix seconds.
+    made: i64,
 }
 
 impl SelfCheck {
@@ -208,8 +210,9 @@ impl SelfCheck {
         };
         match backups::open(&path, Some(&store_id), &ledger.master, &ledger.memory) {
             Ok(opening) => {
+                let made = opening.made;
                 let written = ledger.engine.progress.backup().0;
-                Stage::Backup(Newest { examination: Box::new(opening.examination), path, written }, round)
+                Stage::Backup(Newest { examination: Box::new(opening.examination), path, written, made }, round)
             }
             Err(problem) => {
                 let problem = format!("{} {problem}", path.display());
@@ -220,20 +223,24 @@ impl SelfCheck {
     }
 
     fn go_through_backup(ledger: &mut Ledger, newest: Newest, mut round: Round) -> Stage {
-        let Newest { mut examination, path, written } = newest;
+        let Newest { mut examination, path, written, made } = newest;
         if ledger.engine.progress.backup().0 != written {
             // A newer one was written meanwhile: that one counts.
             return behind_calls(ledger, |ledger| Self::begin_backup(ledger, round));
         }
         if part_of(&mut examination, ledger) {
-            return Stage::Backup(Newest { examination, path, written }, round);
+            return Stage::Backup(Newest { examination, path, written, made }, round);
         }
+        let generation = examination.generation();
         let examined = examination.end();
         round.seals += examined.seals;
         let problem = match backups::judge(&examined) {
             Err(problem) => Some(format!("{} {problem}", path.display())),
             Ok(()) => backups::uncovered(&ledger.versions_in_use(), &ledger.legacy_in_use(), &examined),
         };
+        if problem.is_none() {
+            ledger.engine.progress.found_backup(generation, made);
+        }
         round.end_with(ledger, Some(&path), problem);
         Stage::Waiting
     }

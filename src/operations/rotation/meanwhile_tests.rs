@@ -12,9 +12,11 @@ use crate::operations::backup;
 use crate::operations::check::online::SelfCheck;
 use crate::operations::check::state::Outcome;
 use crate::operations::decrypt;
+use crate::operations::drills::DrillKind;
 use crate::operations::export_keyring::export_keyring;
 use crate::operations::inspect::{Proof, inspect, prove};
 use crate::operations::issue_canary::issue_canary;
+use crate::operations::record_drill::record_drill;
 use crate::operations::reencrypt::{Rights, reencrypt};
 use crate::operations::refusal::Refusal;
 use crate::operations::retire_legacy_key::retire_legacy_key;
@@ -51,6 +53,35 @@ fn a_self_check_at_every_moment_and_across_each_step_finds_everything_good() {
         };
         rig.through(ending, |rig, _| look(rig));
         look(&mut rig);
+    }
+}
+
+#[test]
+fn a_drill_is_kept_at_every_moment_of_each_key_that_opens_the_store_then_and_of_no_other() {
+    for ending in ENDINGS {
+        let mut rig = Rig::new();
+        rig.through(ending, |rig, opens| {
+            let permit = rig.whole();
+            for key in EVERY_KEY {
+                let fingerprint = rig.fingerprint(key);
+                let done = record_drill(&permit, &mut rig.ledger, DrillKind::Key, fingerprint, None);
+                match opens.contains(&key) {
+                    true => assert!(done.is_ok(), "{:?}", done.err()),
+                    false => assert!(matches!(done, Err(Refusal::DrillOfOtherKey))),
+                }
+            }
+            rig.opens_with(opens);
+            let known: Vec<Fingerprint> = rig.keyring().drills.iter().map(|drill| drill.fingerprint).collect();
+            let expected: Vec<Fingerprint> = opens.iter().map(|key| rig.fingerprint(key)).collect();
+            assert_eq!(known, expected);
+            rig.check();
+        });
+        // The copy of the new key that was tried while the rotation was pending counts for it from its end on.
+        let (key, _) = ending.keys();
+        rig.opens_with(&[key]);
+        let state = status(&rig.whole(), &rig.engine).drills;
+        assert_eq!(state.key.map(|drill| drill.fingerprint), Some(rig.fingerprint(key)));
+        rig.every_seal_is_under_the_root_in_use();
     }
 }
 

@@ -4,6 +4,7 @@
 //! Called by the operations of a rotation, and by `status`, which says the same at any time.
 
 use super::super::ledger::Ledger;
+use super::super::rfc3339;
 use super::key_sources::{HeldKey, Renewal};
 use super::refusal::RotationRefusal;
 use super::{Rotation, State};
@@ -108,7 +109,13 @@ impl Ledger {
             seals,
             data_keys: if rotation.new_data_keys { live } else { 0 },
             old_key_backups,
-            other_uses: if rotation.aborting { Vec::new() } else { other_uses(&rotation, !keyring.legacy.is_empty()) },
+            other_uses: if rotation.aborting {
+                Vec::new()
+            } else {
+                let mut uses = other_uses(&rotation, !keyring.legacy.is_empty());
+                uses.extend(declared_uses(rotation.old, &self.engine.facts.other_uses, (self.engine.clock)()));
+                uses
+            },
             next,
             rotation,
         }
@@ -152,6 +159,14 @@ fn other_uses(rotation: &Rotation, legacy_opens: bool) -> Vec<String> {
             .to_owned(),
         components.to_owned(),
     ]
+}
+
+/// What the configuration declares of it, whether the key is shared or not.
+fn declared_uses(old: Fingerprint, uses: &[(String, i64)], now: i64) -> impl Iterator<Item = String> {
+    uses.iter().map(move |(name, kept)| {
+        let until = rfc3339(now.saturating_add(*kept));
+        format!("{name}: keep the text of {old} for it until {until}, as the configuration declares in [other_uses].")
+    })
 }
 
 /// What an operator does next, sentence by sentence. A source that yields the new key needs nothing.

@@ -38,6 +38,8 @@ pub struct Installation {
     pub mark_path: Option<PathBuf>,
     /// `[store] self_check`
     pub self_check: Option<&'static str>,
+    /// `[backup] interval`
+    pub backup_interval: Option<&'static str>,
     /// `[backup] dir`
     pub backup_path: Option<PathBuf>,
     /// `[legacy] adopt`
@@ -69,6 +71,7 @@ impl Installation {
             store_path: None,
             mark_path: None,
             self_check: None,
+            backup_interval: None,
             backup_path: None,
             adopt: false,
             level: "info",
@@ -167,7 +170,7 @@ impl Installation {
         };
         let configuration = format!(
             "[socket]\npath = {}\nadmin_path = {}\ngroup = \"\"\n\
-             [store]\npath = {}\nmark = {}\ncreate = {}\n{}[backup]\ndir = {}\n\
+             [store]\npath = {}\nmark = {}\ncreate = {}\n{}[backup]\ndir = {}\n{}\
              [master_key]\nallow_readable = {}\n{file}[legacy]\nadopt = {}\n\
              [log]\nlevel = \"{}\"\nformat = \"{}\"\n{}\n",
             text(self.path("keyd.sock")),
@@ -177,6 +180,7 @@ impl Installation {
             self.create,
             self.self_check.map(|every| format!("self_check = \"{every}\"\n")).unwrap_or_default(),
             text(self.backup_path.clone().unwrap_or_else(|| self.path("backup"))),
+            self.backup_interval.map(|age| format!("interval = \"{age}\"\n")).unwrap_or_default(),
             self.allow_readable,
             self.adopt,
             self.level,

@@ -1,0 +1,159 @@
+//! Drills: when a copy of the master key was last tried, and when the next time is due. The age of the newest backup
+//! too.
+//!
+//! Must never count a drill of another key than the one in use: a new key's copies were never tried.
+//! Called by `load` and `commit`, which read the drills of a store, by `record_drill` and by `status`.
+
+use super::engine::Engine;
+use super::keyring::Keyring;
+use crate::custody::id::Fingerprint;
+use crate::store::record;
+use time::Duration;
+
+/// What a drill tried.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DrillKind {
+    /// A copy of the master key.
+    Key,
+    /// A backup, with a copy of the master key.
+    Restore,
+}
+
+/// A drill that succeeded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Drill {
+    /// What it tried.
+    pub kind: DrillKind,
+    /// The master key whose copy was tried.
+    pub fingerprint: Fingerprint,
+    /// When: Unix seconds.
+    pub at: i64,
+}
+
+/// The drills as status tells them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct DrillState {
+    /// The last key drill: of the key in use, or else of any.
+    pub key: Option<Drill>,
+    /// The last restore drill, likewise.
+    pub restore: Option<Drill>,
+    /// How long one counts, in seconds.
+    pub interval: i64,
+    /// When the next one is due: Unix seconds.
+    pub due: i64,
+    /// It is due.
+    pub overdue: bool,
+}
+
+/// The newest backup as status tells it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct BackupAge {
+    /// When it was made: Unix seconds; 0 if none is known.
+    pub newest: i64,
+    /// How old it may become, in seconds.
+    pub interval: i64,
+    /// It is older, and the store has changed since.
+    pub overdue: bool,
+}
+
+/// The drills that a store's record tells of; `record::decode` has let no other through.
+pub(super) fn of_records(records: &[record::Drill]) -> Vec<Drill> {
+    let drill = |stored: &record::Drill| {
+        let kind = match stored.kind() {
+            record::DrillKind::Key => DrillKind::Key,
+            record::DrillKind::Restore => DrillKind::Restore,
+            record::DrillKind::Unspecified => return None,
+        };
+        Some(Drill { kind, fingerprint: Fingerprint::from_slice(&stored.fingerprint)?, at: stored.at })
+    };
+    records.iter().filter_map(drill).collect()
+}
+
+/// What a store's record tells of when one more drill is known: the last of each kind and key, of the keys that open
+/// it.
+pub(super) fn with(known: &[Drill], new: Drill, opens: &[Fingerprint]) -> Vec<record::Drill> {
+    let stays = |drill: &&Drill| {
+        opens.contains(&drill.fingerprint) && (drill.kind, drill.fingerprint) != (new.kind, new.fingerprint)
+    };
+    let stored = |drill: &Drill| record::Drill {
+        kind: match drill.kind {
+            DrillKind::Key => record::DrillKind::Key.into(),
+            DrillKind::Restore => record::DrillKind::Restore.into(),
+        },
+        fingerprint: drill.fingerprint.as_bytes().to_vec(),
+        at: drill.at,
+    };
+    known.iter().filter(stays).chain([&new]).map(stored).collect()
+}
+
+impl Engine {
+    /// The drills, judged by the clock of now.
+    pub(super) fn drills(&self, keyring: &Keyring) -> DrillState {
+        let master = keyring.master;
+        let last = |kind: DrillKind| {
+            let of_kind = keyring.drills.iter().filter(|drill| drill.kind == kind);
+            of_kind.max_by_key(|drill| (drill.fingerprint == master.fingerprint, drill.at)).copied()
+        };
+        let counting = keyring.drills.iter().filter(|drill| drill.fingerprint == master.fingerprint);
+        let from = counting.map(|drill| drill.at).fold(master.since, i64::max);
+        let interval = self.facts.drill_interval;
+        let due = from.saturating_add(interval);
+        let overdue = self.is_judged(interval) && (self.clock)() >= due;
+        DrillState { key: last(DrillKind::Key), restore: last(DrillKind::Restore), interval, due, overdue }
+    }
+
+    /// The age of the newest backup that is known, judged by the clock of now. One that holds the store as it stands is
+    /// not too old: another could not be newer.
+    pub(super) fn backup_age(&self, keyring: &Keyring) -> BackupAge {
+        let (generation, newest) = self.progress.newest_backup();
+        let interval = self.facts.backup_interval;
+        let from = newest.max(keyring.created);
+        let is_old = (self.clock)() >= from.saturating_add(interval);
+        let overdue = self.is_judged(interval) && is_old && generation < keyring.generation;
+        BackupAge { newest, interval, overdue }
+    }
+
+    /// Whether there is an interval to hold anything to, and something that can be done about it.
+    fn is_judged(&self, interval: i64) -> bool {
+        interval > 0 && !self.facts.salvage
+    }
+}
+
+/// What there is to mend about drills and backups, each a sentence with the command.
+pub(super) fn warnings(keyring: &Keyring, engine: &Engine) -> Vec<String> {
+    let mut warnings = Vec::new();
+    let backup = engine.backup_age(keyring);
+    if backup.overdue {
+        let directory = &engine.facts.backup_directory;
+        let found = match backup.newest {
+            0 => format!("No backup of the store is known in {directory}"),
+            newest => format!(
+                "The newest backup in {directory} is of {}, older than {}, and the store has changed since",
+                super::rfc3339(newest),
+                days(backup.interval)
+            ),
+        };
+        warnings.push(format!("{found}: servos-keyctl backup makes one; copy it to another machine."));
+    }
+    let drills = engine.drills(keyring);
+    if drills.overdue {
+        let fingerprint = keyring.master.fingerprint;
+        let since = super::rfc3339(drills.due.saturating_sub(drills.interval));
+        warnings.push(format!(
+            "No copy of the master key {fingerprint} was tried since {since}, and one that nobody tries may be none. \
+             Try the one that is kept elsewhere: servos-keyctl check-key --key-file FILE; or together with the newest backup: \
+             servos-keyd restore --drill --key-file FILE"
+        ));
+    }
+    warnings
+}
+
+/// An interval as people say it.
+fn days(seconds: i64) -> String {
+    let interval = Duration::seconds(seconds);
+    match interval.whole_days() {
+        0 => format!("{seconds} seconds"),
+        1 => "1 day".to_owned(),
+        days => format!("{days} days"),
+    }
+}

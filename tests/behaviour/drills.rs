@@ -1,0 +1,136 @@
+//! Drills and the age of backups over the socket: kept through starts, told by status, warned of when they are due.
+//!
+//! Must never wait longer than an interval of a second takes.
+//! Run by `cargo test`.
+
+use crate::harness::{Daemon, Installation, Invocation, KEYCTL, block_on, eventually, fingerprint};
+use serde_json::Value;
+use servos_keyd::client::error::Error;
+use servos_keyd::proto::v1::DrillKind;
+
+fn status(daemon: &Daemon) -> Value {
+    let shown = daemon.keyctl(&["status", "--json"]).run(KEYCTL).expect(0);
+    serde_json::from_str(&shown.stdout).unwrap()
+}
+
+fn warns(daemon: &Daemon, words: &str) -> bool {
+    status(daemon)["warnings"].as_array().unwrap().iter().any(|warning| warning.as_str().unwrap().contains(words))
+}
+
+const UNTRIED: &str = "No copy of the master key";
+const OLD_BACKUP: &str = "The newest backup in ";
+
+#[test]
+fn a_drill_survives_starts_and_is_told_with_the_key_it_was_of() {
+    let installation = Installation::made();
+    let key = fingerprint(installation.key);
+    let daemon = installation.serve_for_admin();
+    assert!(status(&daemon)["drills"]["key"].is_null());
+    let at = block_on(async { daemon.admin().record_drill(DrillKind::Key, &key).await.unwrap() });
+    let restored = block_on(async { daemon.admin().record_drill(DrillKind::Restore, &key).await.unwrap() });
+    assert!(restored >= at);
+    let before = status(&daemon)["drills"].clone();
+    daemon.kill();
+    let daemon = installation.serve_for_admin();
+    let told = status(&daemon)["drills"].clone();
+    assert_eq!(told, before);
+    assert_eq!((&told["key"]["fingerprint"], &told["overdue"]), (&Value::from(key), &Value::from(false)));
+    assert!(!told["restore"]["at"].is_null() && !told["due"].is_null());
+    assert!(!warns(&daemon, UNTRIED) && !warns(&daemon, OLD_BACKUP));
+    // What the drills changed is no change that a restore of the newest backup would lose.
+    daemon.stop().expect(0);
+    let newest = installation.backups().pop().unwrap();
+    std::fs::remove_file(installation.store()).unwrap();
+    installation.restore(&newest).expect(0);
+    let daemon = installation.serve_for_admin();
+    assert_eq!(status(&daemon)["drills"], told);
+}
+
+#[test]
+fn a_drill_of_another_key_is_refused_and_says_so() {
+    let installation = Installation::made();
+    let daemon = installation.serve_for_admin();
+    let refused =
+        block_on(async { daemon.admin().record_drill(DrillKind::Key, "0011223344556677").await.unwrap_err() });
+    assert!(matches!(refused, Error::Precondition { .. }), "{refused}");
+    assert!(refused.to_string().contains("does not open the store"), "{refused}");
+    assert!(status(&daemon)["drills"]["key"].is_null());
+}
+
+#[test]
+fn status_warns_of_a_key_that_nobody_tried_until_somebody_does_and_of_an_old_backup_until_there_is_a_newer_one() {
+    let mut installation = Installation::made();
+    installation.more = "[drill]\ninterval = \"1s\"\n".to_owned();
+    installation.backup_interval = Some("1s");
+    let key = fingerprint(installation.key);
+    // `--dev` takes no configuration.
+    if !crate::harness::is_root() {
+        return crate::harness::not_run("intervals are configured, and only root administers on the admin socket");
+    }
+    let daemon = installation.serve();
+    eventually("a warning of the key", || warns(&daemon, UNTRIED));
+    assert!(!warns(&daemon, OLD_BACKUP), "the backup holds the store as it stands");
+    block_on(async { daemon.admin().delete_key(&crate::harness::name("backups")).await.unwrap() });
+    eventually("a warning of the backup", || warns(&daemon, OLD_BACKUP));
+    let shown = daemon.keyctl(&["status"]).run(KEYCTL).expect(0);
+    shown.saying(&[": OVERDUE", "servos-keyctl backup makes one", "servos-keyctl check-key --key-file FILE"]);
+    daemon.keyctl(&["backup"]).run(KEYCTL).expect(0);
+    assert!(!warns(&daemon, OLD_BACKUP));
+    daemon.stop().expect(0);
+    // The age is known from the files at a start, and from the drill that the store tells of.
+    installation.more = "[drill]\ninterval = \"1h\"\n".to_owned();
+    let daemon = installation.serve();
+    assert!(!warns(&daemon, UNTRIED));
+    block_on(async { daemon.admin().record_drill(DrillKind::Key, &key).await.unwrap() });
+    let told = status(&daemon);
+    assert!(
+        !told["backup"]["newest"].is_null() && told["backup"]["overdue"] == false && told["drills"]["overdue"] == false
+    );
+}
+
+#[test]
+fn doctor_ends_with_0_only_where_nothing_is_to_be_mended_and_names_the_command_otherwise() {
+    let installation = Installation::made();
+    let daemon = installation.serve_for_admin();
+    let doctor = |arguments: &[&str]| daemon.keyctl(&[&["doctor"], arguments].concat()).run(KEYCTL);
+    let known = status(&daemon)["warnings"].as_array().unwrap().len();
+    let told = doctor(&["--json"]);
+    let value: Value = serde_json::from_str(&told.stdout).unwrap();
+    assert_eq!(value["to_mend"].as_array().unwrap().len(), known);
+    assert_eq!((value["well"].clone(), told.code), (Value::from(known == 0), Some(i32::from(known != 0))));
+    // A key that a rotation left there.
+    installation.write_private("master.key.next", b"left over\n");
+    doctor(&[]).expect(1).saying(&["To mend:", "master.key.next holds a key, and no rotation is under way", "rm "]);
+    std::fs::remove_file(installation.path("master.key.next")).unwrap();
+    std::fs::remove_file(installation.path("master.key")).unwrap();
+    doctor(&["--json"]).expect(1).saying(&["key-file", "is gone: the daemon serves from memory"]);
+    daemon.stop().expect(0);
+    Invocation::new(["doctor", "--socket", installation.path("keyd.sock").to_str().unwrap()]).run(KEYCTL).expect(69);
+}
+
+#[test]
+fn metrics_are_printed_whole_or_not_at_all() {
+    let installation = Installation::made();
+    let key = fingerprint(installation.key);
+    let daemon = installation.serve_for_admin();
+    let at = block_on(async { daemon.admin().record_drill(DrillKind::Restore, &key).await.unwrap() });
+    let shown = daemon.keyctl(&["metrics"]).run(KEYCTL).expect(0);
+    assert!(shown.stdout.starts_with("# TYPE servos_keyd_") && shown.stdout.ends_with("\n# EOF\n"), "{shown:?}");
+    for line in [
+        &format!("servos_keyd_last_drill_timestamp_seconds{{kind=\"restore\"}} {at}\n"),
+        "servos_keyd_last_drill_timestamp_seconds{kind=\"key\"} 0\n",
+        "servos_keyd_drill_interval_seconds 15552000\n",
+        "servos_keyd_drill_overdue 0\n",
+        "servos_keyd_backup_interval_seconds 2592000\n",
+        "servos_keyd_backup_overdue 0\n",
+        "servos_keyd_rotation_pending 0\n",
+    ] {
+        assert!(shown.stdout.contains(line), "{line}: {}", shown.stdout);
+    }
+    let json = daemon.keyctl(&["metrics", "--json"]).run(KEYCTL).expect(0);
+    let value: Value = serde_json::from_str(&json.stdout).unwrap();
+    assert!(value["metrics"].as_array().unwrap().len() > 10);
+    daemon.stop().expect(0);
+    let none = Invocation::new(["metrics", "--socket", installation.path("keyd.sock").to_str().unwrap()]).run(KEYCTL);
+    assert_eq!(none.expect(69).stdout, "");
+}
