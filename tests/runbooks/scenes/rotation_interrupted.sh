@@ -1,0 +1,18 @@
+# shellcheck shell=bash disable=SC2034,SC2154  # sourced by machine.sh, which has what it uses
+title='A rotation was interrupted'
+
+scene() {
+    installation
+    # Cut off between the key file and the restart: the tool and the daemon are gone as with the machine.
+    must_fail 65 servos-keyctl rotate run --yes --restart 'false'
+    kill -KILL "$(</run/servos-keyd.pid)"
+    rm -rf /run/servos/*.sock
+    must test -e /etc/servos/master.key.rotation
+}
+
+check() {
+    all_opens
+    must test ! -e /etc/servos/master.key.rotation
+    must test ! -e /etc/servos/master.key.next
+    must servos-keyctl check-key --key-file /etc/servos/master.key
+}
