@@ -50,6 +50,7 @@ unit() {
     local operations
     operations=$(dirname "$PAGE")/operations.md
     mkdir -p /etc/systemd/system
+    # shellcheck disable=SC2016  # the marks of a block
     sed -n '/^```ini$/,/^```$/p' "$operations" | sed -n '/^\[Service\]$/,/^```$/p' | sed '/^```$/d' |
         sed "s#^LoadCredential=.*#$1#" >/etc/systemd/system/servos-keyd.service
     grep -qxF "$1" /etc/systemd/system/servos-keyd.service
@@ -106,6 +107,7 @@ must_fail() {
 }
 
 answers() { echo '[]'; }
+title=
 
 # shellcheck source=/dev/null
 source "$SCENE"
