@@ -42,6 +42,7 @@ mod ownership;
 mod panics;
 mod pending_sources;
 mod restore;
+mod restore_drill;
 mod restore_export;
 mod restore_kept;
 mod restore_missing;
