@@ -1,4 +1,5 @@
-//! `restore --drill`: a backup and a copy of the key tried beside a running daemon, and everything it can be wrong about.
+//! `restore --drill`: a backup and a copy of the key tried beside a running daemon, and everything it can be wrong
+//! about.
 //!
 //! Must never leave a scratch place behind, nor let a drill touch what it tries.
 //! Run by `cargo test`.

@@ -1,4 +1,5 @@
-//! Values of an application's database that a restored backup must open: JSON lines, read whole before anything is tried.
+//! Values of an application's database that a restored backup must open: JSON lines, read whole before anything is
+//! tried.
 //!
 //! Must never repeat a line: what is no ciphertext may be a secret.
 //! Called by `restore_drill`.
@@ -21,7 +22,8 @@ use std::path::{Path, PathBuf};
 const LIMIT_BYTES: u64 = 64 << 20;
 
 /// What a line holds, for whoever wrote another.
-const FORM: &str = "{\"key\": \"ssh-keys\", \"context\": {\"table\": \"servers\", \"id\": \"7\"}, \"ciphertext\": \"<base64>\"}, with \
+const FORM: &str = "{\"key\": \"ssh-keys\", \"context\": {\"table\": \"servers\", \"id\": \"7\"}, \
+                    \"ciphertext\": \"<base64>\"}, with \
                     \"legacy\": true for a value from before servos-keyd";
 
 /// The values of a file.
@@ -133,8 +135,8 @@ impl Samples {
         let do_not = if not == 1 { "1 does not".to_owned() } else { format!("{not} do not") };
         let message = format!("of {all} samples in {file}, {do_not} open from this backup: line {line}: {reason}");
         Err(Failure::say(exit::DATA, message).with_hint(
-            "a value that was sealed after the backup needs a newer one: servos-keyctl backup; one that no backup opens, look \
-             at in the application: servos-keyctl decrypt",
+            "a value that was sealed after the backup needs a newer one: servos-keyctl backup; one that no backup opens, \
+             look at in the application: servos-keyctl decrypt",
         ))
     }
 }

@@ -1,4 +1,5 @@
-//! `servos-keyd restore --drill`: a backup restored into a scratch place with a copy of the master key, and opened there.
+//! `servos-keyd restore --drill`: a backup restored into a scratch place with a copy of the master key, and opened
+//! there.
 //!
 //! Must never touch the store, its mark or its backups, nor leave the scratch place behind.
 //! Called by `restore`.
@@ -69,7 +70,8 @@ impl Drop for Scratch {
 /// Tries a copy of the key on a backup, and has it kept that it succeeded.
 ///
 /// # Errors
-/// 1 for another key, 65 for a damaged backup or a sample that does not open, 66 without a backup, 78 for a key that is none.
+/// 1 for another key, 65 for a damaged backup or a sample that does not open, 66 without a backup, 78 for a key that is
+/// none.
 pub(super) fn run(arguments: &Arguments, drill: &DrillArguments) -> Result<(), Failure> {
     drill.check()?;
     let config = arguments.config.load()?;

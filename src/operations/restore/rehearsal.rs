@@ -1,4 +1,5 @@
-//! A restore into a scratch place, opened there as a start would open it: whether the real one would give everything back.
+//! A restore into a scratch place, opened there as a start would open it: whether the real one would give everything
+//! back.
 //!
 //! Must never be given the places of a store that is in use, nor hand out a byte of what it opens.
 //! Called by `cli` for `servos-keyd restore --drill`.
@@ -39,9 +40,9 @@ pub struct Contents {
     pub legacy_keys: usize,
 }
 
-/// Restores a backup that was proved into the empty directory `scratch`, with the same key, and opens what came of it: root,
-/// MAC, mark, canary, identity, legacy keys and every version; then seals and opens a value under each key in use. The key is
-/// used up twice; `now` is Unix seconds.
+/// Restores a backup that was proved into the empty directory `scratch`, with the same key, and opens what came of it:
+/// root, MAC, mark, canary, identity, legacy keys and every version; then seals and opens a value under each key in
+/// use. The key is used up twice; `now` is Unix seconds.
 ///
 /// # Errors
 /// What does not open, or kept it from being written.
