@@ -39,6 +39,7 @@ mod memory_wiped;
 mod ownership;
 mod panics;
 mod pending_sources;
+mod recovery;
 mod restore;
 mod restore_export;
 mod restore_kept;
