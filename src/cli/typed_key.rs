@@ -6,6 +6,7 @@
 use super::exit;
 use super::failure::Failure;
 use crate::config::key_text::{holds_base64_key, holds_hex_key, holds_key_for_path};
+use crate::custody::shares::words::is_word;
 use clap::{ArgMatches, Parser};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -56,11 +57,23 @@ fn refuse_in_paths(matches: &ArgMatches) -> Result<(), Failure> {
 /// # Errors
 /// 64, with no word of it.
 pub fn refuse_as_path(file: &Path) -> Result<(), Failure> {
+    if holds_share_for_path(file) {
+        let message = "a share was typed where the name of a file belongs, not the share itself";
+        return Err(Failure::say(exit::USAGE, message).with_hint(IN_HISTORY));
+    }
     if !holds_key_for_path(file) {
         return Ok(());
     }
     let failure = Failure::say(exit::USAGE, "a key was typed where the name of a file belongs, not the key itself");
     Err(failure.with_hint(IN_HISTORY))
+}
+
+/// Some words of a share, which nobody gives to a file as its name.
+fn holds_share_for_path(file: &Path) -> bool {
+    const TOO_MANY: usize = 6;
+    let text = file.to_string_lossy();
+    let words = text.split(|one: char| !one.is_ascii_alphabetic()).filter(|part| is_word(part.as_bytes()));
+    words.take(TOO_MANY).count() == TOO_MANY && !file.exists()
 }
 
 #[cfg(test)]
@@ -113,5 +126,16 @@ mod tests {
         assert!(refuse_as_path(Path::new(&like_a_path)).is_err(), "a key that begins with the root's name");
         std::fs::write(dir.path().join(&key), b"").unwrap();
         assert!(refuse_as_path(&dir.path().join(&key)).is_ok(), "a file that is there is a file");
+    }
+
+    #[test]
+    fn a_share_in_the_place_of_a_file_s_name_is_refused_and_not_repeated() {
+        let share = "duckling enlarge academic academic agency result length";
+        for typed in [share.to_owned(), share.to_uppercase(), share.replace(' ', "-")] {
+            let failure = refuse_as_path(Path::new(&typed)).unwrap_err();
+            assert_eq!((failure.exit, failure.hint.as_deref()), (exit::USAGE, Some(IN_HISTORY)));
+            assert!(!failure.message.contains("agency"), "{}", failure.message);
+        }
+        assert!(refuse_as_path(Path::new("/mnt/usb/share of the academic agency.txt")).is_ok());
     }
 }

@@ -125,6 +125,18 @@ impl MasterKey {
         Ok(())
     }
 
+    /// Appends the key as 64 hex digits, those beyond 9 in upper case, without a line end.
+    ///
+    /// # Errors
+    /// [`KeyError::NoRoom`]; the buffer is then as it was.
+    pub fn write_upper_hex(&self, to: &mut LockedBuffer) -> Result<(), KeyError> {
+        let room = room_for(HEX_CHARACTERS, to)?;
+        with_clean_stack(|| base16ct::upper::encode(self.expose_key(), room).map(|_| ()))
+            .map_err(|_| KeyError::NoRoom { needed: HEX_CHARACTERS })?;
+        to.advance(HEX_CHARACTERS);
+        Ok(())
+    }
+
     /// Appends the key as 44 characters of standard base64, without a line end.
     ///
     /// # Errors

@@ -41,6 +41,7 @@ mod other_uses;
 mod ownership;
 mod panics;
 mod pending_sources;
+mod recovery;
 mod restore;
 mod restore_drill;
 mod restore_export;

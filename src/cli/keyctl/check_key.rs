@@ -1,15 +1,35 @@
-//! `servos-keyctl check-key`: does this key open this store, and if not, which one does?
+//! `servos-keyctl check-key`: does this key, or this paper, open this store or backup, and if not, which one does?
 //!
 //! Must never change a byte of a store, or end with 0 for a key that was not checked.
 //! Called by `keyctl::execute`, before there is a runtime: it empties the environment of keys.
 
-use super::check_key_sources::{self as sources, CheckKeyArguments, Given, Opener};
+use super::against;
+use super::check_key_sources::{Given, KeyFileArgument, Looker, Offered, Opener, PlaceArguments};
 use super::console::Console;
 use super::output::{fields, time, time_value};
 use super::socket::SocketArguments;
 use crate::cli::exit;
 use crate::cli::failure::Failure;
+use crate::cli::paper::{self, PaperArguments};
+use clap::Args;
 use serde_json::json;
+use std::path::PathBuf;
+
+#[derive(Args)]
+pub(super) struct CheckKeyArguments {
+    #[command(flatten)]
+    key: KeyFileArgument,
+
+    #[command(flatten)]
+    paper: PaperArguments,
+
+    #[command(flatten)]
+    place: PlaceArguments,
+
+    /// Check against this backup or export instead of the store: everything in it is opened
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["store", "config"])]
+    backup: Option<PathBuf>,
+}
 
 /// Checks the key, and ends with 1 if it does not open the store.
 pub(super) fn run(
@@ -17,12 +37,33 @@ pub(super) fn run(
     socket: &SocketArguments,
     arguments: &CheckKeyArguments,
 ) -> Result<(), Failure> {
-    let (given, opener) = sources::look(console, socket, arguments)?;
+    let (given, opener) = look(console, socket, arguments)?;
     if let Some(given) = &given {
         given.warnings.iter().for_each(|warning| console.hint(&format!("warning: {warning}")));
     }
     show(console, given.as_ref(), &opener)?;
     conclude(given.as_ref(), &opener)
+}
+
+fn look(
+    console: &mut Console,
+    socket: &SocketArguments,
+    arguments: &CheckKeyArguments,
+) -> Result<(Option<Given>, Opener), Failure> {
+    let CheckKeyArguments { key, paper, place, backup } = arguments;
+    let is_named = key.key_file.is_some() || paper.is_given();
+    let looker = Looker::new(place, !is_named || (place.store.is_none() && backup.is_none()))?;
+    let offered = match paper.is_given() {
+        true => {
+            let read = paper::read(paper, &mut console.desk(), &looker.memory)?;
+            Some(Offered::paper(read, &looker.memory)?)
+        }
+        false => looker.sources(key.key_file.as_deref())?,
+    };
+    match backup {
+        Some(backup) => against::backup(backup, offered.as_ref(), &looker.memory),
+        None => looker.look(console, socket, offered.as_ref()),
+    }
 }
 
 fn show(console: &mut Console, given: Option<&Given>, opener: &Opener) -> Result<(), Failure> {
@@ -40,7 +81,8 @@ fn show(console: &mut Console, given: Option<&Given>, opener: &Opener) -> Result
         "asked": opener.asked,
         "warnings": given.map(|key| key.warnings.as_slice()).unwrap_or_default(),
     });
-    let word = if opener.is_verified { "" } else { " (the store's own word, not verified)" };
+    let what = opener.what;
+    let word = if opener.is_verified { String::new() } else { format!(" (the {what}'s own word, not verified)") };
     let opens = match opener.opens {
         Some(true) => "yes",
         Some(false) => "NO",
@@ -63,14 +105,16 @@ fn show(console: &mut Console, given: Option<&Given>, opener: &Opener) -> Result
 fn conclude(given: Option<&Given>, opener: &Opener) -> Result<(), Failure> {
     let expected = opener.fingerprints.join(" or ");
     match (opener.opens, given) {
+        // Here, and nowhere else, it is known that the key is the right one.
         (Some(true), _) => Ok(()),
         (Some(false), Some(key)) => {
-            let failure = format!("key {} does not open this store, key {expected} does", key.fingerprint);
+            let what = opener.what;
+            let failure = format!("key {} does not open this {what}, key {expected} does", key.fingerprint);
             Err(Failure::say(exit::NO, failure).with_hint(
                 "look for it with --key-file on every copy that was kept: old env files, backups, the key's notes",
             ))
         }
         _ => Err(Failure::say(exit::MISSING, "no master key was given, so none was checked")
-            .with_hint("name the file that holds one with --key-file")),
+            .with_hint("name the file that holds one with --key-file, or give paper: --share FILE, --typed")),
     }
 }

@@ -1,13 +1,14 @@
 //! Where `check-key` looks: for the key in its sources, for what opens the store with the daemon, else in its file.
 //!
 //! Must never take one store's daemon for that of another, nor open a store's file but to look at it.
-//! Called by `check_key`.
+//! Called by `check_key`, and by the commands of recovery kits.
 
 use super::console::Console;
 use super::socket::{SOCKET_VARIABLE, SocketArguments};
 use crate::cli::exit;
 use crate::cli::failure::Failure;
 use crate::cli::key::{self, ChosenKey};
+use crate::cli::paper::PaperKey;
 use crate::client::error::Error;
 use crate::client::key_admin::AdminClient;
 use crate::client::key_service::Client;
@@ -15,6 +16,7 @@ use crate::config::key_source::{KeySource, Sources, Trust};
 use crate::config::key_source_error::KeySourceError;
 use crate::config::settings::Config;
 use crate::custody::id::Fingerprint;
+use crate::custody::keys::{HEX_CHARACTERS, KeyError, MasterKey};
 use crate::operations::check_key::{Verdict, check_key, claim};
 use crate::operations::key_choice::ClaimedKeys;
 use crate::operations::start_failure::StartFailure;
@@ -22,28 +24,76 @@ use crate::store::directory_lock::DirectoryLock;
 use crate::store::durable::directory_of;
 use crate::store::port::StoreError;
 use crate::store::redb_adapter;
-use crate::sys::locked::LockedMemory;
+use crate::sys::locked::{LockedBuffer, LockedMemory};
 use clap::Args;
 use std::path::{Path, PathBuf};
 
+/// Where a key is to be looked for that is not on paper.
 #[derive(Args)]
-pub(super) struct CheckKeyArguments {
+pub(super) struct KeyFileArgument {
     /// The key: a key file, or an env file with SERVOS_MASTER_KEY= or ACT_MASTER_KEY= in it; else the sources that the
     /// daemon would read
-    #[arg(long, value_name = "FILE")]
-    key_file: Option<PathBuf>,
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["files", "typed"])]
+    pub(super) key_file: Option<PathBuf>,
+}
 
+/// Which store is meant.
+#[derive(Args)]
+pub(super) struct PlaceArguments {
     /// The store's file, where it is not the configured one
     #[arg(long, value_name = "PATH", conflicts_with = "config")]
-    store: Option<PathBuf>,
+    pub(super) store: Option<PathBuf>,
 
     /// The configuration that names sockets, store and key [default: /etc/servos/keyd.toml, if it is there]
     #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
+    pub(super) config: Option<PathBuf>,
 }
 
-/// What opens the store.
+/// A key that is checked; it can be had as often as it is needed.
+pub(super) enum Offered {
+    /// What sources hold.
+    Sources(Vec<KeySource>),
+    /// A key from paper, as hex.
+    Paper {
+        /// Its text.
+        text: LockedBuffer,
+        /// What it was put together from.
+        source: String,
+        /// What should be mended about that.
+        warnings: Vec<String>,
+    },
+}
+
+impl Offered {
+    /// A key from paper.
+    pub(super) fn paper(paper: PaperKey, memory: &LockedMemory) -> Result<Self, Failure> {
+        let mut text = memory.buffer(HEX_CHARACTERS).map_err(KeyError::from)?;
+        paper.key.write_hex(&mut text)?;
+        Ok(Self::Paper { text, source: paper.source, warnings: paper.warnings })
+    }
+
+    /// The one to check: two may be there while a rotation is pending.
+    pub(super) fn chosen(&self, claimed: ClaimedKeys, memory: &LockedMemory) -> Result<ChosenKey, Failure> {
+        let (text, source, warnings) = match self {
+            Self::Sources(found) => return key::choose_among(found, claimed, memory),
+            Self::Paper { text, source, warnings } => (text, source, warnings),
+        };
+        Ok(ChosenKey {
+            key: MasterKey::parse(text.expose_bytes(), memory)?,
+            other: None,
+            source: source.clone(),
+            shared: false,
+            warnings: warnings.clone(),
+            pending: None,
+            sources: Vec::new(),
+        })
+    }
+}
+
+/// What opens the store, or a backup.
 pub(super) struct Opener {
+    /// "store" or "backup".
+    pub(super) what: &'static str,
     /// Whether the key that was given does; none if none was given.
     pub(super) opens: Option<bool>,
     /// The fingerprints of the keys that do: one, or two while a rotation is pending.
@@ -70,74 +120,99 @@ pub(super) struct Given {
     pub(super) warnings: Vec<String>,
 }
 
-/// Reads the key, if there is one, and finds what opens the store.
-///
-/// # Errors
-/// 66 without a store, 69 if the socket that was named has no daemon, 74 for damage, 75 if a daemon that cannot be asked
-/// has the store, 77 and 78 for keys.
-pub(super) fn look(
-    console: &mut Console,
-    socket: &SocketArguments,
-    arguments: &CheckKeyArguments,
-) -> Result<(Option<Given>, Opener), Failure> {
-    // A configuration of which nothing is needed is not read: it may be the broken part of this machine.
-    let config = match (&arguments.store, &arguments.key_file) {
-        (Some(_), Some(_)) => Config::default(),
-        _ => Config::load(arguments.config.as_deref())?,
-    };
-    let store = arguments.store.as_ref().unwrap_or(&config.store.path);
-    let memory = key::memory()?;
-    let found = found_keys(&config, store, arguments.key_file.as_deref(), &memory)?;
-    let configured: Vec<PathBuf> = config.socket.admin_path.iter().chain([&config.socket.path]).cloned().collect();
-    let variable = SocketArguments::of_variable();
-    let place = arguments.store.as_ref().or(arguments.config.as_ref());
-    // Who names a store or a configuration means it, whatever the shell's environment was set to for other commands.
-    let named = socket.argument().cloned().or_else(|| variable.clone().filter(|_| place.is_none()));
-    // The daemon in the variable may be that of the store that was named, and tells whether it is.
-    let also = variable.iter().filter(|_| arguments.store.is_some() && socket.argument().is_none());
-    let sockets: Vec<&PathBuf> = match &named {
-        Some(named) => vec![named],
-        None => also.chain(&configured).collect(),
-    };
-    let (mut answered, mut unanswered) = (None, None);
-    for path in sockets {
-        match ask(path, arguments.store.as_deref()) {
-            Ok(Some(told)) => {
-                answered = Some((path, told));
-                break;
+/// Looks for a key and for what opens a store.
+pub(super) struct Looker<'a> {
+    place: &'a PlaceArguments,
+    config: Config,
+    pub(super) memory: LockedMemory,
+}
+
+impl<'a> Looker<'a> {
+    /// A configuration of which nothing is needed is not read: it may be the broken part of this machine.
+    pub(super) fn new(place: &'a PlaceArguments, needs_configuration: bool) -> Result<Self, Failure> {
+        let config = if needs_configuration { Config::load(place.config.as_deref())? } else { Config::default() };
+        Ok(Self { place, config, memory: key::memory()? })
+    }
+
+    /// The store's file, if it was named.
+    pub(super) fn store_named(&self) -> Option<&Path> {
+        self.place.store.as_deref()
+    }
+
+    fn store(&self) -> &Path {
+        self.place.store.as_ref().unwrap_or(&self.config.store.path)
+    }
+
+    /// What the sources hold, each of which is a key; none without a source.
+    pub(super) fn sources(&self, key_file: Option<&Path>) -> Result<Option<Offered>, Failure> {
+        let found = found_keys(&self.config, self.store(), key_file, &self.memory)?;
+        Ok(found.map(Offered::Sources))
+    }
+
+    /// Finds what opens the store, and whether the key that is offered does.
+    ///
+    /// # Errors
+    /// 66 without a store, 69 if the socket that was named has no daemon, 74 for damage, 75 if a daemon that cannot be
+    /// asked has the store, 77 and 78 for keys.
+    pub(super) fn look(
+        &self,
+        console: &mut Console,
+        socket: &SocketArguments,
+        offered: Option<&Offered>,
+    ) -> Result<(Option<Given>, Opener), Failure> {
+        let (config, memory) = (&self.config, &self.memory);
+        let PlaceArguments { store: named_store, config: named_config } = self.place;
+        let configured: Vec<PathBuf> = config.socket.admin_path.iter().chain([&config.socket.path]).cloned().collect();
+        let variable = SocketArguments::of_variable();
+        let place = named_store.as_ref().or(named_config.as_ref());
+        // Who names a store or a configuration means it, whatever the shell's environment was set to for other commands.
+        let named = socket.argument().cloned().or_else(|| variable.clone().filter(|_| place.is_none()));
+        // The daemon in the variable may be that of the store that was named, and tells whether it is.
+        let also = variable.iter().filter(|_| named_store.is_some() && socket.argument().is_none());
+        let sockets: Vec<&PathBuf> = match &named {
+            Some(named) => vec![named],
+            None => also.chain(&configured).collect(),
+        };
+        let (mut answered, mut unanswered) = (None, None);
+        for path in sockets {
+            match ask(path, named_store.as_deref()) {
+                Ok(Some(told)) => {
+                    answered = Some((path, told));
+                    break;
+                }
+                Ok(None) => {}
+                Err(failure) if failure.exit == exit::NO_DAEMON && unanswered.is_some() => {}
+                Err(failure) => unanswered = Some(failure),
             }
-            Ok(None) => {}
-            Err(failure) if failure.exit == exit::NO_DAEMON && unanswered.is_some() => {}
-            Err(failure) => unanswered = Some(failure),
         }
-    }
-    let is_asked = |variable: &PathBuf| match &answered {
-        Some((path, _)) => *path == variable,
-        None => configured.contains(variable),
-    };
-    if let (Some(place), Some(variable), None) = (place, &variable, socket.argument())
-        && !is_asked(variable)
-    {
-        let place = place.display();
-        console.hint(&format!("{SOCKET_VARIABLE}={} is not used: {place} was named", variable.display()));
-    }
-    if let Some((path, told)) = answered {
-        let claimed: Vec<Fingerprint> = told.opens.iter().filter_map(|text| text.parse().ok()).collect();
-        let given = chosen(found.as_deref(), Ok(claimed), &memory)?.as_ref().map(Given::of);
-        let opener = told.opener(path, given.as_ref());
-        return Ok((given, opener));
-    }
-    let store_was_named = arguments.store.is_some() || arguments.config.is_some();
-    match unanswered {
-        // Whoever names a socket and no store asks that daemon, not whatever lies at the default place.
-        Some(failure) if named.is_some() && !store_was_named => {
-            let also = "to look at a store's file without its daemon, name it with --store";
-            Err(Failure {
-                hint: Some(failure.hint.map_or(also.to_owned(), |hint| format!("{hint}; {also}"))),
-                ..failure
-            })
+        let is_asked = |variable: &PathBuf| match &answered {
+            Some((path, _)) => *path == variable,
+            None => configured.contains(variable),
+        };
+        if let (Some(place), Some(variable), None) = (place, &variable, socket.argument())
+            && !is_asked(variable)
+        {
+            let place = place.display();
+            console.hint(&format!("{SOCKET_VARIABLE}={} is not used: {place} was named", variable.display()));
         }
-        unanswered => read_store(store, found.as_deref(), &memory, unanswered),
+        if let Some((path, told)) = answered {
+            let claimed: Vec<Fingerprint> = told.opens.iter().filter_map(|text| text.parse().ok()).collect();
+            let chosen = offered.map(|offered| offered.chosen(Ok(claimed), memory)).transpose()?;
+            let given = chosen.as_ref().map(Given::of);
+            let opener = told.opener(path, given.as_ref());
+            return Ok((given, opener));
+        }
+        match unanswered {
+            // Whoever names a socket and no store asks that daemon, not whatever lies at the default place.
+            Some(failure) if named.is_some() && place.is_none() => {
+                let also = "to look at a store's file without its daemon, name it with --store";
+                Err(Failure {
+                    hint: Some(failure.hint.map_or(also.to_owned(), |hint| format!("{hint}; {also}"))),
+                    ..failure
+                })
+            }
+            unanswered => read_store(self.store(), offered, memory, unanswered),
+        }
     }
 }
 
@@ -169,17 +244,8 @@ fn found_keys(
     Ok(Some(found))
 }
 
-/// The one to check: two may be there while a rotation is pending.
-fn chosen(
-    found: Option<&[KeySource]>,
-    claimed: ClaimedKeys,
-    memory: &LockedMemory,
-) -> Result<Option<ChosenKey>, Failure> {
-    found.map(|found| key::choose_among(found, claimed, memory)).transpose()
-}
-
 impl Given {
-    fn of(chosen: &ChosenKey) -> Self {
+    pub(super) fn of(chosen: &ChosenKey) -> Self {
         Self {
             fingerprint: chosen.key.fingerprint().to_string(),
             source: chosen.source.clone(),
@@ -243,6 +309,7 @@ struct Told {
 impl Told {
     fn opener(self, socket: &Path, given: Option<&Given>) -> Opener {
         Opener {
+            what: "store",
             opens: given.map(|given| self.opens.contains(&given.fingerprint)),
             is_verified: true,
             held_as_legacy: given.is_some_and(|given| self.legacy.contains(&given.fingerprint)),
@@ -258,7 +325,7 @@ impl Told {
 /// What the file says, and the key proves.
 fn read_store(
     store: &Path,
-    found: Option<&[KeySource]>,
+    offered: Option<&Offered>,
     memory: &LockedMemory,
     unanswered: Option<Failure>,
 ) -> Result<(Option<Given>, Opener), Failure> {
@@ -273,7 +340,7 @@ fn read_store(
     })?;
     let snapshot = redb_adapter::view(store).map_err(StartFailure::from)?;
     let claim = claim(&snapshot)?;
-    let chosen = chosen(found, Ok(claim.fingerprints.clone()), memory)?;
+    let chosen = offered.map(|offered| offered.chosen(Ok(claim.fingerprints.clone()), memory)).transpose()?;
     let given = chosen.as_ref().map(Given::of);
     let verdict = chosen.map(|chosen| check_key(snapshot, chosen.key, memory)).transpose()?;
     let (opens, since, held_as_legacy) = match verdict {
@@ -282,6 +349,7 @@ fn read_store(
         Some(Verdict::Other { held_as_legacy }) => (Some(false), claim.since, held_as_legacy),
     };
     let opener = Opener {
+        what: "store",
         opens,
         fingerprints: claim.fingerprints.iter().map(ToString::to_string).collect(),
         since,

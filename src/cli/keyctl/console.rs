@@ -5,6 +5,7 @@
 
 use crate::cli::exit;
 use crate::cli::failure::Failure;
+use crate::cli::paper::Desk;
 use crate::cli::plain::{plain_json, plain_lines};
 use serde_json::{Value, json};
 use std::fs::File;
@@ -46,6 +47,12 @@ impl Console {
             errors_is_terminal: io::stderr().is_terminal(),
             json: false,
         }
+    }
+
+    /// Where a key on paper is typed.
+    pub(super) fn desk(&mut self) -> Desk<'_> {
+        let Self { input, errors, input_is_terminal, .. } = self;
+        Desk { input: input.as_mut(), errors: errors.as_mut(), input_is_terminal: *input_is_terminal }
     }
 
     /// Writes bytes to the output as they are.

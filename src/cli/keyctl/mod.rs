@@ -3,6 +3,7 @@
 //! Must never take a secret as an argument, and never print one that was not asked for.
 //! Called by the binary `servos-keyctl`.
 
+mod against;
 mod backup;
 mod canary;
 mod check_key;
@@ -19,10 +20,16 @@ mod inspect_show;
 mod key_input;
 mod keyring;
 mod keys;
+mod kit;
+mod kit_code;
+mod kit_page;
+mod kit_text;
 mod legacy;
 mod metrics;
 mod output;
 mod payload;
+mod recover;
+mod recovery_kit;
 mod reencrypt;
 mod rotate;
 mod rotate_abort;
@@ -85,9 +92,21 @@ enum Command {
     GenerateKey(generate_key::GenerateKeyArguments),
     /// Does this key open this store, and if not, which one does?
     ///
-    /// Asks the running daemon, else looks at the store's file without changing it. Exits with 0 if the key opens the
+    /// Asks the running daemon, else looks at the store's file without changing it; with --backup, opens all of a backup. The
+    /// key may be on paper: --share and --typed read a recovery kit, and load it nowhere. Exits with 0 if the key opens the
     /// store, with 1 if another one does, and with 66 if no key was given: then it only says which one would.
-    CheckKey(check_key_sources::CheckKeyArguments),
+    CheckKey(check_key::CheckKeyArguments),
+    /// Make a recovery kit: the master key for paper, whole or as shares
+    ///
+    /// Each share is 33 words of the standard SLIP-0039, with a checksum of their own, and on a page a QR code too. The key
+    /// is first checked against the running daemon or the store. What comes out is the key: it goes to a terminal, to files
+    /// of mode 0600, or to a pipe if you say so.
+    RecoveryKit(recovery_kit::RecoveryKitArguments),
+    /// Put a master key together from a recovery kit, in a file
+    ///
+    /// From shares that are typed, scanned or in files, in any order; says which one is wrong. The key is checked against
+    /// the running daemon, a store, a backup or an export before it is written anywhere. Exits with 1 if it is another.
+    Recover(recover::RecoverArguments),
     /// What does this backup hold, and which master key opens it?
     ///
     /// Needs no daemon. With --key-file, opens everything in it to prove it. Exits with 65 if it is no good backup, or
@@ -202,6 +221,8 @@ fn execute(console: &mut Console, arguments: &Arguments) -> Result<(), Failure> 
     match &arguments.command {
         Command::GenerateKey(arguments) => generate_key::run(console, arguments),
         Command::CheckKey(check) => check_key::run(console, &arguments.socket, check),
+        Command::RecoveryKit(kit) => recovery_kit::run(console, &arguments.socket, kit),
+        Command::Recover(recover) => recover::run(console, &arguments.socket, recover),
         Command::Inspect(arguments) => inspect::run(console, arguments),
         Command::Config(command) => config_check::run(console, command),
         Command::Asked(asked) => runtime()?.block_on(dispatch(console, &arguments.socket, asked)),

@@ -8,6 +8,8 @@ mod terminal;
 mod text;
 mod typed;
 
+pub use text::{BEGIN_SHARE, END_SHARE};
+
 use crate::cli::exit;
 use crate::cli::failure::Failure;
 use crate::cli::given;
