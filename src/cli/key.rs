@@ -5,7 +5,8 @@
 
 use crate::cli::exit;
 use crate::cli::failure::Failure;
-use crate::config::key_source::{KeySource, SourceKind, Sources};
+use crate::config::key_source::{KeySource, SourceKind, Sources, Trust};
+use crate::config::key_source_error::KeySourceError;
 use crate::config::settings;
 use crate::custody::keys::MasterKey;
 use crate::operations::key_choice::{self, Choice, ClaimedKeys};
@@ -66,6 +67,33 @@ pub fn daemon_of(store: &Path) -> (u32, u32) {
         Ok(directory) if own.0.is_root() => (directory.uid(), directory.gid()),
         _ => (own.0.as_raw(), own.1.as_raw()),
     }
+}
+
+/// Reads a file that was named on the command line as the daemon reads key files and env files: at least one source.
+///
+/// # Errors
+/// [`KeySourceError`]; `allow_readable` lets a mode pass that lets others read it.
+pub fn read_given(file: &Path, allow_readable: bool, memory: &LockedMemory) -> Result<Vec<KeySource>, KeySourceError> {
+    // To read it is up to the caller, not to the daemon: for root, whoever has it may own it.
+    let own = nix::unistd::geteuid();
+    let owner = if own.is_root() { file.metadata().map_or(0, |file| file.uid()) } else { own.as_raw() };
+    read_of(owner, file, allow_readable, memory)
+}
+
+/// The same of a file that must belong to `owner` or to root.
+///
+/// # Errors
+/// As [`read_given`].
+pub fn read_of(
+    owner: u32,
+    file: &Path,
+    allow_readable: bool,
+    memory: &LockedMemory,
+) -> Result<Vec<KeySource>, KeySourceError> {
+    let daemon_gid = nix::unistd::getegid().as_raw();
+    let trust = Trust { credentials_directory: None, allow_readable, daemon_uid: owner, daemon_gid };
+    let sources = Sources { key_files: Vec::new(), environment_key: Vec::new(), trust };
+    sources.read_file(file, memory)
 }
 
 /// Reads every source anew and chooses the key they agree on, or one of the two of a pending rotation; `claimed` is what

@@ -141,8 +141,8 @@ pub(super) fn warnings(keyring: &Keyring, engine: &Engine) -> Vec<String> {
         let since = super::rfc3339(drills.due.saturating_sub(drills.interval));
         warnings.push(format!(
             "No copy of the master key {fingerprint} was tried since {since}, and one that nobody tries may be none. \
-             Try the one that is kept elsewhere: servos-keyctl check-key --key-file FILE; or together with the newest backup: \
-             servos-keyd restore --drill --key-file FILE"
+             Try the one that is kept elsewhere: servos-keyctl check-key --key-file FILE; or together with the newest \
+             backup: servos-keyd restore --drill --key-file FILE"
         ));
     }
     warnings

@@ -1,4 +1,5 @@
-//! Declared other uses of the master key's text: listed by each rotation, with the day until which the old text is kept.
+//! Declared other uses of the master key's text: listed by each rotation, with the day until which the old text is
+//! kept.
 //!
 //! Must never pass for a shared key alone: that one is told of Restic anyway.
 //! Run by `cargo test`.

@@ -96,8 +96,9 @@ fn key_file(status: &GetStatusResponse) -> Vec<String> {
         Ok(metadata) => exposed(&file, metadata.permissions().mode()),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound && file.parent().is_some_and(Path::is_dir) => {
             vec![format!(
-                "The key file {shown} is gone: the daemon serves from memory, and would not start again. Bring it back from \
-                 where a copy is kept before anything restarts the daemon, and try it: servos-keyctl check-key --key-file {}",
+                "The key file {shown} is gone: the daemon serves from memory, and would not start again. Bring it \
+                 back from where a copy is kept before anything restarts the daemon, and try it: servos-keyctl \
+                 check-key --key-file {}",
                 shell_quoted(&file)
             )]
         }
@@ -123,9 +124,9 @@ fn next_key(status: &GetStatusResponse) -> Vec<String> {
     let mut found = exposed(&next, metadata.permissions().mode());
     if status.rotation.is_none() {
         found.push(format!(
-            "{} holds a key, and no rotation is under way. If servos-keyctl check-key --key-file {} says that it is the one in \
-             use, or it is not wanted, remove it: rm {}; else servos-keyctl rotate begin goes on with it, to take the place of \
-             the one in {}.",
+            "{} holds a key, and no rotation is under way. If servos-keyctl check-key --key-file {} says that it is \
+             the one in use, or it is not wanted, remove it: rm {}; else servos-keyctl rotate begin goes on with it, to \
+             take the place of the one in {}.",
             next.display(),
             shell_quoted(&next),
             shell_quoted(&next),

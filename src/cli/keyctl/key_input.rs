@@ -5,11 +5,12 @@
 
 use crate::cli::exit;
 use crate::cli::failure::Failure;
+use crate::cli::key;
 use crate::cli::typed_key::{IN_HISTORY, looks_like_key};
-use crate::config::key_source::{KeySource, Sources, Trust};
+use crate::config::key_source::KeySource;
 use crate::config::key_source_error::{KeySourceError, shell_quoted, user_name};
 use crate::sys::locked::LockedMemory;
-use nix::unistd::{getegid, geteuid};
+use nix::unistd::geteuid;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
@@ -18,10 +19,7 @@ use std::path::Path;
 /// # Errors
 /// [`KeySourceError`]; `allow_readable` lets a mode pass that lets others read it.
 pub(super) fn read(file: &Path, allow_readable: bool, memory: &LockedMemory) -> Result<Vec<KeySource>, KeySourceError> {
-    // To read it is up to the caller, not to the daemon: for root, whoever has it may own it.
-    let own = geteuid();
-    let owner = if own.is_root() { file.metadata().map_or(0, |file| file.uid()) } else { own.as_raw() };
-    read_of(owner, file, allow_readable, memory)
+    key::read_given(file, allow_readable, memory)
 }
 
 /// Reads a file whose key goes on to the daemon, which cannot judge the file then: it must belong to root, to the owner of
@@ -47,20 +45,7 @@ pub(super) fn read_beside(
         return Err(KeySourceError::Exposed { place: file.display().to_string(), faults });
     }
     // Judged once more by what is opened.
-    read_of(if own.is_root() { trusted } else { own.as_raw() }, file, allow_readable, memory)
-}
-
-/// Reads a file that belongs to `owner` or to root.
-fn read_of(
-    owner: u32,
-    file: &Path,
-    allow_readable: bool,
-    memory: &LockedMemory,
-) -> Result<Vec<KeySource>, KeySourceError> {
-    let trust =
-        Trust { credentials_directory: None, allow_readable, daemon_uid: owner, daemon_gid: getegid().as_raw() };
-    let sources = Sources { key_files: Vec::new(), environment_key: Vec::new(), trust };
-    sources.read_file(file, memory)
+    key::read_of(if own.is_root() { trusted } else { own.as_raw() }, file, allow_readable, memory)
 }
 
 /// A fingerprint, in lower case.

@@ -48,7 +48,8 @@ fn families(status: &GetStatusResponse) -> Vec<Family> {
     ]
 }
 
-/// OpenMetrics text. Source: OpenMetrics 1.0, "Text format". Nothing in it need be escaped: names, labels and help are ours.
+/// OpenMetrics text. Source: OpenMetrics 1.0, "Text format". Nothing in it need be escaped: names, labels and help are
+/// ours.
 fn text(families: &[Family]) -> String {
     let mut text = String::new();
     for (Metric { name, unit, help }, samples) in families {
@@ -108,7 +109,8 @@ mod tests {
         }
     }
 
-    /// Reads OpenMetrics strictly: of each family TYPE, UNIT and HELP in this order, its samples, and nothing after EOF.
+    /// Reads OpenMetrics strictly: of each family TYPE, UNIT and HELP in this order, its samples, and nothing after
+    /// EOF.
     fn parsed(text: &str) -> BTreeMap<String, i64> {
         let mut lines = text.strip_suffix("# EOF\n").expect("it ends with EOF").lines().peekable();
         let mut samples = BTreeMap::new();

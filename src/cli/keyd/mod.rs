@@ -5,6 +5,8 @@
 
 mod accept;
 mod dev;
+mod drill_key;
+mod drill_sample;
 mod fsck;
 mod init;
 mod output;
@@ -12,6 +14,7 @@ pub mod place;
 mod place_check;
 mod remedy;
 mod restore;
+mod restore_drill;
 mod restore_input;
 mod restore_report;
 mod runtime;

@@ -4,9 +4,10 @@
 //! Called by `run`.
 
 use super::restore_report::{self as report, Told};
-use super::{ConfigArguments, harden, key, place, remedy, restore_input};
+use super::{ConfigArguments, harden, key, place, remedy, restore_drill, restore_input};
 use crate::cli::exit;
 use crate::cli::failure::Failure;
+use crate::cli::paper::PaperArguments;
 use crate::operations::restore::known::{judge, survey};
 use crate::operations::restore::proof::prove;
 use crate::operations::restore::restore;
@@ -16,8 +17,8 @@ use std::path::PathBuf;
 pub struct Arguments {
     #[command(flatten)]
     pub(super) config: ConfigArguments,
-    /// The backup: a .skb1 file
-    #[arg(required_unless_present = "from_export", conflicts_with = "from_export")]
+    /// The backup: a .skb1 file; with --drill, the newest of this store if none is named
+    #[arg(required_unless_present_any = ["from_export", "drill"], conflicts_with = "from_export")]
     pub(super) file: Option<PathBuf>,
     /// What ExportKeyring left in a database, as it comes out of there: bytes, or their text in hex or base64; - for
     /// standard input
@@ -29,13 +30,60 @@ pub struct Arguments {
     /// Go back on purpose, where something newer is known
     #[arg(long)]
     older: bool,
+    #[command(flatten)]
+    pub(super) drill: DrillArguments,
     /// Print JSON
     #[arg(long)]
     pub(super) json: bool,
 }
 
+/// A drill: nothing of the store is touched, and the daemon may go on.
+#[derive(clap::Args)]
+pub struct DrillArguments {
+    /// Only try it: restore into a scratch place with a copy of the master key, open everything there, and have the
+    /// daemon keep the date
+    #[arg(long, conflicts_with_all = ["older", "canary"])]
+    pub(super) drill: bool,
+    /// With --drill: the copy of the key, a key file, or an env file with SERVOS_MASTER_KEY= or ACT_MASTER_KEY= in it
+    #[arg(long, value_name = "FILE", requires = "drill", conflicts_with_all = ["files", "typed"])]
+    pub(super) key_file: Option<PathBuf>,
+    #[command(flatten)]
+    pub(super) paper: PaperArguments,
+    /// With --drill: values of the application's database that must open, JSON lines of key, context and ciphertext
+    /// (base64), with "legacy": true for values from before servos-keyd
+    #[arg(long, value_name = "FILE", requires = "drill")]
+    pub(super) sample: Option<PathBuf>,
+    /// With --drill: do not have the daemon keep the date
+    #[arg(long, requires = "drill")]
+    pub(super) no_record: bool,
+}
+
+impl DrillArguments {
+    /// A drill tries a copy.
+    ///
+    /// # Errors
+    /// 64 if none is named.
+    pub(super) fn check(&self) -> Result<(), Failure> {
+        if self.key_file.is_some() || self.paper.is_given() {
+            return Ok(());
+        }
+        let failure = Failure::say(exit::USAGE, "a drill tries a copy of the master key, and none was named");
+        Err(failure.with_hint(
+            "name it: --key-file FILE, or shares of a recovery kit: --share FILE, --typed; the key that the daemon reads \
+             is no copy",
+        ))
+    }
+}
+
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     harden()?;
+    if arguments.drill.drill {
+        return restore_drill::run(arguments, &arguments.drill);
+    }
+    if arguments.drill.paper.is_given() {
+        let failure = Failure::say(exit::USAGE, "paper is read for a drill only");
+        return Err(failure.with_hint("add --drill; to restore, put the key where the daemon reads it first"));
+    }
     let config = arguments.config.load()?;
     let memory = key::memory_as(config.memory)?;
     let sources = key::sources_of_daemon(&config.master_key, &config.store.path, &memory)?;
@@ -43,7 +91,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let held = if place::has_directory(&places) { Some(place::lock(&places)?) } else { None };
     // Nothing is made, not even a directory, before the backup and the key have proved good. While a rotation was pending,
     // either of its keys will do, and so will both.
-    let backup = restore_input::backup(arguments)?;
+    let backup = restore_input::backup(arguments, Failure::from)?;
     let chosen = key::choose(&sources, backup.claimed(), &memory)?;
     let proven = prove(backup, chosen.key, &memory)?;
     let canaries = restore_input::canaries(&arguments.canary, &proven)?;

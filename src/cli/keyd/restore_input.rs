@@ -22,19 +22,17 @@ const MAX_CANARY_BYTES: u64 = 128;
 /// Reads the backup that the arguments name.
 ///
 /// # Errors
-/// 66 for a file that is missing, 65 for what is no export, 74 and 78 for what is no good backup.
-pub(super) fn backup(arguments: &Arguments) -> Result<Unproven, Failure> {
+/// 65 for what is no export; what `refused` makes of a file that is missing or no good backup.
+pub(super) fn backup(arguments: &Arguments, refused: impl Fn(StartFailure) -> Failure) -> Result<Unproven, Failure> {
     let Some(path) = &arguments.from_export else {
         let path = arguments.file.clone().unwrap_or_default();
-        return Ok(read_backup(&path, shell_quoted(&path))?);
+        return read_backup(&path, shell_quoted(&path)).map_err(refused);
     };
     let (name, bytes) = read(path, MAX_FILE_BYTES)?;
     let rejected = |problem: &str| Failure::say(exit::DATA, format!("{}: {problem}", name.display()));
     let bytes = bytes.ok_or_else(|| rejected("is longer than 1 GiB"))?;
     let bytes = skb1(bytes).map_err(rejected)?;
-    let backup = backup_file::decode(&bytes)
-        .map_err(|error| StartFailure::from(error).in_backup(&name))
-        .map_err(Failure::from)?;
+    let backup = backup_file::decode(&bytes).map_err(|error| refused(StartFailure::from(error).in_backup(&name)))?;
     Ok(Unproven::new(Source { name, argument: format!("--from-export {}", shell_quoted(path)) }, backup))
 }
 

@@ -5,6 +5,7 @@
 
 use super::*;
 use crate::custody::fixtures::{failing, giving, master_key, memory, random};
+use crate::sys::dead_stack::{BEYOND_REACH, WITHIN_REACH, leave_marks};
 
 const KEY: [u8; 32] = *b"\x7b\x1d\x3e\xca\x22\xfa\x84\xbe\xe4\x7e\x3d\x1c\xac\x2d\x68\x8f\
                          \x4b\x8d\x36\xd3\x73\xdc\x7e\x87\x4a\x7f\x2b\x67\x9f\x61\x86\xcb";
@@ -207,4 +208,27 @@ fn without_randomness_there_is_no_share() {
     }
     let once = giving([0x12, 0x34]);
     assert!(split(&master_key(&KEY), Plan::WHOLE, &memory(), &once).is_ok(), "a whole kit draws its identifier alone");
+}
+
+#[test]
+fn splitting_and_combining_use_no_more_stack_than_is_cleared() {
+    // What marks a frame's half as within reach is half of what is cleared.
+    const CLEARED_BYTES: usize = 2 * WITHIN_REACH * size_of::<u64>();
+    /// The frames above what is cleared, the caller's and those of calls that clear below themselves.
+    const FRAMES_BYTES: usize = 8 * 1024;
+    let (key, memory, plan) = (master_key(&KEY), memory(), Plan::new(16, 16).unwrap());
+    let all = || {
+        let shares = split(&key, plan, &memory, &random).unwrap();
+        let mut text = memory.buffer(SHARE_TEXT_BYTES).unwrap();
+        shares[0].write_words(b' ', &mut text).unwrap();
+        let words = text.expose_bytes().split(|byte| *byte == b' ');
+        Share::parse(words, &memory).unwrap();
+        combine(&shares, &memory).unwrap();
+    };
+    // Whatever runs only once has run.
+    all();
+    let painted = leave_marks::<BEYOND_REACH>();
+    all();
+    let used = painted.bytes_used_since();
+    assert!((CLEARED_BYTES..=CLEARED_BYTES + FRAMES_BYTES).contains(&used), "{used} bytes");
 }

@@ -9,6 +9,7 @@ pub mod known;
 pub mod missing;
 pub mod newer;
 pub mod proof;
+pub mod rehearsal;
 mod replace;
 #[cfg(test)]
 pub(super) mod tests;

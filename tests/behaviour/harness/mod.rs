@@ -32,7 +32,7 @@ pub use records::fingerprint;
 pub use refusing::refuse;
 pub use restricted::Restricted;
 pub use rotating::{legacy_value, rotation_complete, seals, seals_in};
-pub use run::{Invocation, KEYCTL, KEYD, Outcome};
+pub use run::{Invocation, KEYCTL, KEYD, Outcome, wait};
 pub use sandboxed::{Thread, has_landlock, sandbox, threads};
 pub use small_place::{in_a_small_place, small_place};
 pub use stub::admin_stub;

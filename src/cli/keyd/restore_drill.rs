@@ -1,0 +1,244 @@
+//! `servos-keyd restore --drill`: a backup restored into a scratch place with a copy of the master key, and opened
+//! there.
+//!
+//! Must never touch the store, its mark or its backups, nor leave the scratch place behind.
+//! Called by `restore`.
+
+use super::drill_key::TriedKey;
+use super::drill_sample::{self, Opened};
+use super::restore::{Arguments, DrillArguments};
+use super::{key, output, place, restore_input};
+use crate::cli::exit;
+use crate::cli::failure::Failure;
+use crate::client::key_admin::AdminClient;
+use crate::client::key_service::Client;
+use crate::config::key_source_error::shell_quoted;
+use crate::config::settings::Config;
+use crate::custody::id::Fingerprint;
+use crate::operations::ledger::Places;
+use crate::operations::restore::proof::{Unproven, prove, read_backup};
+use crate::operations::restore::rehearsal::{Contents, rehearse};
+use crate::operations::rfc3339;
+use crate::operations::start_failure::StartFailure;
+use crate::proto::v1::DrillKind;
+use crate::store::backup_file::{self, BackupError};
+use crate::store::{backup_newer, mark};
+use serde_json::{Value, json};
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// The environment variable that names the daemon's socket, as for `servos-keyctl`.
+const SOCKET_VARIABLE: &str = "SERVOS_KEYD_SOCKET";
+
+/// What a drill showed.
+struct Report {
+    backup: PathBuf,
+    store_id: String,
+    generation: u64,
+    made: i64,
+    fingerprint: Fingerprint,
+    source: String,
+    contents: Contents,
+    sealed: usize,
+    samples: Option<Opened>,
+    /// When the daemon kept it, or why not; none if it was not to.
+    recorded: Option<Result<i64, String>>,
+}
+
+/// A directory of its own, for this user alone, that goes when this does.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new() -> Result<Self, Failure> {
+        let path = std::env::temp_dir().join(format!("servos-keyd-drill-{}", uuid::Uuid::new_v4().simple()));
+        std::fs::DirBuilder::new().mode(0o700).create(&path).map_err(|error| {
+            Failure::writing(&path, &error).with_hint("name a directory to make it in with the variable TMPDIR")
+        })?;
+        Ok(Self(path))
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        if let Err(error) = std::fs::remove_dir_all(&self.0) {
+            output::remark(&format!("the scratch place {} could not be removed: {error}", self.0.display()));
+        }
+    }
+}
+
+/// Tries a copy of the key on a backup, and has it kept that it succeeded.
+///
+/// # Errors
+/// 1 for another key, 65 for a damaged backup or a sample that does not open, 66 without a backup, 78 for a key that is
+/// none.
+pub(super) fn run(arguments: &Arguments, drill: &DrillArguments) -> Result<(), Failure> {
+    drill.check()?;
+    let config = arguments.config.load()?;
+    let memory = key::memory_as(config.memory)?;
+    let samples = drill.sample.as_deref().map(drill_sample::read).transpose()?;
+    let (file, backup) = backup(arguments, &place::places(&config))?;
+    let tried = TriedKey::read(drill, &memory)?;
+    tried.warnings().iter().for_each(|warning| output::remark(&format!("warning: {warning}")));
+    let judged = |failure: StartFailure| judged(failure, &file, arguments);
+    let claimed = backup.claimed().map_err(judged)?;
+    let chosen = tried.chosen(Ok(claimed.clone()), &memory)?;
+    let (fingerprint, source) = (chosen.key.fingerprint(), chosen.source.clone());
+    let proven = prove(backup, chosen.key, &memory).map_err(judged)?;
+    let (store_id, generation, made) = (proven.store_id, proven.generation, proven.made);
+    let again = || tried.chosen(Ok(claimed.clone()), &memory).map(|chosen| chosen.key);
+    let keys = [again()?, again()?];
+    let scratch = Scratch::new()?;
+    let rehearsed = rehearse(&scratch.0, proven, keys, &memory, Box::new(key::random), key::now()).map_err(judged)?;
+    let opened = samples.as_ref().map(|samples| samples.open(&rehearsed)).transpose()?;
+    let report = Report {
+        backup: file,
+        store_id: store_id.to_string(),
+        generation,
+        made: i64::try_from(made).unwrap_or(i64::MAX),
+        fingerprint,
+        source,
+        contents: rehearsed.contents(),
+        sealed: rehearsed.sealed,
+        samples: opened,
+        recorded: (!drill.no_record).then(|| record(&config, &store_id.to_string(), fingerprint)),
+    };
+    drop(scratch);
+    report.show(arguments.json);
+    Ok(())
+}
+
+/// The backup that was named, or the newest of this store.
+fn backup(arguments: &Arguments, places: &Places) -> Result<(PathBuf, Unproven), Failure> {
+    if let Some(export) = &arguments.from_export {
+        let refused = |failure| judged(failure, export, arguments);
+        return Ok((export.clone(), restore_input::backup(arguments, refused)?));
+    }
+    let file = match &arguments.file {
+        Some(file) => file.clone(),
+        None => newest(places)?,
+    };
+    let backup = read_backup(&file, shell_quoted(&file)).map_err(|failure| judged(failure, &file, arguments))?;
+    Ok((file, backup))
+}
+
+/// The newest backup in the directory: of the store that the mark names, or of the only one that has backups there.
+fn newest(places: &Places) -> Result<PathBuf, Failure> {
+    let directory = &places.backups;
+    let name_it = "name the backup: servos-keyd restore --drill FILE";
+    let marked = mark::read(&places.mark).ok().flatten().and_then(|mark| mark.now.or(mark.to_come));
+    let found = match marked {
+        Some(state) => backup_newer::newest_first(directory, &state.store_id)?,
+        None => {
+            let mut all = backup_file::list(directory)?;
+            // A name begins with the store's id and ends with the generation.
+            let store = |path: &PathBuf| {
+                let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default().to_owned();
+                name.get(..37).unwrap_or(&name).to_owned()
+            };
+            if all.first().map(store) != all.last().map(store) {
+                let several =
+                    format!("{} holds backups of several stores, and no mark tells which", directory.display());
+                return Err(Failure::say(exit::MISSING, several).with_hint(name_it));
+            }
+            all.reverse();
+            all
+        }
+    };
+    let none = || Failure::say(exit::MISSING, format!("no backup lies in {}", directory.display())).with_hint(name_it);
+    found.into_iter().next().ok_or_else(none)
+}
+
+/// A failure as the answer to a question: another key is a no, a damaged backup rejected data.
+fn judged(failure: StartFailure, file: &Path, arguments: &Arguments) -> Failure {
+    let config = arguments.config.config.as_ref().map(|file| format!(" --config {}", shell_quoted(file)));
+    let drill = format!("servos-keyd restore{} --drill", config.unwrap_or_default());
+    let kind = match &failure {
+        StartFailure::InBackup { kind, .. } => kind,
+        other => other,
+    };
+    match kind {
+        StartFailure::WrongKey { expected, to_come, given, .. } => {
+            let or = to_come.map(|key| format!(" or {key}")).unwrap_or_default();
+            let message = format!("key {given} does not open the backup {}, key {expected}{or} does", file.display());
+            Failure::say(exit::NO, message).with_hint(format!("try the copy of that key: {drill} --key-file FILE"))
+        }
+        StartFailure::Damaged(_) | StartFailure::Backup(BackupError::Foreign | BackupError::Damaged { .. }) => {
+            let hint =
+                format!("try an older one: {drill} BACKUP --key-file FILE; and make a new one: servos-keyctl backup");
+            Failure { exit: exit::DATA, ..Failure::from(failure) }.with_hint(hint)
+        }
+        _ => failure.into(),
+    }
+}
+
+/// Has the daemon keep that the drill succeeded; says why it did not.
+fn record(config: &Config, store_id: &str, fingerprint: Fingerprint) -> Result<i64, String> {
+    let variable = std::env::var_os(SOCKET_VARIABLE).filter(|path| !path.is_empty()).map(PathBuf::from);
+    let socket = variable.or_else(|| config.socket.admin_path.clone()).ok_or("no admin socket is configured")?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build();
+    let runtime = runtime.map_err(|error| error.to_string())?;
+    let asked = runtime.block_on(async {
+        let client = Client::new(&socket).with_wait_for_daemon(Duration::ZERO);
+        let admin = AdminClient::new(&client);
+        let serves = admin.status().await?.store.unwrap_or_default().store_id;
+        if serves != store_id {
+            return Ok(Err(format!("the daemon on {} serves another store, {serves}", socket.display())));
+        }
+        Ok(Ok(admin.record_drill(DrillKind::Restore, &fingerprint.to_string()).await?))
+    });
+    asked.unwrap_or_else(|error: crate::client::error::Error| Err(Failure::from(error).message))
+}
+
+impl Report {
+    fn show(&self, as_json: bool) {
+        if as_json {
+            return output::value(&self.value());
+        }
+        let Contents { keys, versions, legacy_keys } = self.contents;
+        let legacy =
+            if legacy_keys == 0 { String::new() } else { format!(", {} of legacy values", plural(legacy_keys, "key")) };
+        let (made, generation) = (rfc3339(self.made), self.generation);
+        output::line(&format!("backup      {}", self.backup.display()));
+        output::line(&format!("of          store {}, generation {generation}, made {made}", self.store_id));
+        output::line(&format!("key         {} from {}: it opens the backup", self.fingerprint, self.source));
+        let (keys, versions) = (plural(keys, "key"), plural(versions, "version"));
+        output::line(&format!("restored    {keys}, {versions}{legacy}, in a scratch place that is removed"));
+        output::line("opened      root, MAC, mark, canary, identity and every version");
+        output::line(&format!("sealed      and opened again: {}, one under each key", plural(self.sealed, "value")));
+        output::line(&match self.samples {
+            None => "samples     none was given: --sample FILE tries values of the database".to_owned(),
+            Some(Opened { messages, legacy: 0 }) => format!("samples     {} opened", plural(messages, "value")),
+            Some(Opened { messages, legacy }) => {
+                format!("samples     {} and {} opened", plural(messages, "value"), plural(legacy, "legacy value"))
+            }
+        });
+        output::line(&match &self.recorded {
+            None => "recorded    no: --no-record".to_owned(),
+            Some(Ok(at)) => format!("recorded    {}", rfc3339(*at)),
+            Some(Err(why)) => format!("recorded    NO: {why}. The drill succeeded all the same"),
+        });
+    }
+
+    fn value(&self) -> Value {
+        json!({
+            "backup": self.backup.display().to_string(),
+            "store_id": self.store_id,
+            "generation": self.generation,
+            "made": rfc3339(self.made),
+            "key": {"fingerprint": self.fingerprint.to_string(), "source": self.source},
+            "keys": self.contents.keys,
+            "versions": self.contents.versions,
+            "legacy_keys": self.contents.legacy_keys,
+            "sealed_and_opened": self.sealed,
+            "samples": self.samples.map(|opened| json!({"messages": opened.messages, "legacy": opened.legacy})),
+            "recorded": self.recorded.as_ref().and_then(|recorded| recorded.as_ref().ok()).map(|at| rfc3339(*at)),
+            "not_recorded": self.recorded.as_ref().and_then(|recorded| recorded.as_ref().err()),
+        })
+    }
+}
+
+/// `1 value`, `2 values`.
+fn plural(number: usize, one: &str) -> String {
+    if number == 1 { format!("1 {one}") } else { format!("{number} {one}s") }
+}
