@@ -27,47 +27,47 @@ const STEPS: [&str; 10] = [
 const WAY_BACK: [&str; 4] = ["run-turned-back", "run-put-back", "run-aborted", "run-new-key-away"];
 
 #[test]
-fn of_a_key_file() {
+fn a_run_over_a_key_file_survives_its_death_at_every_step() {
     every_death(Source::KeyFile);
 }
 
 #[test]
-fn of_a_key_file_in_base64_behind_a_link() {
+fn a_run_over_a_key_file_in_base64_behind_a_link_survives_its_death_at_every_step() {
     every_death(Source::LinkedKeyFile);
 }
 
 #[test]
-fn of_an_env_file_of_servos() {
+fn a_run_over_an_env_file_of_servos_survives_its_death_at_every_step() {
     every_death(Source::ServosEnv);
 }
 
 #[test]
-fn of_an_env_file_of_act() {
+fn a_run_over_an_env_file_of_act_survives_its_death_at_every_step() {
     every_death(Source::ActEnv);
 }
 
 #[test]
-fn of_a_credential() {
+fn a_run_over_a_credential_survives_its_death_at_every_step() {
     every_death(Source::Credential);
 }
 
 #[test]
-fn of_an_env_file_that_is_a_credential() {
+fn a_run_over_an_env_file_that_is_a_credential_survives_its_death_at_every_step() {
     every_death(Source::CredentialEnv);
 }
 
 #[test]
-fn of_an_encrypted_credential() {
+fn a_run_over_an_encrypted_credential_survives_its_death_at_every_step() {
     every_death(Source::EncryptedCredential);
 }
 
 #[test]
-fn of_a_compose_files_secret() {
+fn a_run_over_a_compose_files_secret_survives_its_death_at_every_step() {
     every_death(Source::ComposeSecret);
 }
 
 #[test]
-fn of_an_environment_file() {
+fn a_run_over_an_environment_file_survives_its_death_at_every_step() {
     every_death(Source::EnvironmentFile);
 }
 

@@ -179,7 +179,9 @@ fn make_same(made: &File, file: &File, before: &Metadata) -> io::Result<()> {
         Err(error) if error.kind() == ErrorKind::Unsupported => return Ok(()),
         names => names?,
     };
-    for name in names {
+    // Those of the kernel's integrity measurements say what the bytes are, and these are others.
+    let of_bytes = |name: &OsString| matches!(name.to_str(), Some("security.ima" | "security.evm"));
+    for name in names.filter(|name| !of_bytes(name)) {
         // One that nobody has set, but the system answers with, need not be set.
         let Some(value) = file.get_xattr(&name)? else { continue };
         if made.get_xattr(&name)?.as_ref() != Some(&value) {

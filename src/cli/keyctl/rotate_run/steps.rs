@@ -14,6 +14,7 @@ use crate::cli::keyctl::durable_file::{self, Replace};
 use crate::cli::keyctl::rotate_key_file::{FoundKey, agreed};
 use crate::cli::keyctl::{key_input, old_text, rotate_wait};
 use crate::client::rotation::BeginRotation;
+use crate::config::key_source_error::shell_quoted;
 use crate::proto::v1::{GetStatusResponse, KeySource, RotateResponse, RotationState};
 use crate::sys::locked::LockedBuffer;
 use std::path::PathBuf;
@@ -223,10 +224,16 @@ async fn replace(run: &mut Run<'_>) -> Result<(), Failure> {
 
 /// The last moment at which nothing outside of the daemon has changed.
 fn agree_to_replace(run: &mut Run<'_>, new: &str) -> Result<(), Failure> {
-    let next = run.journal.intent.next.display().to_string();
+    let next = &run.journal.intent.next;
+    let paper = match run.journal.intent.credential {
+        // What is encrypted for this machine opens on no other.
+        Some(_) => String::new(),
+        None => format!(" (`servos-keyctl recovery-kit --key-file {}`)", shell_quoted(next)),
+    };
     let question = format!(
-        "Now the new key takes the old one's place, and after that nothing but {new} opens the store. It is in {next}: a copy \
-         of it must be on another machine, or on paper, before you go on."
+        "Now the new key takes the old one's place, and after that nothing but {new} opens the store. It is in {}: a copy of \
+         it must be on paper{paper}, or on another machine, before you go on.",
+        next.display()
     );
     let agreed = run.console.confirm(&question, "yes", run.arguments.yes);
     agreed.map_err(|failure| match failure.exit {
