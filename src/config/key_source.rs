@@ -225,10 +225,7 @@ fn environment_source(
     // The value stays for the next reading: the environment it came from is wiped.
     let bytes = value.expose_bytes().trim_ascii();
     let mut text = memory.buffer(bytes.len()).map_err(|fault| no_memory(name.clone(), fault))?;
-    for (room, byte) in text.expose_spare_mut().iter_mut().zip(bytes) {
-        *room = *byte;
-    }
-    text.advance(bytes.len());
+    text.append(bytes);
     if text.is_empty() {
         return Err(KeySourceError::Empty { place: name });
     }

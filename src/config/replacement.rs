@@ -62,11 +62,11 @@ pub fn replace(
     let mut written = memory.buffer(length).map_err(|fault| no_memory(place.to_owned(), fault))?;
     let mut from = 0;
     for span in &spans {
-        push(&mut written, content.get(from..span.start).unwrap_or_default());
-        push(&mut written, new);
+        written.append(content.get(from..span.start).unwrap_or_default());
+        written.append(new);
         from = span.end;
     }
-    push(&mut written, content.get(from..).unwrap_or_default());
+    written.append(content.get(from..).unwrap_or_default());
     let left_on = lines_with(written.expose_bytes(), &texts);
     Ok(Replacement { content: written, replaced, left_on })
 }
@@ -94,15 +94,8 @@ fn lines_with(content: &[u8], texts: &[LockedBuffer]) -> Vec<usize> {
 
 fn copy(text: &[u8], place: &str, memory: &LockedMemory) -> Result<LockedBuffer, KeySourceError> {
     let mut copied = memory.buffer(text.len()).map_err(|fault| no_memory(place.to_owned(), fault))?;
-    push(&mut copied, text);
+    copied.append(text);
     Ok(copied)
-}
-
-fn push(buffer: &mut LockedBuffer, bytes: &[u8]) {
-    for (room, byte) in buffer.expose_spare_mut().iter_mut().zip(bytes) {
-        *room = *byte;
-    }
-    buffer.advance(bytes.len());
 }
 
 #[cfg(test)]

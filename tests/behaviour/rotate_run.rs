@@ -23,6 +23,26 @@ fn with_env_file() -> (Installation, Daemon, PathBuf) {
     (installation, daemon, env)
 }
 
+/// One whose daemon opens no file, and the file that its key comes from.
+fn given_its_key() -> (Installation, PathBuf) {
+    let mut installation = Installation::made();
+    installation.key_file = KeyFile::None;
+    let file = installation.write_private("given.key", hex(&installation.key).as_bytes());
+    (installation, file)
+}
+
+/// One whose key file has two names, so that a run stops before it is replaced: served, with the second name.
+fn stopped_before_its_key_is_replaced() -> (Installation, Daemon, PathBuf) {
+    let installation = Installation::made();
+    let (key, second) = (installation.path("master.key"), installation.path("another name"));
+    std::fs::hard_link(&key, &second).unwrap();
+    let daemon = installation.serve();
+    let late = run(&daemon, &["--yes", "--wait", "1ms"]).expect(75);
+    shows_no_key(late, &[]).saying(&["has 2 names", "Put the key from", "--resume", "--undo"]);
+    assert_eq!(fingerprint_in(&key), fingerprint(installation.key));
+    (installation, daemon, second)
+}
+
 fn run(daemon: &Daemon, arguments: &[&str]) -> Outcome {
     rotate(daemon, &[&["run"], arguments].concat())
 }
@@ -191,20 +211,14 @@ fn a_file_that_cannot_be_replaced_is_waited_for_and_nothing_is_lost_when_nobody_
     if !is_root() {
         return not_run("only root administers a daemon that is no --dev");
     }
-    let installation = Installation::made();
+    let (installation, daemon, second) = stopped_before_its_key_is_replaced();
     let key = installation.path("master.key");
-    std::fs::hard_link(&key, installation.path("another name")).unwrap();
-    let daemon = installation.serve();
-    let late = run(&daemon, &["--yes", "--wait", "100ms"]).expect(75);
-    shows_no_key(late, &[]).saying(&["has 2 names", "Put the key from", "--resume", "--undo"]);
-    assert_eq!(fingerprint_in(&key), fingerprint(installation.key));
-
     let mut running = Running::start(&daemon, &["--resume", "--yes"], None);
     running.waits_for("To be done by you now");
     let new = key_in(&installation.path("master.key.next"));
     std::fs::write(&key, format!("{new}\n")).unwrap();
     running.ends().expect(0).saying(&["rotated"]);
-    assert_eq!(key_in(&installation.path("another name")), new);
+    assert_eq!(key_in(&second), new);
     assert!(!is_there(&installation.path("master.key.next")));
     daemon.stop().expect(0);
     installation.serve().stop().expect(0);
@@ -246,9 +260,7 @@ fn the_unit_tells_where_a_credential_comes_from_and_is_restarted() {
     if !is_root() {
         return not_run("only root administers a daemon that opens no key file");
     }
-    let mut installation = Installation::made();
-    installation.key_file = KeyFile::None;
-    let file = installation.write_private("given.key", hex(&installation.key).as_bytes());
+    let (installation, file) = given_its_key();
     let credentials = installation.path("credentials");
     std::fs::create_dir(&credentials).unwrap();
     let serve = || {
@@ -284,11 +296,8 @@ fn a_key_that_somebody_else_put_there_meanwhile_is_left_and_named() {
     if !is_root() {
         return not_run("only root administers a daemon that is no --dev");
     }
-    let installation = Installation::made();
+    let (installation, daemon, _) = stopped_before_its_key_is_replaced();
     let key = installation.path("master.key");
-    std::fs::hard_link(&key, installation.path("another name")).unwrap();
-    let daemon = installation.serve();
-    run(&daemon, &["--yes", "--wait", "1ms"]).expect(75);
     let third = random_key();
     installation.write_private("master.key", format!("{}\n", hex(&third)).as_bytes());
     for way in [["--resume", "--yes"], ["--undo", "--yes"]] {
@@ -306,10 +315,8 @@ fn a_run_is_not_gone_on_with_at_another_store() {
     if !is_root() {
         return not_run("only root administers a daemon that is no --dev");
     }
-    let (one, other) = (Installation::made(), Installation::made());
-    std::fs::hard_link(one.path("master.key"), one.path("another name")).unwrap();
-    let (daemon, stranger) = (one.serve(), other.serve());
-    run(&daemon, &["--yes", "--wait", "1ms"]).expect(75);
+    let ((one, daemon, _), other) = (stopped_before_its_key_is_replaced(), Installation::made());
+    let stranger = other.serve();
     let before = other.files();
     for way in ["--resume", "--undo"] {
         let refused = run(&stranger, &[way, "--yes", "--key-file", text(&one.path("master.key"))]).expect(65);
@@ -324,12 +331,9 @@ fn a_rotation_that_was_aborted_meanwhile_does_not_bring_a_key_into_the_file_that
     if !is_root() {
         return not_run("only root administers a daemon that is no --dev");
     }
-    let installation = Installation::made();
+    let (installation, daemon, second) = stopped_before_its_key_is_replaced();
     let key = installation.path("master.key");
-    std::fs::hard_link(&key, installation.path("another name")).unwrap();
-    let daemon = installation.serve();
-    run(&daemon, &["--yes", "--wait", "1ms"]).expect(75);
-    std::fs::remove_file(installation.path("another name")).unwrap();
+    std::fs::remove_file(second).unwrap();
     rotate(&daemon, &["abort", "--yes"]).expect(0);
     run(&daemon, &["--resume", "--yes"]).expect(65).saying(&["aborted by somebody else", "--undo"]);
     assert_eq!(fingerprint_in(&key), fingerprint(installation.key));
@@ -395,9 +399,7 @@ fn a_restart_that_fails_leaves_a_run_that_goes_on() {
     if !is_root() {
         return not_run("only root administers a daemon that opens no key file");
     }
-    let mut installation = Installation::made();
-    installation.key_file = KeyFile::None;
-    let file = installation.write_private("given.key", hex(&installation.key).as_bytes());
+    let (installation, file) = given_its_key();
     let serve = || {
         let key = key_in(&file);
         installation.serve_with(&installation.command("serve", &[]).variable("SERVOS_MASTER_KEY", key))

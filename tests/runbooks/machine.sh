@@ -93,6 +93,23 @@ kit() {
     servos-keyctl recovery-kit --key-file "$1" --shares 2/3 --out "$MACHINE/tmp/kit" >/dev/null
 }
 
+# legacy FIELD: of a row that ServOS sealed itself, from the vectors of another implementation: master_key, in hex; stored.
+legacy() {
+    python3 -c 'import json, sys
+row = json.load(open(sys.argv[1]))["rows"][1]
+print(row[sys.argv[2]])' "$here/../vectors/legacy.json" "$1"
+}
+
+legacy_plaintext() {
+    legacy plaintext | python3 -c 'import sys; print(bytes.fromhex(sys.stdin.read().strip()).decode())'
+}
+
+# legacy_fingerprints: the former master keys that are held.
+legacy_fingerprints() {
+    servos-keyctl --json status | python3 -c 'import json, sys
+for key in json.load(sys.stdin)["legacy_keys"]: print(key["fingerprint"])'
+}
+
 # must COMMAND...: or the scene says why it is none.
 must() {
     "$@" || { echo "NOT SO: $*"; exit 1; }

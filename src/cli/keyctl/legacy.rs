@@ -124,10 +124,7 @@ fn typed_key(input: &[u8], memory: &LockedMemory) -> Result<LockedBuffer, Failur
     let text = input.trim_ascii();
     if matches!(text.len(), 44 | 64) {
         let mut key = memory.buffer(text.len()).map_err(|error| Failure::new(exit::CONFIG, &error))?;
-        for (room, byte) in key.expose_spare_mut().iter_mut().zip(text) {
-            *room = *byte;
-        }
-        key.advance(text.len());
+        key.append(text);
         return Ok(key);
     }
     let message = format!("a key has 64 hex or 44 base64 characters; standard input has {}", text.len());

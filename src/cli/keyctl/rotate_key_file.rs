@@ -112,14 +112,14 @@ impl KeyPlace {
         let variable = like.variable.unwrap_or_default();
         let mut text = memory.buffer(variable.len() + HEX_CHARACTERS + 2).map_err(KeyError::from)?;
         if !variable.is_empty() {
-            push(&mut text, variable.as_bytes());
-            push(&mut text, b"=");
+            text.append(variable.as_bytes());
+            text.append(b"=");
         }
         match base64 || like.text.len() == BASE64_CHARACTERS {
             true => key.write_base64(&mut text),
             false => key.write_hex(&mut text),
         }?;
-        push(&mut text, b"\n");
+        text.append(b"\n");
         durable_file::write_like(&self.next, text.expose_bytes(), &model)
     }
 
@@ -227,11 +227,4 @@ pub(super) fn agreed(found: Vec<KeySource>, memory: &LockedMemory) -> Result<Fou
     let first = found.into_iter().next().map(|source| (source.variable, source.text));
     let (variable, text) = first.ok_or_else(|| Failure::say(exit::MISSING, "the file holds no key"))?;
     Ok(FoundKey { key: chosen.key, text, variable, warnings: chosen.warnings })
-}
-
-fn push(buffer: &mut LockedBuffer, bytes: &[u8]) {
-    for (room, byte) in buffer.expose_spare_mut().iter_mut().zip(bytes) {
-        *room = *byte;
-    }
-    buffer.advance(bytes.len());
 }

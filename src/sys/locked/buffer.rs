@@ -66,6 +66,17 @@ impl LockedBuffer {
         self.region.wipe(self.len, self.region.len());
     }
 
+    /// Appends `bytes`. False if they did not all fit: what did is kept.
+    pub fn append(&mut self, bytes: &[u8]) -> bool {
+        let room = self.expose_spare_mut();
+        let count = bytes.len().min(room.len());
+        for (place, byte) in room.iter_mut().zip(bytes) {
+            *place = *byte;
+        }
+        self.advance(count);
+        count == bytes.len()
+    }
+
     /// Appends all of `source`, up to its end. False if it did not fit: what did is kept.
     ///
     /// # Errors

@@ -374,3 +374,13 @@ fn when_little_may_be_locked_memory_grows_page_by_page_and_then_says_so() {
         held.push(filled(&memory, 2));
     });
 }
+
+#[test]
+fn what_is_appended_stands_behind_what_was_there_and_no_byte_beyond_the_end() {
+    let memory = LockedMemory::new().unwrap();
+    let mut buffer = memory.buffer(6).unwrap();
+    assert!(buffer.append(b"abc") && buffer.append(b"") && buffer.append(b"de"));
+    assert_eq!(buffer.expose_bytes(), b"abcde");
+    assert!(!buffer.append(b"xyz"), "more than there is room for");
+    assert_eq!(buffer.expose_bytes(), b"abcdex");
+}

@@ -1,12 +1,6 @@
 # shellcheck shell=bash disable=SC2034,SC2154  # sourced by machine.sh, which has what it uses
 title='An old ServOS or ACT installation is adopted'
 
-legacy() {
-    python3 -c 'import json, sys
-row = json.load(open(sys.argv[1]))["rows"][1]
-print(row[sys.argv[2]])' "$here/../vectors/legacy.json" "$1"
-}
-
 scene() {
     users_and_directories
     unit LoadCredential=act.env:/etc/act/act.env
@@ -22,7 +16,7 @@ answers() {
 
 check() {
     servos-keyctl verify-canary
-    opens /root/row.new "$(legacy plaintext | python3 -c 'import sys; print(bytes.fromhex(sys.stdin.read().strip()).decode())')"
+    opens /root/row.new "$(legacy_plaintext)"
     must grep -q '^ACT_PORT=8080' /etc/act/act.env
     must test "$(servos-keyctl --json status | python3 -c 'import json, sys; print(json.load(sys.stdin)["master_key"]["shared"])')" = False
     # What Restic has as its password can be had still, to the byte.

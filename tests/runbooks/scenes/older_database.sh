@@ -1,13 +1,6 @@
 # shellcheck shell=bash disable=SC2034,SC2154  # sourced by machine.sh, which has what it uses
 title='An older database was restored'
 
-# The vectors of another implementation: a row that ServOS sealed, under a key in hex.
-legacy() {
-    python3 -c 'import json, sys
-row = json.load(open(sys.argv[1]))["rows"][1]
-print(row[sys.argv[2]])' "$here/../vectors/legacy.json" "$1"
-}
-
 scene() {
     users_and_directories
     unit LoadCredential=servos.env:/etc/servos/servos.env
@@ -17,8 +10,7 @@ scene() {
     systemctl start servos-keyd
     remember
     servos-keyctl rotate run --yes --components-migrated >/dev/null
-    servos-keyctl --json status | python3 -c 'import json, sys
-for key in json.load(sys.stdin)["legacy_keys"]: print(key["fingerprint"])' |
+    legacy_fingerprints |
         while read -r old; do servos-keyctl legacy retire --yes "$old" </dev/null; done
     # The database of before: rows that nothing opens now.
     legacy stored >/root/rows.txt
@@ -27,5 +19,5 @@ for key in json.load(sys.stdin)["legacy_keys"]: print(key["fingerprint"])' |
 
 check() {
     all_opens
-    opens /root/row.new "$(legacy plaintext | python3 -c 'import sys; print(bytes.fromhex(sys.stdin.read().strip()).decode())')"
+    opens /root/row.new "$(legacy_plaintext)"
 }

@@ -168,11 +168,11 @@ pub(super) fn line_of(text: &[u8], variable: Option<&str>, memory: &LockedMemory
     let variable = variable.unwrap_or_default();
     let mut line = memory.buffer(variable.len() + text.len() + 2).map_err(KeyError::from)?;
     if !variable.is_empty() {
-        push(&mut line, variable.as_bytes());
-        push(&mut line, b"=");
+        line.append(variable.as_bytes());
+        line.append(b"=");
     }
-    push(&mut line, text);
-    push(&mut line, b"\n");
+    line.append(text);
+    line.append(b"\n");
     Ok(line)
 }
 
@@ -228,7 +228,7 @@ fn encrypted(name: &str, text: &[u8], memory: &LockedMemory) -> Result<LockedBuf
     }
     // As its own files end.
     if blob.expose_bytes().last() != Some(&b'\n') {
-        push(&mut blob, b"\n");
+        blob.append(b"\n");
     }
     Ok(blob)
 }
@@ -256,11 +256,4 @@ fn read_whole(path: &Path, memory: &LockedMemory) -> Result<LockedBuffer, Failur
     let mut file = open(path).map_err(unreadable)?;
     let metadata = file.metadata().map_err(unreadable)?;
     read(&mut file, &metadata, memory).map_err(unreadable)
-}
-
-fn push(buffer: &mut LockedBuffer, bytes: &[u8]) {
-    for (room, byte) in buffer.expose_spare_mut().iter_mut().zip(bytes) {
-        *room = *byte;
-    }
-    buffer.advance(bytes.len());
 }
