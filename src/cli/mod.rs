@@ -3,6 +3,7 @@
 //! Must never hold logic that another room could own: it reads arguments, joins parts, prints outcomes.
 //! Called by `src/bin`.
 
+pub mod drill;
 pub mod exit;
 pub mod export;
 pub mod failure;

@@ -144,8 +144,8 @@ impl Walk<'_> {
         let section = Field { key: OTHER_USES, ..*field };
         if !is_name_of_use(name) {
             return Err(section.refused(
-                "a name there must be 1 to 63 of a-z, 0-9, ., _ and -, the first a letter or digit, and must not look like \
-                 a key",
+                "a name there must be 1 to 63 of a-z, 0-9, ., _ and -, the first a letter or digit, and must not look \
+                 like a key",
             ));
         }
         if matches!(field.value, DeValue::Table(_)) {

@@ -350,14 +350,15 @@ impl KeySources for FakeSources {
 /// Everything of a keyring but its secrets, in an order of its own.
 pub(super) fn picture(keyring: &Keyring) -> Vec<String> {
     let mut lines = vec![format!(
-        "{} generation {} keyring {} rotations {} gaps {:?} master {:?} rotation {:?}",
+        "{} generation {} keyring {} rotations {} gaps {:?} master {:?} rotation {:?} drills {:?}",
         keyring.store_id,
         keyring.generation,
         keyring.keyring,
         keyring.rotations,
         keyring.gaps,
         keyring.master,
-        keyring.rotation
+        keyring.rotation,
+        keyring.drills
     )];
     for key in keyring.keys.values() {
         let DataKey { id, name, created, primary, promoting, deleted, versions } = &**key;

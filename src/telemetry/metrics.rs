@@ -35,7 +35,7 @@ metrics! {
         "Whether a rotation of the master key waits to be finished or aborted.";
     LEGACY_KEYS = "servos_keyd_legacy_keys", "", "Former master keys that still open legacy values.";
     LAST_DRILL = "servos_keyd_last_drill_timestamp_seconds", "seconds",
-        "When a copy of the key in use was last tried, alone (key) or with a backup (restore), in Unix time; 0 for never.";
+        "When a copy of the key in use was last tried, alone (key) or with a backup (restore); 0 for never.";
     DRILL_INTERVAL = "servos_keyd_drill_interval_seconds", "seconds", "How long a drill counts, as configured.";
     DRILL_DUE = "servos_keyd_drill_due_timestamp_seconds", "seconds", "When the next drill is due, in Unix time.";
     DRILL_OVERDUE = "servos_keyd_drill_overdue", "", "Whether a drill is due.";

@@ -3,7 +3,9 @@
 //! Must never wait longer than an interval of a second takes.
 //! Run by `cargo test`.
 
-use crate::harness::{Daemon, Installation, Invocation, KEYCTL, block_on, eventually, fingerprint};
+use crate::harness::{
+    Daemon, Installation, Invocation, KEYCTL, block_on, eventually, fingerprint, hex, is_root, not_run, random_key,
+};
 use serde_json::Value;
 use servos_keyd::client::error::Error;
 use servos_keyd::proto::v1::DrillKind;
@@ -64,8 +66,8 @@ fn status_warns_of_a_key_that_nobody_tried_until_somebody_does_and_of_an_old_bac
     installation.backup_interval = Some("1s");
     let key = fingerprint(installation.key);
     // `--dev` takes no configuration.
-    if !crate::harness::is_root() {
-        return crate::harness::not_run("intervals are configured, and only root administers on the admin socket");
+    if !is_root() {
+        return not_run("intervals are configured, and only root administers on the admin socket");
     }
     let daemon = installation.serve();
     eventually("a warning of the key", || warns(&daemon, UNTRIED));
@@ -133,4 +135,76 @@ fn metrics_are_printed_whole_or_not_at_all() {
     daemon.stop().expect(0);
     let none = Invocation::new(["metrics", "--socket", installation.path("keyd.sock").to_str().unwrap()]).run(KEYCTL);
     assert_eq!(none.expect(69).stdout, "");
+}
+
+/// What `check-key` told, as JSON.
+fn checked(daemon: &Daemon, arguments: &[&str], code: i32) -> Value {
+    let run = daemon.keyctl(&[&["check-key", "--json"], arguments].concat()).run(KEYCTL).expect(code);
+    serde_json::from_str(&run.stdout).unwrap()
+}
+
+#[test]
+fn check_key_records_a_copy_that_was_named_and_is_the_right_one_and_nothing_else() {
+    let installation = Installation::made();
+    let text = hex(&installation.key);
+    let path = |name: &str, text: &str| {
+        installation.write_private(name, format!("{text}\n").as_bytes()).to_str().unwrap().to_owned()
+    };
+    let (copy, other) = (path("copy.key", &text), path("other.key", &hex(&random_key())));
+    let own = installation.path("master.key").to_str().unwrap().to_owned();
+    let backup = installation.backups().pop().unwrap().to_str().unwrap().to_owned();
+    let daemon = installation.serve_for_admin();
+    let kept = || status(&daemon)["drills"]["key"].clone();
+
+    assert_eq!(checked(&daemon, &["--key-file", &other], 1)["recorded"], Value::Null);
+    let quiet = checked(&daemon, &["--key-file", &copy, "--no-record"], 0);
+    assert_eq!(
+        (&quiet["opens"], &quiet["recorded"], &quiet["not_recorded"]),
+        (&true.into(), &Value::Null, &Value::Null)
+    );
+    // What the daemon itself reads is no copy, whatever path leads there.
+    std::os::unix::fs::symlink(&own, installation.path("link.key")).unwrap();
+    for file in [own.as_str(), installation.path("link.key").to_str().unwrap()] {
+        let told = checked(&daemon, &["--key-file", file], 0);
+        assert!(told["not_recorded"].as_str().unwrap().contains("what the daemon itself reads, and no copy"), "{told}");
+    }
+    let by_itself = daemon.keyctl(&["check-key", "--json"]).variable("SERVOS_MASTER_KEY_FILE", &copy).run(KEYCTL);
+    let by_itself: Value = serde_json::from_str(&by_itself.expect(0).stdout).unwrap();
+    assert_eq!((&by_itself["opens"], &by_itself["recorded"]), (&true.into(), &Value::Null));
+    let of_backup = checked(&daemon, &["--key-file", &copy, "--backup", &backup], 0);
+    assert_eq!((&of_backup["recorded"], &of_backup["not_recorded"]), (&Value::Null, &Value::Null));
+    assert!(kept().is_null());
+
+    let told = checked(&daemon, &["--key-file", &copy], 0);
+    assert_eq!(told["recorded"], kept()["at"]);
+    assert_eq!(kept()["fingerprint"], Value::from(fingerprint(installation.key)));
+    let shown = daemon.keyctl(&["check-key", "--share", &copy]).run(KEYCTL).expect(0);
+    shown.saying(&["drill ", "recorded 2"]).not_saying(&[&text]);
+    daemon.stop().expect(0);
+    // The store's file alone is not written to.
+    let before = installation.files();
+    let store = installation.store().to_str().unwrap().to_owned();
+    let offline = installation.keyctl(&["check-key", "--key-file", &copy, "--store", &store, "--json"]).expect(0);
+    let offline: Value = serde_json::from_str(&offline.stdout).unwrap();
+    assert_eq!((&offline["opens"], &offline["recorded"]), (&true.into(), &Value::Null));
+    assert!(before == installation.files());
+}
+
+#[test]
+fn a_check_on_the_components_socket_or_under_salvage_says_why_it_was_not_recorded_and_is_no_failure() {
+    let installation = Installation::made();
+    let text = hex(&installation.key);
+    let copy = installation.write_private("copy.key", text.as_bytes()).to_str().unwrap().to_owned();
+    if is_root() {
+        let daemon = installation.serve();
+        let socket = daemon.component_socket.to_str().unwrap().to_owned();
+        let told = installation.keyctl(&["check-key", "--socket", &socket, "--key-file", &copy]).expect(0);
+        told.saying(&["drill ", "not recorded: "]);
+        daemon.stop().expect(0);
+        let daemon = installation.serve_with(&installation.command("serve", &["--salvage"]));
+        let told = checked(&daemon, &["--key-file", &copy], 0);
+        assert!(told["not_recorded"].as_str().unwrap().contains("--salvage"), "{told}");
+    } else {
+        not_run("a socket of components alone, and one for administration, are only there for root");
+    }
 }

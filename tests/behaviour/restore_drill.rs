@@ -118,6 +118,16 @@ fn without_a_daemon_or_with_that_of_another_store_a_drill_succeeds_and_says_why_
 }
 
 #[test]
+fn the_file_that_the_daemon_reads_is_tried_and_is_no_copy() {
+    let stage = Stage::new();
+    let daemon = stage.installation.serve_for_admin();
+    let own = stage.installation.path("master.key");
+    let shown = stage.beside(&daemon, &["--key-file", own.to_str().unwrap()]).expect(0);
+    shown.saying(&["recorded    NO: ", "is what the daemon itself reads, and no copy"]);
+    assert!(restore_drill_of(&daemon).is_null());
+}
+
+#[test]
 fn another_key_is_a_no_with_the_key_that_it_should_have_been() {
     let stage = Stage::new();
     let (other, key) = (random_key(), fingerprint(stage.installation.key));

@@ -11,6 +11,8 @@ use servos_keyd::operations::adopt_legacy_key::adopt_legacy_key;
 use servos_keyd::operations::create::{Creation, create};
 use servos_keyd::operations::create_key::create_key;
 use servos_keyd::operations::delete_key::delete_key;
+use servos_keyd::operations::drills::DrillKind;
+use servos_keyd::operations::record_drill::record_drill;
 use servos_keyd::operations::restore::known::survey;
 use servos_keyd::operations::restore::proof::{prove, read_backup};
 use servos_keyd::operations::restore::restore;
@@ -65,7 +67,7 @@ pub struct Operation {
 }
 
 /// All of them.
-pub const OPERATIONS: [Operation; 16] = [
+pub const OPERATIONS: [Operation; 17] = [
     operation("init", OLD, nothing, Act::Init),
     operation(
         "create-key",
@@ -82,6 +84,7 @@ pub const OPERATIONS: [Operation; 16] = [
     Operation { before: OLD, ..operation("finish-legacy", NEW, begin_with_legacy, Act::Call(finish)) },
     Operation { legacy: former, ..operation("adopt-legacy", OLD, nothing, Act::Call(adopt)) },
     Operation { legacy: former, ..operation("retire-legacy", OLD, adopt, Act::Call(retire)) },
+    operation("record-drill", OLD, nothing, Act::Call(drill)),
     operation("rewrite", NEW, up_to_the_rewrite, Act::Call(|_, live| live.advance())),
     Operation {
         is_backup: true,
@@ -170,6 +173,10 @@ fn adopt(_: &Room, live: &mut Live) -> Result<(), String> {
 
 fn retire(room: &Room, live: &mut Live) -> Result<(), String> {
     said(retire_legacy_key(&whole(), &mut live.ledger, room.key(FORMER).fingerprint(), id(8)))
+}
+
+fn drill(room: &Room, live: &mut Live) -> Result<(), String> {
+    said(record_drill(&whole(), &mut live.ledger, DrillKind::Key, room.key(OLD).fingerprint(), id(9)))
 }
 
 fn lose_the_store(_: &Room, live: &mut Live) -> Result<(), String> {

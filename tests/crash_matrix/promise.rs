@@ -52,9 +52,10 @@ impl State {
 
 /// Everything of a keyring but its secrets.
 fn picture(keyring: &Keyring) -> Vec<String> {
-    let Keyring { store_id, generation, rotations, gaps, master, rotation, .. } = keyring;
+    let Keyring { store_id, generation, rotations, gaps, master, rotation, drills, .. } = keyring;
     let newest = keyring.keyring;
-    let mut lines = vec![format!("{store_id} {generation} {newest} {rotations} {gaps:?} {master:?} {rotation:?}")];
+    let mut lines =
+        vec![format!("{store_id} {generation} {newest} {rotations} {gaps:?} {master:?} {rotation:?} {drills:?}")];
     for key in keyring.keys.values() {
         lines.push(format!("{} {} {} {} {}", key.id, key.name, key.primary, key.promoting, key.deleted));
         for version in key.versions.iter() {

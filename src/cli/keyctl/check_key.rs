@@ -1,6 +1,7 @@
 //! `servos-keyctl check-key`: does this key, or this paper, open this store or backup, and if not, which one does?
 //!
-//! Must never change a byte of a store, or end with 0 for a key that was not checked.
+//! Must never change a byte of a store itself, have a drill kept of a key that nobody named, or end with 0 for a key
+//! that was not checked.
 //! Called by `keyctl::execute`, before there is a runtime: it empties the environment of keys.
 
 use super::against;
@@ -8,9 +9,11 @@ use super::check_key_sources::{Given, KeyFileArgument, Looker, Offered, Opener, 
 use super::console::Console;
 use super::output::{fields, time, time_value};
 use super::socket::SocketArguments;
+use crate::cli::drill::{self, Drill};
 use crate::cli::exit;
 use crate::cli::failure::Failure;
 use crate::cli::paper::{self, PaperArguments};
+use crate::proto::v1::DrillKind;
 use clap::Args;
 use serde_json::json;
 use std::path::PathBuf;
@@ -29,6 +32,10 @@ pub(super) struct CheckKeyArguments {
     /// Check against this backup or export instead of the store: everything in it is opened
     #[arg(long, value_name = "FILE", conflicts_with_all = ["store", "config"])]
     backup: Option<PathBuf>,
+
+    /// Do not have the daemon keep, as a drill, that this copy of the key is the right one
+    #[arg(long)]
+    no_record: bool,
 }
 
 /// Checks the key, and ends with 1 if it does not open the store.
@@ -41,8 +48,23 @@ pub(super) fn run(
     if let Some(given) = &given {
         given.warnings.iter().for_each(|warning| console.hint(&format!("warning: {warning}")));
     }
-    show(console, given.as_ref(), &opener)?;
+    let drill = drilled(arguments, given.as_ref(), &opener);
+    show(console, given.as_ref(), &opener, drill.as_ref())?;
     conclude(given.as_ref(), &opener)
+}
+
+/// Has the daemon that was asked keep that a copy of the key, which was named, is the right one: when, or why it did
+/// not. The sources that the daemon itself reads are no copy.
+fn drilled(arguments: &CheckKeyArguments, given: Option<&Given>, opener: &Opener) -> Option<Result<i64, String>> {
+    let is_named = arguments.key.key_file.is_some() || arguments.paper.is_given();
+    let (Some(given), Some(socket), Some(true)) = (given, &opener.socket, opener.opens) else { return None };
+    let drill = Drill {
+        kind: DrillKind::Key,
+        fingerprint: &given.fingerprint,
+        store_id: &opener.store_id,
+        key_file: arguments.key.key_file.as_deref(),
+    };
+    (is_named && !arguments.no_record).then(|| drill::record(socket, &drill))
 }
 
 fn look(
@@ -50,7 +72,7 @@ fn look(
     socket: &SocketArguments,
     arguments: &CheckKeyArguments,
 ) -> Result<(Option<Given>, Opener), Failure> {
-    let CheckKeyArguments { key, paper, place, backup } = arguments;
+    let CheckKeyArguments { key, paper, place, backup, .. } = arguments;
     let is_named = key.key_file.is_some() || paper.is_given();
     let looker = Looker::new(place, !is_named || (place.store.is_none() && backup.is_none()))?;
     let offered = match paper.is_given() {
@@ -66,7 +88,12 @@ fn look(
     }
 }
 
-fn show(console: &mut Console, given: Option<&Given>, opener: &Opener) -> Result<(), Failure> {
+fn show(
+    console: &mut Console,
+    given: Option<&Given>,
+    opener: &Opener,
+    drill: Option<&Result<i64, String>>,
+) -> Result<(), Failure> {
     let expected = opener.fingerprints.join(" or ");
     let given_value = given.map(|key| json!({"fingerprint": key.fingerprint, "source": key.source}));
     let value = json!({
@@ -79,6 +106,8 @@ fn show(console: &mut Console, given: Option<&Given>, opener: &Opener) -> Result
         "store": opener.store,
         "store_id": opener.store_id,
         "asked": opener.asked,
+        "recorded": drill.and_then(|drill| drill.as_ref().ok()).map(|at| time_value(*at)),
+        "not_recorded": drill.and_then(|drill| drill.as_ref().err()),
         "warnings": given.map(|key| key.warnings.as_slice()).unwrap_or_default(),
     });
     let what = opener.what;
@@ -99,6 +128,10 @@ fn show(console: &mut Console, given: Option<&Given>, opener: &Opener) -> Result
     rows.extend(opener.store.clone().map(|store| ("store", store)));
     rows.push(("store id", opener.store_id.clone()));
     rows.push(("asked", opener.asked.clone()));
+    rows.extend(drill.map(|drill| match drill {
+        Ok(at) => ("drill", format!("recorded {}", time(*at))),
+        Err(why) => ("drill", format!("not recorded: {why}")),
+    }));
     console.result(&value, &fields(&rows))
 }
 

@@ -5,6 +5,7 @@
 
 use super::console::Console;
 use super::socket::{SOCKET_VARIABLE, SocketArguments};
+use crate::cli::drill::is_same_file;
 use crate::cli::exit;
 use crate::cli::failure::Failure;
 use crate::cli::key::{self, ChosenKey};
@@ -110,6 +111,8 @@ pub(super) struct Opener {
     pub(super) store_id: String,
     /// Who told this.
     pub(super) asked: String,
+    /// The socket of the daemon that did, if one did.
+    pub(super) socket: Option<PathBuf>,
 }
 
 /// The key that was given, as far as it may be shown; of two of a pending rotation, the first source's.
@@ -165,7 +168,8 @@ impl<'a> Looker<'a> {
         let configured: Vec<PathBuf> = config.socket.admin_path.iter().chain([&config.socket.path]).cloned().collect();
         let variable = SocketArguments::of_variable();
         let place = named_store.as_ref().or(named_config.as_ref());
-        // Who names a store or a configuration means it, whatever the shell's environment was set to for other commands.
+        // Who names a store or a configuration means it, whatever the shell's environment was set to for other
+        // commands.
         let named = socket.argument().cloned().or_else(|| variable.clone().filter(|_| place.is_none()));
         // The daemon in the variable may be that of the store that was named, and tells whether it is.
         let also = variable.iter().filter(|_| named_store.is_some() && socket.argument().is_none());
@@ -290,13 +294,6 @@ fn ask_as_component(runtime: &tokio::runtime::Runtime, client: &Client) -> Resul
     Ok(Told { opens: vec![report.fingerprint], since, store: None, id: report.store_id, legacy: Vec::new() })
 }
 
-fn is_same_file(one: &Path, other: &Path) -> bool {
-    match (one.canonicalize(), other.canonicalize()) {
-        (Ok(one), Ok(other)) => one == other,
-        _ => false,
-    }
-}
-
 /// What a daemon told, whose key has opened its store.
 struct Told {
     opens: Vec<String>,
@@ -318,6 +315,7 @@ impl Told {
             store: self.store,
             store_id: self.id,
             asked: format!("the daemon on {}", socket.display()),
+            socket: Some(socket.to_owned()),
         }
     }
 }
@@ -358,6 +356,7 @@ fn read_store(
         store: Some(store.display().to_string()),
         store_id: claim.store_id.to_string(),
         asked: "the store's file, which was not changed".to_owned(),
+        socket: None,
     };
     Ok((given, opener))
 }

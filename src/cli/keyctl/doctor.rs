@@ -125,8 +125,8 @@ fn next_key(status: &GetStatusResponse) -> Vec<String> {
     if status.rotation.is_none() {
         found.push(format!(
             "{} holds a key, and no rotation is under way. If servos-keyctl check-key --key-file {} says that it is \
-             the one in use, or it is not wanted, remove it: rm {}; else servos-keyctl rotate begin goes on with it, to \
-             take the place of the one in {}.",
+             the one in use, or it is not wanted, remove it: rm {}; else servos-keyctl rotate begin goes on with it, \
+             to take the place of the one in {}.",
             next.display(),
             shell_quoted(&next),
             shell_quoted(&next),

@@ -135,8 +135,8 @@ impl Samples {
         let do_not = if not == 1 { "1 does not".to_owned() } else { format!("{not} do not") };
         let message = format!("of {all} samples in {file}, {do_not} open from this backup: line {line}: {reason}");
         Err(Failure::say(exit::DATA, message).with_hint(
-            "a value that was sealed after the backup needs a newer one: servos-keyctl backup; one that no backup opens, \
-             look at in the application: servos-keyctl decrypt",
+            "a value that was sealed after the backup needs a newer one: servos-keyctl backup; one that no backup \
+             opens, look at in the application: servos-keyctl decrypt",
         ))
     }
 }

@@ -69,8 +69,8 @@ impl DrillArguments {
         }
         let failure = Failure::say(exit::USAGE, "a drill tries a copy of the master key, and none was named");
         Err(failure.with_hint(
-            "name it: --key-file FILE, or shares of a recovery kit: --share FILE, --typed; the key that the daemon reads \
-             is no copy",
+            "name it: --key-file FILE, or shares of a recovery kit: --share FILE, --typed; the key that the daemon \
+             reads is no copy",
         ))
     }
 }

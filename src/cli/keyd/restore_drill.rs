@@ -8,10 +8,9 @@ use super::drill_key::TriedKey;
 use super::drill_sample::{self, Opened};
 use super::restore::{Arguments, DrillArguments};
 use super::{key, output, place, restore_input};
+use crate::cli::drill::{self, Drill};
 use crate::cli::exit;
 use crate::cli::failure::Failure;
-use crate::client::key_admin::AdminClient;
-use crate::client::key_service::Client;
 use crate::config::key_source_error::shell_quoted;
 use crate::config::settings::Config;
 use crate::custody::id::Fingerprint;
@@ -26,7 +25,6 @@ use crate::store::{backup_newer, mark};
 use serde_json::{Value, json};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 /// The environment variable that names the daemon's socket, as for `servos-keyctl`.
 const SOCKET_VARIABLE: &str = "SERVOS_KEYD_SOCKET";
@@ -72,13 +70,13 @@ impl Drop for Scratch {
 /// # Errors
 /// 1 for another key, 65 for a damaged backup or a sample that does not open, 66 without a backup, 78 for a key that is
 /// none.
-pub(super) fn run(arguments: &Arguments, drill: &DrillArguments) -> Result<(), Failure> {
-    drill.check()?;
+pub(super) fn run(arguments: &Arguments, asked: &DrillArguments) -> Result<(), Failure> {
+    asked.check()?;
     let config = arguments.config.load()?;
     let memory = key::memory_as(config.memory)?;
-    let samples = drill.sample.as_deref().map(drill_sample::read).transpose()?;
+    let samples = asked.sample.as_deref().map(drill_sample::read).transpose()?;
     let (file, backup) = backup(arguments, &place::places(&config))?;
-    let tried = TriedKey::read(drill, &memory)?;
+    let tried = TriedKey::read(asked, &memory)?;
     tried.warnings().iter().for_each(|warning| output::remark(&format!("warning: {warning}")));
     let judged = |failure: StartFailure| judged(failure, &file, arguments);
     let claimed = backup.claimed().map_err(judged)?;
@@ -91,7 +89,7 @@ pub(super) fn run(arguments: &Arguments, drill: &DrillArguments) -> Result<(), F
     let scratch = Scratch::new()?;
     let rehearsed = rehearse(&scratch.0, proven, keys, &memory, Box::new(key::random), key::now()).map_err(judged)?;
     let opened = samples.as_ref().map(|samples| samples.open(&rehearsed)).transpose()?;
-    let report = Report {
+    let mut report = Report {
         backup: file,
         store_id: store_id.to_string(),
         generation,
@@ -101,9 +99,16 @@ pub(super) fn run(arguments: &Arguments, drill: &DrillArguments) -> Result<(), F
         contents: rehearsed.contents(),
         sealed: rehearsed.sealed,
         samples: opened,
-        recorded: (!drill.no_record).then(|| record(&config, &store_id.to_string(), fingerprint)),
+        recorded: None,
     };
     drop(scratch);
+    let drill = Drill {
+        kind: DrillKind::Restore,
+        fingerprint: &fingerprint.to_string(),
+        store_id: &report.store_id,
+        key_file: asked.key_file.as_deref(),
+    };
+    report.recorded = (!asked.no_record).then(|| record(&config, &drill));
     report.show(arguments.json);
     Ok(())
 }
@@ -173,21 +178,10 @@ fn judged(failure: StartFailure, file: &Path, arguments: &Arguments) -> Failure 
 }
 
 /// Has the daemon keep that the drill succeeded; says why it did not.
-fn record(config: &Config, store_id: &str, fingerprint: Fingerprint) -> Result<i64, String> {
+fn record(config: &Config, drill: &Drill<'_>) -> Result<i64, String> {
     let variable = std::env::var_os(SOCKET_VARIABLE).filter(|path| !path.is_empty()).map(PathBuf::from);
     let socket = variable.or_else(|| config.socket.admin_path.clone()).ok_or("no admin socket is configured")?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build();
-    let runtime = runtime.map_err(|error| error.to_string())?;
-    let asked = runtime.block_on(async {
-        let client = Client::new(&socket).with_wait_for_daemon(Duration::ZERO);
-        let admin = AdminClient::new(&client);
-        let serves = admin.status().await?.store.unwrap_or_default().store_id;
-        if serves != store_id {
-            return Ok(Err(format!("the daemon on {} serves another store, {serves}", socket.display())));
-        }
-        Ok(Ok(admin.record_drill(DrillKind::Restore, &fingerprint.to_string()).await?))
-    });
-    asked.unwrap_or_else(|error: crate::client::error::Error| Err(Failure::from(error).message))
+    drill::record(&socket, drill)
 }
 
 impl Report {

@@ -1,0 +1,72 @@
+//! A drill that succeeded, told to the daemon whose key or backup was tried.
+//!
+//! Must never tell it of a drill with the file that the daemon itself reads: that is no copy.
+//! Called by `servos-keyctl check-key` and `servos-keyd restore --drill`.
+
+use super::exit;
+use super::failure::Failure;
+use crate::client::error::Error;
+use crate::client::key_admin::AdminClient;
+use crate::client::key_service::Client;
+use crate::proto::v1::DrillKind;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// What was tried.
+pub struct Drill<'d> {
+    /// Alone, or with a backup.
+    pub kind: DrillKind,
+    /// The key: 16 hex digits.
+    pub fingerprint: &'d str,
+    /// The store that it opens: 32 hex digits.
+    pub store_id: &'d str,
+    /// The file that held the key, if one did.
+    pub key_file: Option<&'d Path>,
+}
+
+/// Has the daemon on `socket` keep it; answers when, in Unix seconds, or why it did not: which is no failure of the drill.
+///
+/// # Errors
+/// Why it was not kept.
+pub fn record(socket: &Path, drill: &Drill<'_>) -> Result<i64, String> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build();
+    let runtime = runtime.map_err(|error| error.to_string())?;
+    // A person waits.
+    let client = Client::new(socket).with_wait_for_daemon(Duration::ZERO);
+    let kept = runtime.block_on(kept(&AdminClient::new(&client), socket, drill));
+    kept.unwrap_or_else(|error| Err(because(error)))
+}
+
+async fn kept(admin: &AdminClient, socket: &Path, drill: &Drill<'_>) -> Result<Result<i64, String>, Error> {
+    let status = admin.status().await?;
+    let serves = status.store.unwrap_or_default().store_id;
+    if serves != drill.store_id {
+        return Ok(Err(format!("the daemon on {} serves another store, {serves}", socket.display())));
+    }
+    let reads = status.master_key.unwrap_or_default().next_file;
+    let reads = reads.strip_suffix(".next").map(PathBuf::from);
+    if let (Some(reads), Some(tried)) = (reads, drill.key_file)
+        && is_same_file(&reads, tried)
+    {
+        return Ok(Err(format!("{} is what the daemon itself reads, and no copy", tried.display())));
+    }
+    Ok(Ok(admin.record_drill(drill.kind, drill.fingerprint).await?))
+}
+
+fn because(error: Error) -> String {
+    let failure = Failure::from(error);
+    // What is refused for the socket's sake is said without its remedy: nothing has gone wrong.
+    match failure.hint {
+        Some(hint) if failure.exit != exit::NO_DAEMON => format!("{} ({hint})", failure.message),
+        _ => failure.message,
+    }
+}
+
+/// Whether two paths lead to one file.
+#[must_use]
+pub fn is_same_file(one: &Path, other: &Path) -> bool {
+    match (one.canonicalize(), other.canonicalize()) {
+        (Ok(one), Ok(other)) => one == other,
+        _ => false,
+    }
+}
