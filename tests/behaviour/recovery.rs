@@ -195,6 +195,10 @@ fn nothing_is_written_for_a_key_that_is_wrong_or_cannot_be_checked() {
     let typed = words(one);
     let refused = place.keyctl(&["recover", "--share", &typed, "--fingerprint", &print, "--out", &out]).expect(64);
     saying_none_of(refused.saying(&["a share was typed", "history"]), &kit_of_place);
+    saying_none_of(
+        place.keyctl(&["recover", "--typed", &typed]).expect(64).saying(&["a share was typed"]),
+        &kit_of_place,
+    );
     let key = hex(&place.key);
     place.keyctl(&["recover", "--share", &key, "--out", &out]).expect(64).not_saying(&[&key]);
 }

@@ -26,8 +26,8 @@ pub(super) fn is_store(path: &Path) -> Result<bool, Failure> {
 /// Finds which key opens a backup, and whether the one that is offered does.
 ///
 /// # Errors
-/// 65 for what is no backup and for one that does not open whole, 66 and 77 for a file that cannot be read, 78 for one of a
-/// newer servos-keyd.
+/// 65 for what is no backup and for one that does not open whole, 66 and 77 for a file that cannot be read, 78 for one
+/// of a newer servos-keyd.
 pub(super) fn backup(
     path: &Path,
     offered: Option<&Offered>,

@@ -90,20 +90,22 @@ enum Command {
     GenerateKey(generate_key::GenerateKeyArguments),
     /// Does this key open this store, and if not, which one does?
     ///
-    /// Asks the running daemon, else looks at the store's file without changing it; with --backup, opens all of a backup. The
-    /// key may be on paper: --share and --typed read a recovery kit, and load it nowhere. Exits with 0 if the key opens the
-    /// store, with 1 if another one does, and with 66 if no key was given: then it only says which one would.
+    /// Asks the running daemon, else looks at the store's file without changing it; with --backup, opens all of a
+    /// backup. The key may be on paper: --share and --typed read a recovery kit, and load it nowhere. Exits with 0 if
+    /// the key opens the store, with 1 if another one does, and with 66 if no key was given: then it only says which
+    /// one would.
     CheckKey(check_key::CheckKeyArguments),
     /// Make a recovery kit: the master key for paper, whole or as shares
     ///
-    /// Each share is 33 words of the standard SLIP-0039, with a checksum of their own, and on a page a QR code too. The key
-    /// is first checked against the running daemon or the store. What comes out is the key: it goes to a terminal, to files
-    /// of mode 0600, or to a pipe if you say so.
+    /// Each share is 33 words of the standard SLIP-0039, with a checksum of their own, and on a page a QR code too.
+    /// The key is first checked against the running daemon or the store. What comes out is the key: it goes to a
+    /// terminal, to files of mode 0600, or to a pipe if you say so.
     RecoveryKit(recovery_kit::RecoveryKitArguments),
     /// Put a master key together from a recovery kit, in a file
     ///
-    /// From shares that are typed, scanned or in files, in any order; says which one is wrong. The key is checked against
-    /// the running daemon, a store, a backup or an export before it is written anywhere. Exits with 1 if it is another.
+    /// From shares that are typed, scanned or in files, in any order; says which one is wrong. The key is checked
+    /// against the running daemon, a store, a backup or an export before it is written anywhere. Exits with 1 if it is
+    /// another.
     Recover(recover::RecoverArguments),
     /// What does this backup hold, and which master key opens it?
     ///

@@ -1,8 +1,8 @@
 //! Shares of a master key for paper: SLIP-0039, so that other programs put the key together too.
 //!
-//! Must never put a share together with one of another kit, hand out a key that its shares do not agree on, or tell what
-//! a share says beyond its kit and number.
-//! Called by `cli`, for recovery kits, for `recover`, and wherever a key is read from paper.
+//! Must never put a share together with one of another kit, hand out a key that its shares do not agree on, or tell
+//! what a share says beyond its kit and number. Called by `cli`, for recovery kits, for `recover`, and wherever a key
+//! is read from paper.
 //!
 //! A share is a point of a polynomial over GF(256) for each byte, of degree `needed - 1`; the key, enciphered as the
 //! standard has it under an empty passphrase, lies at 255, and a digest of it at 254: fewer shares than are needed tell
