@@ -5,6 +5,7 @@
 //! Must never leave out a vector: they are counted.
 //! Run by `cargo test`.
 
+use super::agreement::recovered;
 use super::*;
 use crate::custody::fixtures::memory;
 use std::collections::{BTreeMap, BTreeSet};
