@@ -143,7 +143,7 @@ mod tests {
             let told = refuse_shown(&format!("unexpected argument '{typed}' found")).unwrap_err();
             assert!(told.message.starts_with("a share was typed") && !told.message.contains("agency"));
         }
-        assert!(refuse_shown("unexpected argument 'academic' found, agency result length solution").is_ok());
+        assert!(refuse_shown("unexpected argument 'academic' found: agency result").is_ok());
         assert!(refuse_as_path(Path::new("/mnt/usb/share of the academic agency.txt")).is_ok());
     }
 }

@@ -347,6 +347,23 @@ fn what_is_typed_at_a_terminal_is_never_shown_and_the_echo_comes_back() {
 }
 
 #[test]
+fn what_is_pasted_at_once_is_not_shown_between_its_lines() {
+    let place = Installation::made();
+    let sheets = kit(&place, "2/3", "kit");
+    let store = text(&place.store());
+    let mut terminal = Terminal::start(&["check-key", "--typed", "--store", &store]);
+    let lines = sheets[..2].iter().map(|sheet| words(sheet).replace(' ', "\r") + "\r").collect::<String>();
+    terminal.answer("Share 1, word 1 of 33: ", &lines);
+    let shown = terminal.end(0, "asked");
+    let typed: String = sheets[..2].iter().map(|sheet| words(sheet) + " ").collect();
+    for word in typed.split_whitespace() {
+        // An echo would stand alone on its line, or behind what was asked.
+        let is_shown = |line: &str| line.trim() == word || line.trim().ends_with(&format!(": {word}"));
+        assert!(!shown.lines().any(is_shown), "{shown}");
+    }
+}
+
+#[test]
 fn the_key_itself_is_typed_unseen_too_and_who_breaks_off_gets_the_echo_back() {
     let place = Installation::made();
     let key = hex(&place.key);
