@@ -20,15 +20,18 @@ pub fn looks_like_key(text: &str) -> bool {
     is_hex || (text.len() == 44 && text.ends_with('='))
 }
 
-/// Refuses a text of the parser that repeats a key, alone or behind a variable's name.
+/// Refuses a text of the parser that repeats a key, alone or behind a variable's name, or a share.
 ///
 /// # Errors
 /// 64, with no word of the text.
 pub fn refuse_shown(text: &str) -> Result<(), Failure> {
-    if !shows_key(text) {
-        return Ok(());
-    }
-    Err(Failure::say(exit::USAGE, "a key was typed as an argument, and none is taken so").with_hint(IN_HISTORY))
+    let what = match (shows_key(text), holds_share(text)) {
+        (true, _) => "a key",
+        (_, true) => "a share",
+        _ => return Ok(()),
+    };
+    let message = format!("{what} was typed as an argument, and none is taken so");
+    Err(Failure::say(exit::USAGE, message).with_hint(IN_HISTORY))
 }
 
 fn shows_key(text: &str) -> bool {
@@ -57,7 +60,7 @@ fn refuse_in_paths(matches: &ArgMatches) -> Result<(), Failure> {
 /// # Errors
 /// 64, with no word of it.
 pub fn refuse_as_path(file: &Path) -> Result<(), Failure> {
-    if holds_share_for_path(file) {
+    if holds_share(&file.to_string_lossy()) && !file.exists() {
         let message = "a share was typed where the name of a file belongs, not the share itself";
         return Err(Failure::say(exit::USAGE, message).with_hint(IN_HISTORY));
     }
@@ -68,12 +71,14 @@ pub fn refuse_as_path(file: &Path) -> Result<(), Failure> {
     Err(failure.with_hint(IN_HISTORY))
 }
 
-/// Some words of a share, which nobody gives to a file as its name.
-fn holds_share_for_path(file: &Path) -> bool {
+/// Some words of a share one behind the other, which nobody writes by chance.
+fn holds_share(text: &str) -> bool {
     const TOO_MANY: usize = 6;
-    let text = file.to_string_lossy();
-    let words = text.split(|one: char| !one.is_ascii_alphabetic()).filter(|part| is_word(part.as_bytes()));
-    words.take(TOO_MANY).count() == TOO_MANY && !file.exists()
+    let mut run = 0;
+    text.split(|one: char| !one.is_ascii_alphanumeric()).filter(|part| !part.is_empty()).any(|part| {
+        run = if is_word(part.as_bytes()) { run + 1 } else { 0 };
+        run == TOO_MANY
+    })
 }
 
 #[cfg(test)]
@@ -135,7 +140,10 @@ mod tests {
             let failure = refuse_as_path(Path::new(&typed)).unwrap_err();
             assert_eq!((failure.exit, failure.hint.as_deref()), (exit::USAGE, Some(IN_HISTORY)));
             assert!(!failure.message.contains("agency"), "{}", failure.message);
+            let told = refuse_shown(&format!("unexpected argument '{typed}' found")).unwrap_err();
+            assert!(told.message.starts_with("a share was typed") && !told.message.contains("agency"));
         }
+        assert!(refuse_shown("unexpected argument 'academic' found: agency result").is_ok());
         assert!(refuse_as_path(Path::new("/mnt/usb/share of the academic agency.txt")).is_ok());
     }
 }

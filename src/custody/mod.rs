@@ -1,7 +1,8 @@
 //! The key core: keys, and what is sealed, opened and authenticated with them. Bytes in, bytes out.
 //!
 //! Must never do I/O, look at a clock, log, or be async; must never hand a raw key to another room.
-//! Called by `operations`, and by `cli` where it makes a master key, or one comes from paper; of ours it imports `sys` alone.
+//! Called by `operations`, and by `cli` where it makes a master key, or one comes from paper; of ours it imports `sys`
+//! alone.
 //!
 //! # The keys
 //!
@@ -82,8 +83,8 @@
 //! **Legacy** ([`legacy`]): `nonce[12] || ciphertext || tag` under the raw former master key, bound to nothing; opened,
 //! never written.
 //!
-//! **SLIP-0039, a share of a master key for paper** ([`shares`]): a published standard, whose other programs put the key
-//! together too.
+//! **SLIP-0039, a share of a master key for paper** ([`shares`]): a published standard, whose other programs put the
+//! key together too.
 //!
 //! What a value *claims* to be is told from its first bytes ([`envelope`]); what it *is*, only opening it tells.
 //!

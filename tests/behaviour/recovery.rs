@@ -195,6 +195,10 @@ fn nothing_is_written_for_a_key_that_is_wrong_or_cannot_be_checked() {
     let typed = words(one);
     let refused = place.keyctl(&["recover", "--share", &typed, "--fingerprint", &print, "--out", &out]).expect(64);
     saying_none_of(refused.saying(&["a share was typed", "history"]), &kit_of_place);
+    saying_none_of(
+        place.keyctl(&["recover", "--typed", &typed]).expect(64).saying(&["a share was typed"]),
+        &kit_of_place,
+    );
     let key = hex(&place.key);
     place.keyctl(&["recover", "--share", &key, "--out", &out]).expect(64).not_saying(&[&key]);
 }
@@ -340,6 +344,23 @@ fn what_is_typed_at_a_terminal_is_never_shown_and_the_echo_comes_back() {
     }
     assert!(shown.contains("Word 11 is none of the list"), "{shown}");
     assert_eq!(std::fs::read_to_string(&out).unwrap().trim_end(), hex(&place.key));
+}
+
+#[test]
+fn what_is_pasted_at_once_is_not_shown_between_its_lines() {
+    let place = Installation::made();
+    let sheets = kit(&place, "2/3", "kit");
+    let store = text(&place.store());
+    let mut terminal = Terminal::start(&["check-key", "--typed", "--store", &store]);
+    let lines = sheets[..2].iter().map(|sheet| words(sheet).replace(' ', "\r") + "\r").collect::<String>();
+    terminal.answer("Share 1, word 1 of 33: ", &lines);
+    let shown = terminal.end(0, "asked");
+    let typed: String = sheets[..2].iter().map(|sheet| words(sheet) + " ").collect();
+    for word in typed.split_whitespace() {
+        // An echo would stand alone on its line, or behind what was asked.
+        let is_shown = |line: &str| line.trim() == word || line.trim().ends_with(&format!(": {word}"));
+        assert!(!shown.lines().any(is_shown), "{shown}");
+    }
 }
 
 #[test]

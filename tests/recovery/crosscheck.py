@@ -41,7 +41,8 @@ def ours_to_theirs(directory, key, needed, count):
     key_file = directory / "key"
     key_file.touch(mode=0o600)
     key_file.write_text(key.hex() + "\n")
-    text = tool("recovery-kit", "--key-file", str(key_file), "--shares", f"{needed}/{count}", "--unchecked", "--out", "-")
+    plan = f"{needed}/{count}"
+    text = tool("recovery-kit", "--key-file", str(key_file), "--shares", plan, "--unchecked", "--out", "-")
     shares = [words_of(sheet) for sheet in text.split("\f")]
     assert len(shares) == count and all(len(share.split()) == 33 for share in shares)
     for chosen in choices(shares, needed):

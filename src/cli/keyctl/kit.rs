@@ -105,8 +105,8 @@ impl Kit {
             (needed, count) => {
                 let any = if needed == count { format!("All {count}") } else { format!("Any {needed}") };
                 format!(
-                    "{any} of the {count} shares of this kit give back the master key of a ServOS installation, and with \
-                     it every secret there. Fewer tell nothing of it."
+                    "{any} of the {count} shares of this kit give back the master key of a ServOS installation, and \
+                     with it every secret there. Fewer tell nothing of it."
                 )
             }
         }
@@ -141,27 +141,28 @@ impl Kit {
             form => format!("It gives 64 hex digits; the key's file has {}, of the same 32 bytes.", form.told()),
         };
         format!(
-            "Without servos-keyd: {words} a share after SLIP-0039, without a passphrase, and any program for that standard \
-             gives back the key: for instance `shamir recover` of the Python package shamir-mnemonic[cli]. {form}"
+            "Without servos-keyd: {words} a share after SLIP-0039, without a passphrase, and any program for that \
+             standard gives back the key: for instance `shamir recover` of the Python package shamir-mnemonic[cli]. \
+             {form}"
         )
     }
 
     /// Where a sheet must not be.
     pub(super) fn not_here(&self) -> &'static str {
         if self.plan.count() == 1 {
-            "Keep it in a safe, and not beside the store or its backups, in a photo, in a mail, in a cloud, or on a computer \
-             or printer that keeps what it printed."
+            "Keep it in a safe, and not beside the store or its backups, in a photo, in a mail, in a cloud, or on a \
+             computer or printer that keeps what it printed."
         } else {
-            "Keep each share in another place, with another person; none beside the store or its backups, in a photo, in a \
-             mail, in a cloud, or on a computer or printer that keeps what it printed."
+            "Keep each share in another place, with another person; none beside the store or its backups, in a photo, \
+             in a mail, in a cloud, or on a computer or printer that keeps what it printed."
         }
     }
 
     /// What is to be known of the text of the key.
     pub(super) fn note_on_form(&self) -> Option<&'static str> {
         (self.form == Form::MixedHex && self.exact.is_none()).then_some(
-            "The key's file has hex digits in both cases, and no share keeps that. What uses the text of the key itself (a \
-             Restic repository) needs it as it is: keep it too.",
+            "The key's file has hex digits in both cases, and no share keeps that. What uses the text of the key \
+             itself (a Restic repository) needs it as it is: keep it too.",
         )
     }
 }

@@ -103,9 +103,9 @@ enum Command {
     CheckKey(check_key::CheckKeyArguments),
     /// Make a recovery kit: the master key for paper, whole or as shares
     ///
-    /// Each share is 33 words of the standard SLIP-0039, with a checksum of their own, and on a page a QR code too. The
-    /// key is first checked against the running daemon or the store. What comes out is the key: it goes to a terminal,
-    /// to files of mode 0600, or to a pipe if you say so.
+    /// Each share is 33 words of the standard SLIP-0039, with a checksum of their own, and on a page a QR code too.
+    /// The key is first checked against the running daemon or the store. What comes out is the key: it goes to a
+    /// terminal, to files of mode 0600, or to a pipe if you say so.
     RecoveryKit(recovery_kit::RecoveryKitArguments),
     /// Put a master key together from a recovery kit, in a file
     ///

@@ -17,7 +17,7 @@ use crate::config::key_source::KeySource;
 use crate::config::key_source_error::shell_quoted;
 use crate::custody::id::Fingerprint;
 use crate::custody::keys::MasterKey;
-use crate::custody::shares::{MOST_SHARES, Plan, Share, split};
+use crate::custody::shares::{MOST_SHARES, Plan, Share, combine, split};
 use crate::sys::locked::LockedMemory;
 use clap::Args;
 use serde_json::json;
@@ -43,7 +43,8 @@ pub(super) struct RecoveryKitArguments {
     #[arg(long)]
     text: bool,
 
-    /// A new file, of mode 0600; a directory, for a file for each share; or - for standard output [default: the terminal]
+    /// A new file, of mode 0600; a directory, for a file for each share; or - for standard output [default: the
+    /// terminal]
     #[arg(long, value_name = "FILE_OR_DIR")]
     out: Option<PathBuf>,
 
@@ -189,15 +190,30 @@ fn made(offered: &Offered, plan: Plan, opener: Option<&Opener>, memory: &LockedM
         Some(source) if plan == Plan::WHOLE => Some(kit::exact(source.text.expose_bytes(), memory)?),
         _ => None,
     };
+    let shares = split(&key, plan, memory, &key::random)?;
+    prove(&shares, &key, memory)?;
     Ok(Kit {
         plan,
-        shares: split(&key, plan, memory, &key::random)?,
+        shares,
         exact,
         fingerprint: key.fingerprint(),
         store_id: opener.map(|opener| opener.store_id.clone()),
         made: key::now(),
         form,
     })
+}
+
+/// Reads the words of every share as they will be printed, and puts the key together from all of them: a bit that
+/// flipped on the way would be found on the day on which the kit is needed.
+fn prove(shares: &[Share], key: &MasterKey, memory: &LockedMemory) -> Result<(), Failure> {
+    let wrong = || Failure::say(exit::BUG, "the shares that were made do not give the key back: nothing was printed");
+    let read = |share: &Share| {
+        let words = kit::words(share, memory)?;
+        Share::parse(words.expose_bytes().split(|byte| *byte == b' '), memory).map_err(|_| wrong())
+    };
+    let read = shares.iter().map(read).collect::<Result<Vec<Share>, Failure>>()?;
+    let recovered = combine(&read, memory).map_err(|_| wrong())?;
+    if recovered.same_as(key) { Ok(()) } else { Err(wrong()) }
 }
 
 /// The first source that holds the key.
@@ -247,8 +263,8 @@ fn told(console: &mut Console, kit: &Kit, files: &[PathBuf], opener: Option<&Ope
         }
     };
     console.hint(&format!(
-        "Next: print it on a printer that keeps no copies (by a cable; office printers and print servers keep what they \
-         print), or write it down by hand.{delete} Then try the paper: `servos-keyctl check-key --typed`."
+        "Next: print it on a printer that keeps no copies (by a cable; office printers and print servers keep what \
+         they print), or write it down by hand.{delete} Then try the paper: `servos-keyctl check-key --typed`."
     ));
     Ok(())
 }
@@ -276,6 +292,17 @@ mod tests {
             let refused = plan(text).unwrap_err();
             assert!(refused.contains(said), "{text}: {refused}");
         }
+    }
+
+    #[test]
+    fn a_kit_that_does_not_give_its_key_back_is_not_printed() {
+        let memory = key::memory().unwrap();
+        let key = MasterKey::generate(&memory, &key::random).unwrap();
+        let other = MasterKey::generate(&memory, &key::random).unwrap();
+        let shares = split(&key, Plan::new(3, 5).unwrap(), &memory, &key::random).unwrap();
+        assert!(prove(&shares, &key, &memory).is_ok());
+        assert_eq!(prove(&shares, &other, &memory).unwrap_err().exit, exit::BUG);
+        assert_eq!(prove(&shares[..2], &key, &memory).unwrap_err().exit, exit::BUG);
     }
 
     #[test]

@@ -27,8 +27,8 @@ const LIMIT_BYTES: usize = 64 * 1024;
 /// Where the paper is.
 #[derive(Args, Default)]
 pub struct PaperArguments {
-    /// A file with a share of a recovery kit, or with several, or with the key itself; give it once for each file, in any
-    /// order. - is standard input
+    /// A file with a share of a recovery kit, or with several, or with the key itself; give it once for each file, in
+    /// any order. - is standard input
     #[arg(long = "share", value_name = "FILE")]
     pub files: Vec<PathBuf>,
 

@@ -16,7 +16,7 @@ pub(super) fn of_share(error: &ShareError, place: &str, typed: impl FnOnce(usize
             failure.with_hint(like(typed(*position)).unwrap_or_else(|| "look at that word on the paper".to_owned()))
         }
         Malformed::Checksum => failure.with_hint(
-            "compare each word with the paper: beginnings of four letters are enough, and the order is that of the numbers",
+            "compare each word with the paper: four letters of each are enough, and the numbers give the order",
         ),
         Malformed::Length { .. } => failure.with_hint("compare it with the paper: is a line missing, or there twice?"),
         _ => failure,
@@ -53,11 +53,11 @@ pub(super) fn of_shares(error: CombineError, shares: &[Share], places: &[String]
             "bring another share in its place",
         ),
         CombineError::SameNumber { share, first } => rejected(
-            format!("{} and {} have the same number, but differ: one of them is not of this kit", named(share), named(first)),
+            format!("{} and {} have the same number, but differ: one is not of this kit", named(share), named(first)),
             "give each alone with other shares to see which one is wrong",
         ),
         CombineError::DoNotFit => rejected(
-            "each share's checksum fits, but the shares do not belong together: at least one is of another kit or forged"
+            "each checksum fits, but the shares do not belong together: at least one is of another kit or forged"
                 .to_owned(),
             "give one share more, if there is one: then it can be told which is wrong",
         ),

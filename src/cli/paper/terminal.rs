@@ -6,7 +6,7 @@
 use crate::sys::locked::LockedBuffer;
 use nix::sys::termios::{self, LocalFlags, SetArg, SpecialCharacterIndices, Termios};
 use std::io::{self, Read, Write};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::BorrowedFd;
 
 /// How a line ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,15 +21,19 @@ pub(super) enum LineEnd {
     TooLong,
 }
 
-/// The terminal without its echo; what it was before comes back at the end.
-struct Unseen<'t> {
+/// A terminal without its echo, for as long as somebody types: between two lines too, where what is pasted goes on. What
+/// it was before comes back at the end.
+pub(super) struct Unseen<'t> {
     terminal: BorrowedFd<'t>,
     before: Termios,
 }
 
 impl<'t> Unseen<'t> {
     /// Byte by byte, and with ^C as one of them: a process that is ended by it would leave no echo behind.
-    fn begin(terminal: BorrowedFd<'t>) -> io::Result<Self> {
+    ///
+    /// # Errors
+    /// What the kernel says; and where the echo stays on.
+    pub(super) fn begin(terminal: BorrowedFd<'t>) -> io::Result<Self> {
         let before = termios::tcgetattr(terminal)?;
         let mut unseen = before.clone();
         unseen.local_flags &=
@@ -56,19 +60,17 @@ impl Drop for Unseen<'_> {
     }
 }
 
-/// Asks for a line on the process's terminal, and reads it unseen.
+/// Asks for a line, and reads it from a terminal that does not show it.
 ///
 /// # Errors
-/// What the kernel says, also where the echo cannot be switched off: then nothing is read.
+/// What the kernel says.
 pub(super) fn line(
+    _unseen: &Unseen<'_>,
     prompt: &str,
     input: &mut dyn Read,
     errors: &mut dyn Write,
     line: &mut LockedBuffer,
 ) -> io::Result<LineEnd> {
-    let stdin = io::stdin();
-    let _unseen = Unseen::begin(stdin.as_fd())?;
-    // Only now, as who sees it may type.
     errors.write_all(prompt.as_bytes())?;
     errors.flush()?;
     let end = edited(input, line);

@@ -3,7 +3,7 @@
 //! Must never show what was typed, nor go on with a word or a share that cannot be right.
 //! Called by `paper`.
 
-use super::terminal::{self, LineEnd};
+use super::terminal::{self, LineEnd, Unseen};
 use super::{Collected, Desk, refusal, text};
 use crate::cli::exit;
 use crate::cli::failure::Failure;
@@ -11,6 +11,7 @@ use crate::custody::keys::{KeyError, MasterKey};
 use crate::custody::shares::{self, SHARE_TEXT_BYTES, SHARE_WORDS, Share, ShareError, words};
 use crate::sys::locked::{LockedBuffer, LockedMemory};
 use std::io;
+use std::os::fd::AsFd as _;
 
 /// The longest line: several shares as a scanner types them.
 const LINE_BYTES: usize = 8 * 1024;
@@ -27,13 +28,19 @@ pub(super) fn at_terminal(
     collected: &mut Collected,
     memory: &LockedMemory,
 ) -> Result<Option<MasterKey>, Failure> {
+    if !collected.shares.is_empty() && collected.missing() == 0 {
+        return Ok(None);
+    }
     let Desk { input, errors, .. } = desk;
+    let stdin = io::stdin();
+    // Before a word is said: who is spoken to may type.
+    let unseen = Unseen::begin(stdin.as_fd()).map_err(|error| unseen_refused(&error))?;
     let _ = writeln!(
         errors,
         "Type the words of a share, some on each line, or the key itself. Nothing of it is shown. Four letters of each \
          word are enough; Enter has them checked, ^U takes the line back, ^C ends."
     );
-    ask(&mut |prompt, line| terminal::line(prompt, &mut **input, &mut **errors, line), collected, memory)
+    ask(&mut |prompt, line| terminal::line(&unseen, prompt, &mut **input, &mut **errors, line), collected, memory)
 }
 
 fn ask(lines: &mut Lines<'_>, collected: &mut Collected, memory: &LockedMemory) -> Result<Option<MasterKey>, Failure> {
@@ -52,7 +59,7 @@ fn ask(lines: &mut Lines<'_>, collected: &mut Collected, memory: &LockedMemory) 
             let share = collected.shares.len().saturating_add(1);
             let prompt = format!("{said}Share {share}{of}, word {next} of {SHARE_WORDS}: ");
             said.clear();
-            match lines(&prompt, &mut line).map_err(|error| unseen_refused(&error))? {
+            match lines(&prompt, &mut line).map_err(|error| unreadable(&error))? {
                 LineEnd::Entered => {}
                 LineEnd::TooLong => {
                     said = "That line is too long: nothing of it was taken.\n".to_owned();
@@ -131,6 +138,10 @@ fn take_share(held: &LockedBuffer, collected: &mut Collected, memory: &LockedMem
         1 => format!("{told} One more is needed.\n"),
         more => format!("{told} {more} more are needed.\n"),
     })
+}
+
+fn unreadable(error: &io::Error) -> Failure {
+    Failure::say(exit::DAMAGED, format!("cannot read what is typed: {error}"))
 }
 
 fn unseen_refused(error: &io::Error) -> Failure {

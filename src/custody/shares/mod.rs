@@ -1,14 +1,15 @@
 //! Shares of a master key for paper: SLIP-0039, so that other programs put the key together too.
 //!
-//! Must never put a share together with one of another kit, hand out a key that its shares do not agree on, or tell what
-//! a share says beyond its kit and number.
-//! Called by `cli`, for recovery kits, for `recover`, and wherever a key is read from paper.
+//! Must never put a share together with one of another kit, hand out a key that its shares do not agree on, or tell
+//! what a share says beyond its kit and number. Called by `cli`, for recovery kits, for `recover`, and wherever a key
+//! is read from paper.
 //!
 //! A share is a point of a polynomial over GF(256) for each byte, of degree `needed - 1`; the key, enciphered as the
 //! standard has it under an empty passphrase, lies at 255, and a digest of it at 254: fewer shares than are needed tell
 //! nothing of the key, and shares that do not belong together are found out. No crate does this and is kept well, and
 //! all of it is some hundred lines beside a list of words; the standard's own vectors hold it (`vectors_tests.rs`).
 
+mod agreement;
 mod checksum;
 mod cipher;
 mod field;
@@ -17,10 +18,11 @@ pub mod words;
 
 use crate::custody::keys::{KeyError, MasterKey};
 use crate::custody::master_text;
-use crate::custody::primitives::{hmac_sha256, with_clean_stack};
+use crate::custody::primitives::with_clean_stack;
 use crate::custody::random::Random;
 use crate::sys::locked::{LockedBuffer, LockedMemory, LockedMemoryError, Secret};
 use crate::sys::wipe::Zeroizing;
+use agreement::{DIGEST_AT, Disagreement, Point, SECRET_AT};
 use format::Header;
 use std::fmt;
 use subtle::ConstantTimeEq as _;
@@ -32,13 +34,6 @@ pub const SHARE_TEXT_BYTES: usize = SHARE_WORDS * (words::MOST_LETTERS + 1);
 
 /// The most shares of a kit.
 pub const MOST_SHARES: u8 = 16;
-
-/// Where the digest and the secret lie on the polynomials.
-const DIGEST_AT: u8 = 254;
-const SECRET_AT: u8 = 255;
-
-/// Bytes of the digest.
-const DIGEST_BYTES: usize = 4;
 
 /// 10,000 * 2^1 iterations, as the standard's own implementation has it.
 const ITERATION_EXPONENT: u8 = 1;
@@ -227,7 +222,7 @@ impl Share {
         self.header.member_threshold
     }
 
-    fn point(&self) -> (u8, &[u8]) {
+    fn point(&self) -> Point<'_> {
         (self.header.member_index, self.value.expose_bytes())
     }
 
@@ -257,13 +252,13 @@ pub fn split(key: &MasterKey, plan: Plan, memory: &LockedMemory, random: &Random
         if plan.needed == 1 {
             return Ok(vec![Share { header, value: secret }]);
         }
-        let digest = digest_share(&secret, memory, random)?;
+        let digest = agreement::digest_share(&secret, memory, random)?;
         let drawn = (0..plan.needed.saturating_sub(2)).map(|member_index| {
             let value = memory.secret(|value| random(value).map_err(KeyError::from))?;
             Ok(Share { header: Header { member_index, ..header }, value })
         });
         let mut shares = drawn.collect::<Result<Vec<Share>, KeyError>>()?;
-        let mut points: Vec<(u8, &[u8])> = vec![(DIGEST_AT, digest.expose_bytes()), (SECRET_AT, secret.expose_bytes())];
+        let mut points: Vec<Point<'_>> = vec![(DIGEST_AT, digest.expose_bytes()), (SECRET_AT, secret.expose_bytes())];
         points.extend(shares.iter().map(Share::point));
         let computed = (plan.needed.saturating_sub(2)..plan.count).map(|member_index| {
             let value = memory.secret(|value| {
@@ -293,27 +288,6 @@ fn new_header(plan: Plan, random: &Random) -> Result<Header, KeyError> {
     })
 }
 
-/// D || R: the digest of the secret under the random R.
-///
-/// Source: SLIP-0039, section "Sharing a secret".
-fn digest_share(secret: &Secret, memory: &LockedMemory, random: &Random) -> Result<Secret, KeyError> {
-    memory.secret(|share| {
-        let (digest, key) = share.split_at_mut(DIGEST_BYTES);
-        random(key)?;
-        digest.copy_from_slice(&digest_of(secret.expose_bytes(), key));
-        Ok(())
-    })
-}
-
-/// The first bytes of HMAC-SHA-256(R, S). A key that is shorter than 32 bytes is, for HMAC, one with zeros behind it.
-fn digest_of(secret: &[u8], random: &[u8]) -> [u8; DIGEST_BYTES] {
-    let mut key = Zeroizing::new([0; 32]);
-    key.iter_mut().zip(random).for_each(|(to, from)| *to = *from);
-    let tag = Zeroizing::new(hmac_sha256(&key, |context| context.update(secret)));
-    let [a, b, c, d, ..] = *tag;
-    [a, b, c, d]
-}
-
 /// Puts the key together from all shares that are given, in whatever order.
 ///
 /// # Errors
@@ -327,12 +301,22 @@ pub fn combine(shares: &[Share], memory: &LockedMemory) -> Result<MasterKey, Com
     }
     with_clean_stack(|| {
         let secret = memory.secret(|secret| {
-            shared_secret(shares, needed, secret)?;
+            let points: Vec<Point<'_>> = shares.iter().map(Share::point).collect();
+            agreement::shared_secret(&points, needed, secret)?;
             cipher::decrypt(secret, cipher::NO_PASSPHRASE, &first.header);
             Ok::<(), CombineError>(master_text::judge(secret).map_err(KeyError::from)?)
         })?;
         Ok(MasterKey::from_secret(secret))
     })
+}
+
+impl From<Disagreement> for CombineError {
+    fn from(disagreement: Disagreement) -> Self {
+        match disagreement {
+            Disagreement::Unknown => Self::DoNotFit,
+            Disagreement::Odd(shares) => Self::Odd { shares },
+        }
+    }
 }
 
 impl From<LockedMemoryError> for CombineError {
@@ -366,59 +350,6 @@ pub fn check_kit(shares: &[Share]) -> Result<(), CombineError> {
         });
     }
     Ok(())
-}
-
-/// The secret that the shares agree on.
-fn shared_secret(shares: &[Share], needed: u8, secret: &mut [u8; 32]) -> Result<(), CombineError> {
-    let points: Vec<(u8, &[u8])> = shares.iter().map(Share::point).collect();
-    let needed = usize::from(needed);
-    let (enough, more) = points.split_at_checked(needed).unwrap_or((&points, &[]));
-    if recovered(enough, secret) && more.iter().all(|point| lies_on(enough, point)) {
-        return Ok(());
-    }
-    if more.is_empty() {
-        return Err(CombineError::DoNotFit);
-    }
-    // Some are wrong: the first choice of as many as are needed that fit tells which.
-    let fitting = choices(points.len(), needed).find_map(|choice| {
-        let chosen: Vec<(u8, &[u8])> = choice.iter().filter_map(|at| points.get(*at).copied()).collect();
-        recovered(&chosen, secret).then_some(chosen)
-    });
-    secret.fill(0);
-    let Some(fitting) = fitting else { return Err(CombineError::DoNotFit) };
-    let odd = points.iter().enumerate().filter(|(_, point)| !lies_on(&fitting, point)).map(|(at, _)| at).collect();
-    Err(CombineError::Odd { shares: odd })
-}
-
-/// Computes the secret of as many points as are needed; whether its digest, if it has one, fits.
-///
-/// Source: SLIP-0039, section "Recovering a secret".
-fn recovered(points: &[(u8, &[u8])], secret: &mut [u8]) -> bool {
-    if let [(_, value)] = points {
-        secret.iter_mut().zip(*value).for_each(|(to, from)| *to = *from);
-        return true;
-    }
-    let mut digest = Zeroizing::new([0; 32]);
-    let Some(digest) = digest.get_mut(..secret.len()) else { return false };
-    field::interpolate(points, SECRET_AT, secret);
-    field::interpolate(points, DIGEST_AT, digest);
-    let Some((digest, random)) = digest.split_at_checked(DIGEST_BYTES) else { return false };
-    digest_of(secret, random).ct_eq(digest).into()
-}
-
-fn lies_on(points: &[(u8, &[u8])], (at, value): &(u8, &[u8])) -> bool {
-    let mut computed = Zeroizing::new([0; 32]);
-    let Some(computed) = computed.get_mut(..value.len()) else { return false };
-    field::interpolate(points, *at, computed);
-    bool::from((*computed).ct_eq(value))
-}
-
-/// Every choice of `needed` among `count`, at most 16, each in ascending order.
-fn choices(count: usize, needed: usize) -> impl Iterator<Item = Vec<usize>> {
-    let all = 1u32.checked_shl(u32::try_from(count).unwrap_or(u32::MAX)).unwrap_or(0);
-    let of = move |set: u32| (0..count).filter(|at| set >> at & 1 == 1).collect::<Vec<usize>>();
-    let has_needed = move |set: &u32| usize::try_from(set.count_ones()).is_ok_and(|ones| ones == needed);
-    (0..all).filter(has_needed).map(of)
 }
 
 #[cfg(test)]

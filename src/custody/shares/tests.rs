@@ -3,6 +3,7 @@
 //! Must never test what the vectors of the standard do.
 //! Run by `cargo test`.
 
+use super::agreement::choices;
 use super::*;
 use crate::custody::fixtures::{failing, giving, master_key, memory, random};
 use crate::sys::dead_stack::{BEYOND_REACH, WITHIN_REACH, leave_marks};

@@ -1,9 +1,11 @@
 //! The standard's own vectors, `tests/vectors/slip39.json`: published with SLIP-0039 in trezor/python-shamir-mnemonic,
-//! and unchanged here. All of them, those with groups, short secrets and a passphrase too, by what our shares are made of.
+//! and unchanged here. All of them, those with groups, short secrets and a passphrase too, by what our shares are made
+//! of.
 //!
 //! Must never leave out a vector: they are counted.
 //! Run by `cargo test`.
 
+use super::agreement::recovered;
 use super::*;
 use crate::custody::fixtures::memory;
 use std::collections::{BTreeMap, BTreeSet};
