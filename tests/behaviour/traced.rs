@@ -162,8 +162,8 @@ fn every_thread_of_the_daemon_is_refused_what_it_has_no_need_of() {
         calls.join().unwrap();
     });
     assert_eq!(probed.into_iter().collect::<Vec<_>>(), ["servos-keyd", "tokio-rt-worker", "writer"]);
-    // None the worse for it.
-    assert_eq!(handles_on(process, own), before);
+    // None the worse for it; what the last backup had open is closed behind the answer.
+    eventually("it has open what it had", || handles_on(process, own) == before);
     block_on(async { daemon.admin().back_up().await.unwrap() });
     daemon.stop().expect(0);
     if !landlock {
