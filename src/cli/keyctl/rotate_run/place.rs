@@ -31,6 +31,19 @@ pub(super) struct Place {
     pub(super) credential: Option<String>,
 }
 
+/// A key in the place of another one.
+#[derive(Clone, Copy)]
+pub(super) struct Change<'c> {
+    /// The fingerprint of the one that goes.
+    pub(super) away: &'c str,
+    /// The fingerprint of the one that comes.
+    pub(super) wanted: &'c str,
+    /// The file that it comes from.
+    pub(super) from: &'c Path,
+    /// Files beside it that hold the one or the other, and are changed or taken away.
+    pub(super) beside: &'c [&'c Path],
+}
+
 /// What came of a replacement.
 pub(super) enum Put {
     /// The file holds the key, durably; and the old one still stands on these lines, where nobody reads it as the key.
@@ -95,21 +108,41 @@ impl Place {
         durable_file::write_like(path, line_of(text, variable, memory)?.expose_bytes(), &model)
     }
 
-    /// Puts the key of `from`, a file of the same kind, into the place of `old`.
+    /// Why the file may not be taken for one of its own: it is one with another that is changed or taken away.
+    pub(super) fn one_with(&self, others: &[&Path]) -> Option<String> {
+        let target = self.file.canonicalize().ok()?;
+        let is_target = |other: &&&Path| other.canonicalize().is_ok_and(|other| other == target);
+        let other = others.iter().find(is_target)?;
+        Some(format!(
+            "{} and {} are one file, and the latter does not stay as it is",
+            self.file.display(),
+            other.display()
+        ))
+    }
+
+    /// Puts the key of a file of the same kind into the place of another one.
     ///
     /// # Errors
     /// 65 if neither key is there, 75 if somebody changed the file meanwhile, and what keeps it from being written.
-    pub(super) fn put(&self, old: &MasterKey, from: &Path, memory: &LockedMemory) -> Result<Put, Failure> {
-        let new = self.held_in(from, memory)?;
+    pub(super) fn put(&self, change: &Change<'_>, memory: &LockedMemory) -> Result<Put, Failure> {
+        let Change { away, wanted, from, beside } = *change;
+        if let Some(why) = self.one_with(beside) {
+            return Ok(Put::NotFromHere(why));
+        }
         let held = self.held(memory)?;
-        if held.key.same_as(&new.key) {
+        if held.fingerprint() == wanted {
             durable_file::settle(&self.file).map_err(|error| Failure::writing(&self.file, &error))?;
             return Ok(Put::Done { left_on: Vec::new() });
         }
-        if !held.key.same_as(old) {
+        if held.fingerprint() != away {
             let (file, third) = (self.file.display(), held.fingerprint());
             let text = format!("{file} holds the key {third}, neither the old one nor the new one");
-            return Err(Failure::say(exit::DATA, text).with_hint(format!("put {} back there", old.fingerprint())));
+            return Err(Failure::say(exit::DATA, text).with_hint(format!("put {away} back there")));
+        }
+        let new = self.held_in(from, memory)?;
+        if new.fingerprint() != wanted {
+            let text = format!("{} holds the key {}, not {wanted}", from.display(), new.fingerprint());
+            return Err(Failure::say(exit::DATA, text));
         }
         let unreadable = |error: io::Error| Failure::reading(&self.file, &error);
         let target = std::fs::canonicalize(&self.file).map_err(unreadable)?;
@@ -122,7 +155,7 @@ impl Place {
         let (bytes, left_on) = match self.credential {
             Some(_) => (read_whole(from, memory)?, Vec::new()),
             None => {
-                let is_old = |text: &[u8]| MasterKey::parse(text, memory).is_ok_and(|key| key.same_as(old));
+                let is_old = |text: &[u8]| MasterKey::parse(text, memory).is_ok_and(|key| key.same_as(&held.key));
                 let name = self.file.display().to_string();
                 let replaced =
                     replacement::replace(content.expose_bytes(), &name, &is_old, new.text.expose_bytes(), memory)?;
