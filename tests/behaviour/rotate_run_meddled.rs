@@ -95,7 +95,11 @@ fn a_key_file_that_leads_to_a_file_which_is_taken_away_is_waited_for_and_never_l
         let late = run(&daemon, &[way, "--yes", "--wait", "50ms"]).expect(75);
         late.saying(&["are one file", text(target)]);
         assert_eq!((std::fs::read(&next).unwrap(), std::fs::read(&kept).unwrap()), (held, was), "{leads_to} {way}");
-        let daemon = starts(&installation, daemon, &sealed);
+        // A start that finds the new key finishes, and nothing is undone any more.
+        let daemon = match (leads_to, way) {
+            ("next", "--undo") => daemon,
+            _ => starts(&installation, daemon, &sealed),
+        };
         // What it says is to be done helps.
         let wanted = if way == "--resume" { &next } else { &kept };
         let copy = std::fs::read(wanted).unwrap();
@@ -364,4 +368,27 @@ fn the_commands_that_go_on_and_back_work_as_they_are_printed() {
         assert_eq!(fingerprint_in(&key) == fingerprint(installation.key), way == "--undo");
         assert!(!is_there(&installation.path("master.key.rotation")));
     }
+}
+
+#[test]
+fn where_the_old_keys_text_still_stands_is_told_by_a_run_that_was_resumed_too() {
+    if !is_root() {
+        return not_run(NOT_ROOT);
+    }
+    let given = Given::made();
+    let old = hex(&given.installation.key);
+    given.installation.write_private("given.key", format!("SERVOS_MASTER_KEY={old}\nRESTIC={old}\n").as_bytes());
+    let credentials = given.installation.path("credentials");
+    let serve = || {
+        std::fs::write(credentials.join("servos_master_key"), key_in(&given.file)).unwrap();
+        let serve = given.installation.command("serve", &[]);
+        given.installation.serve_with(&serve.variable("CREDENTIALS_DIRECTORY", &credentials))
+    };
+    let daemon = serve();
+    given.run(&daemon, &["--yes", "--components-migrated", "--restart", "exit 3"]).expect(65);
+    daemon.stop().expect(0);
+    let daemon = serve();
+    let told = given.run(&daemon, &["--resume", "--yes"]).expect(0);
+    let told = told.saying(&["The old key's text still stands in", "given.key, line 2"]);
+    assert!(!told.said().contains(&old), "a key is shown");
 }

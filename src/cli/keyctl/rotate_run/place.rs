@@ -46,8 +46,8 @@ pub(super) struct Change<'c> {
 
 /// What came of a replacement.
 pub(super) enum Put {
-    /// The file holds the key, durably; and the old one still stands on these lines, where nobody reads it as the key.
-    Done { left_on: Vec<usize> },
+    /// The file holds the key, durably.
+    Done,
     /// The file cannot be changed from here, and why.
     NotFromHere(String),
 }
@@ -132,7 +132,7 @@ impl Place {
         let held = self.held(memory)?;
         if held.fingerprint() == wanted {
             durable_file::settle(&self.file).map_err(|error| Failure::writing(&self.file, &error))?;
-            return Ok(Put::Done { left_on: Vec::new() });
+            return Ok(Put::Done);
         }
         if held.fingerprint() != away {
             let (file, third) = (self.file.display(), held.fingerprint());
@@ -152,14 +152,12 @@ impl Place {
             return Ok(Put::NotFromHere(why));
         }
         let content = read(&mut file, &before, memory).map_err(unreadable)?;
-        let (bytes, left_on) = match self.credential {
-            Some(_) => (read_whole(from, memory)?, Vec::new()),
+        let bytes = match self.credential {
+            Some(_) => read_whole(from, memory)?,
             None => {
                 let is_old = |text: &[u8]| MasterKey::parse(text, memory).is_ok_and(|key| key.same_as(&held.key));
                 let name = self.file.display().to_string();
-                let replaced =
-                    replacement::replace(content.expose_bytes(), &name, &is_old, new.text.expose_bytes(), memory)?;
-                (replaced.content, replaced.left_on)
+                replacement::replace(content.expose_bytes(), &name, &is_old, new.text.expose_bytes(), memory)?.content
             }
         };
         // Judged as whoever reads it next will: only then does it take the name.
@@ -176,11 +174,23 @@ impl Place {
             Err(Failure::say(exit::BUG, text))
         };
         match durable_file::replace_same(&target, bytes.expose_bytes(), &file, &before, &is_good)? {
-            Replaced::Done => Ok(Put::Done { left_on }),
+            Replaced::Done => Ok(Put::Done),
             Replaced::NotFromHere(error) => {
                 Ok(Put::NotFromHere(format!("{} cannot be replaced: {error}", self.file.display())))
             }
         }
+    }
+
+    /// The lines on which a key's text stands, where nobody reads it as the key; none where the file is encrypted.
+    ///
+    /// # Errors
+    /// What keeps it from being read.
+    pub(super) fn lines_with(&self, text: &[u8], memory: &LockedMemory) -> Result<Vec<usize>, Failure> {
+        if self.credential.is_some() {
+            return Ok(Vec::new());
+        }
+        let target = std::fs::canonicalize(&self.file).map_err(|error| Failure::reading(&self.file, &error))?;
+        Ok(replacement::lines_with(read_whole(&target, memory)?.expose_bytes(), text))
     }
 
     /// Why a file is not replaced by another one of its name.

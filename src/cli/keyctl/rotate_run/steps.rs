@@ -223,8 +223,7 @@ async fn replace(run: &mut Run<'_>) -> Result<(), Failure> {
         while let Some(place) = run.places.get(at) {
             let file = place.file.clone();
             match place.put(&change, &run.memory)? {
-                Put::Done { left_on } => {
-                    run.done.left_on.extend(left_on.into_iter().map(|line| (file.clone(), line)));
+                Put::Done => {
                     run.say(&format!("{} holds the new key now.", file.display()));
                     break;
                 }
@@ -395,11 +394,25 @@ fn tidy_up(run: &mut Run<'_>) -> Result<(), Failure> {
         check_is(&place.held(&run.memory)?, &new, &place.file).map_err(|failure| failure.with_hint(hint))?;
         durable_file::settle(&place.file).map_err(|error| Failure::writing(&place.file, &error))?;
     }
+    run.done.left_on = left_on(run)?;
     clear_successors(&run.places.iter().map(|place| place.file.clone()).collect::<Vec<_>>())?;
     if run.places.is_empty() || !is_ours(run) {
         return Ok(());
     }
     durable_file::remove(&next).map_err(|error| Failure::writing(&next, &error))
+}
+
+/// Where the old key's text still stands, though nobody reads it there as the key.
+fn left_on(run: &Run<'_>) -> Result<Vec<(PathBuf, usize)>, Failure> {
+    let Some(kept) = run.places.first().map(|first| first.kept(&run.journal.intent.old)) else { return Ok(Vec::new()) };
+    let old = run.places.first().and_then(|first| first.held_in(&kept, &run.memory).ok());
+    let Some(old) = old else { return Ok(Vec::new()) };
+    let mut left = Vec::new();
+    for place in &run.places {
+        let lines = place.lines_with(old.text.expose_bytes(), &run.memory)?;
+        left.extend(lines.into_iter().map(|line| (place.file.clone(), line)));
+    }
+    Ok(left)
 }
 
 /// Whether the new key is still where it was made; anything else there is not taken away, but told of.

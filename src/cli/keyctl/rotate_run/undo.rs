@@ -85,7 +85,7 @@ async fn put_back(run: &mut Run<'_>) -> Result<(), Failure> {
                     format!("Put the old key {old} back into {}: this run does not have it", place.file.display())
                 }
                 _ => match place.put(&change, &run.memory)? {
-                    Put::Done { .. } => break,
+                    Put::Done => break,
                     Put::NotFromHere(why) => {
                         format!("{why}. Put the key from {} there, in the place of {new}", kept.display())
                     }
