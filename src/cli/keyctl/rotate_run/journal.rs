@@ -200,7 +200,9 @@ impl Journal {
 fn open(path: &Path) -> Result<File, Failure> {
     let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
     let file = OpenOptions::new().read(true).append(true).custom_flags(flags).open(path);
-    let file = file.map_err(|error| Failure::reading(path, &error))?;
+    let file = file.map_err(|error| {
+        Failure::reading(path, &error).with_hint("see what lies there and who made it, and move it away")
+    })?;
     match file.try_lock() {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {

@@ -10,6 +10,7 @@ mod plan;
 mod program;
 mod step;
 mod steps;
+mod tidying;
 mod undo;
 mod unit;
 mod waiting;

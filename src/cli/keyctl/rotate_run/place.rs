@@ -19,6 +19,7 @@ use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use subtle::ConstantTimeEq as _;
 
 /// The largest file, in bytes.
 const LIMIT_BYTES: usize = 64 * 1024;
@@ -89,6 +90,18 @@ impl Place {
         }
     }
 
+    /// Whether it holds the key in this very text, and in no other: only one is kept, and put back.
+    ///
+    /// # Errors
+    /// As [`Self::held`].
+    pub(super) fn holds_only(&self, text: &[u8], memory: &LockedMemory) -> Result<bool, Failure> {
+        let is_it = |other: &LockedBuffer| bool::from(other.expose_bytes().ct_eq(text));
+        match self.credential {
+            Some(_) => Ok(is_it(&self.held(memory)?.text)),
+            None => Ok(key_input::read(&self.file, true, memory)?.iter().all(|source| is_it(&source.text))),
+        }
+    }
+
     /// Writes a key into a new file beside this one, in the same form, for those who may read this one.
     ///
     /// # Errors
@@ -129,7 +142,10 @@ impl Place {
         if let Some(why) = self.one_with(beside) {
             return Ok(Put::NotFromHere(why));
         }
-        let held = self.held(memory)?;
+        let held = self.held(memory).map_err(|failure| {
+            let (from, file) = (from.display(), self.file.display());
+            failure.with_hint(format!("put the key {wanted} from {from} into {file}, whole as it was"))
+        })?;
         if held.fingerprint() == wanted {
             durable_file::settle(&self.file).map_err(|error| Failure::writing(&self.file, &error))?;
             return Ok(Put::Done);

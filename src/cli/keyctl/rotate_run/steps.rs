@@ -7,7 +7,7 @@ use super::place::{self, Change, Put};
 use super::plan::is_elsewhere;
 use super::step::Step;
 use super::waiting::{self, Waiting};
-use super::{Run, Ways, program};
+use super::{Run, Ways, program, tidying};
 use crate::cli::exit;
 use crate::cli::failure::Failure;
 use crate::cli::keyctl::durable_file::{self, Replace};
@@ -18,7 +18,6 @@ use crate::config::key_source_error::shell_quoted;
 use crate::proto::v1::{GetStatusResponse, KeySource, RotateResponse, RotationState};
 use crate::store::fault;
 use crate::sys::locked::LockedBuffer;
-use std::path::PathBuf;
 
 /// Does a step.
 pub(super) async fn perform(run: &mut Run<'_>, step: Step) -> Result<(), Failure> {
@@ -32,7 +31,7 @@ pub(super) async fn perform(run: &mut Run<'_>, step: Step) -> Result<(), Failure
         Step::Restart => restart(run).await,
         Step::Finish => finish(run).await,
         Step::Check => check(run).await,
-        Step::TidyUp => tidy_up(run),
+        Step::TidyUp => tidying::tidy_up(run),
     }
 }
 
@@ -147,7 +146,7 @@ async fn seal_old_text(run: &mut Run<'_>) -> Result<(), Failure> {
     Ok(())
 }
 
-fn check_is(held: &FoundKey, expected: &str, file: &std::path::Path) -> Result<(), Failure> {
+pub(super) fn check_is(held: &FoundKey, expected: &str, file: &std::path::Path) -> Result<(), Failure> {
     if held.fingerprint() == expected {
         return Ok(());
     }
@@ -377,65 +376,5 @@ async fn check(run: &mut Run<'_>) -> Result<(), Failure> {
         return Err(Failure::say(exit::DATA, text));
     }
     run.say("The canary opens under the new key.");
-    Ok(())
-}
-
-fn tidy_up(run: &mut Run<'_>) -> Result<(), Failure> {
-    let new = run.new_key()?;
-    let next = run.journal.intent.next.clone();
-    for place in &run.places {
-        let (file, from) = (place.file.display(), next.display());
-        let hint =
-            format!("put the key from {from} into {file}, as a file of its own, before the daemon is started again");
-        if let Some(why) = place.one_with(&[&next]) {
-            return Err(Failure::say(exit::DATA, why).with_hint(hint));
-        }
-        // A copy that is still only in memory must not become the only one.
-        check_is(&place.held(&run.memory)?, &new, &place.file).map_err(|failure| failure.with_hint(hint))?;
-        durable_file::settle(&place.file).map_err(|error| Failure::writing(&place.file, &error))?;
-    }
-    run.done.left_on = left_on(run)?;
-    clear_successors(&run.places.iter().map(|place| place.file.clone()).collect::<Vec<_>>())?;
-    if run.places.is_empty() || !is_ours(run) {
-        return Ok(());
-    }
-    durable_file::remove(&next).map_err(|error| Failure::writing(&next, &error))
-}
-
-/// Where the old key's text still stands, though nobody reads it there as the key.
-fn left_on(run: &Run<'_>) -> Result<Vec<(PathBuf, usize)>, Failure> {
-    let Some(kept) = run.places.first().map(|first| first.kept(&run.journal.intent.old)) else { return Ok(Vec::new()) };
-    let old = run.places.first().and_then(|first| first.held_in(&kept, &run.memory).ok());
-    let Some(old) = old else { return Ok(Vec::new()) };
-    let mut left = Vec::new();
-    for place in &run.places {
-        let lines = place.lines_with(old.text.expose_bytes(), &run.memory)?;
-        left.extend(lines.into_iter().map(|line| (place.file.clone(), line)));
-    }
-    Ok(left)
-}
-
-/// Whether the new key is still where it was made; anything else there is not taken away, but told of.
-pub(super) fn is_ours(run: &mut Run<'_>) -> bool {
-    let next = &run.journal.intent.next;
-    if next.symlink_metadata().is_err() {
-        return false;
-    }
-    match new_key(run) {
-        Ok(_) => true,
-        Err(failure) => {
-            run.done.stays =
-                Some(format!("{} stays, for it is not what was made there: {}", next.display(), failure.message));
-            false
-        }
-    }
-}
-
-/// Takes away what a change that was cut off left beside a file.
-pub(super) fn clear_successors(files: &[PathBuf]) -> Result<(), Failure> {
-    for file in files {
-        let target = file.canonicalize().map_err(|error| Failure::reading(file, &error))?;
-        durable_file::clear_successor(&target).map_err(|error| Failure::writing(&target, &error))?;
-    }
     Ok(())
 }

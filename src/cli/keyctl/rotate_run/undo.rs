@@ -6,7 +6,8 @@
 use super::place::{Change, Place, Put};
 use super::plan::is_elsewhere;
 use super::step::Step;
-use super::steps::{Stage, clear_successors, is_ours, restart_with, sources, stage};
+use super::steps::{Stage, restart_with, sources, stage};
+use super::tidying::{clear_successors, is_ours};
 use super::waiting::Waiting;
 use super::{Run, Ways};
 use crate::cli::exit;
@@ -80,8 +81,8 @@ async fn put_back(run: &mut Run<'_>) -> Result<(), Failure> {
     for at in 0..run.places.len() {
         let mut waiting = Waiting::new();
         while let Some(place) = run.places.get(at) {
-            let what = match place.held(&run.memory)?.fingerprint() {
-                held if held == new && kept.symlink_metadata().is_err() => {
+            let what = match place.held(&run.memory) {
+                Ok(held) if held.fingerprint() == new && kept.symlink_metadata().is_err() => {
                     format!("Put the old key {old} back into {}: this run does not have it", place.file.display())
                 }
                 _ => match place.put(&change, &run.memory)? {
