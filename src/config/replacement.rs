@@ -16,8 +16,6 @@ pub struct Replacement {
     pub content: LockedBuffer,
     /// How many times the old key stood in it as a value.
     pub replaced: usize,
-    /// Lines on which the old key's text still stands, from 1: in comments, or under other names.
-    pub left_on: Vec<usize>,
 }
 
 /// Puts `new` where `content` assigns, or is, a key that `is_old` knows. Quotes, blanks, comments, the order and the line
@@ -32,7 +30,6 @@ pub fn replace(
     new: &[u8],
     memory: &LockedMemory,
 ) -> Result<Replacement, KeySourceError> {
-    let mut texts: Vec<LockedBuffer> = Vec::new();
     let mut spans: Vec<Range<usize>> = Vec::new();
     match form_of(content, place)? {
         Form::Bare => {
@@ -40,7 +37,6 @@ pub fn replace(
             let span = start..start + content.trim_ascii().len();
             let text = content.get(span.clone()).unwrap_or_default();
             if is_old(text) {
-                texts.push(copy(text, place, memory)?);
                 spans.push(span);
             }
         }
@@ -48,7 +44,6 @@ pub fn replace(
             let mut tell = |Place { raw, value, .. }: Place| {
                 if is_old(value.expose_bytes().trim_ascii()) {
                     spans.push(key_within(content, raw, value.expose_bytes().trim_ascii()));
-                    texts.push(value);
                 }
             };
             env_file::each(content, &VARIABLES, memory, &mut tell).map_err(|fault| env_file_fault(fault, place))?;
@@ -67,8 +62,7 @@ pub fn replace(
         from = span.end;
     }
     written.append(content.get(from..).unwrap_or_default());
-    let left_on = lines_with(written.expose_bytes(), &texts);
-    Ok(Replacement { content: written, replaced, left_on })
+    Ok(Replacement { content: written, replaced })
 }
 
 /// The key alone where it stands there once as it is; else, where it is escaped or in pieces, all that was written for it.
@@ -81,21 +75,11 @@ fn key_within(content: &[u8], raw: Range<usize>, value: &[u8]) -> Range<usize> {
     }
 }
 
-fn lines_with(content: &[u8], texts: &[LockedBuffer]) -> Vec<usize> {
-    let holds = |line: &[u8]| {
-        texts
-            .iter()
-            .map(|text| text.expose_bytes().trim_ascii())
-            .any(|text| line.windows(text.len().max(1)).any(|window| window == text))
-    };
+/// The lines on which a key's text stands, from 1: in comments, or under other names.
+pub fn lines_with(content: &[u8], text: &[u8]) -> Vec<usize> {
+    let holds = |line: &[u8]| line.windows(text.len().max(1)).any(|window| window == text);
     let lines = content.split(|byte| *byte == b'\n').enumerate();
     lines.filter(|(_, line)| holds(line)).map(|(at, _)| at + 1).collect()
-}
-
-fn copy(text: &[u8], place: &str, memory: &LockedMemory) -> Result<LockedBuffer, KeySourceError> {
-    let mut copied = memory.buffer(text.len()).map_err(|fault| no_memory(place.to_owned(), fault))?;
-    copied.append(text);
-    Ok(copied)
 }
 
 #[cfg(test)]
@@ -110,7 +94,8 @@ mod tests {
         let is_old = |text: &[u8]| text == OLD.as_bytes();
         let found = replace(content.as_bytes(), "f", &is_old, NEW.as_bytes(), &memory)?;
         let text = String::from_utf8(found.content.expose_bytes().to_vec()).unwrap();
-        Ok((text, found.replaced, found.left_on))
+        let left = lines_with(text.as_bytes(), OLD.as_bytes());
+        Ok((text, found.replaced, left))
     }
 
     /// @ stands for the old key, % for the new one.

@@ -48,6 +48,7 @@ mod restore_export;
 mod restore_kept;
 mod restore_missing;
 mod rotate_run;
+mod rotate_run_meddled;
 mod rotation_calls;
 mod rotation_file;
 mod rotation_log;

@@ -54,6 +54,8 @@ mod commands_stage;
 #[cfg(test)]
 mod commands_test;
 #[cfg(test)]
+mod durable_file_same_test;
+#[cfg(test)]
 mod rotate_begin_test;
 #[cfg(test)]
 mod rotate_end_test;

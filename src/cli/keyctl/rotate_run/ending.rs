@@ -19,10 +19,12 @@ pub(super) async fn tell(run: Run<'_>) -> Result<(), Failure> {
 async fn rotated(run: Run<'_>) -> Result<(), Failure> {
     let (old, new) = (run.journal.intent.old.clone(), run.new_key()?);
     let files: Vec<String> = run.journal.intent.files.iter().map(|file| file.display().to_string()).collect();
-    let kept = run.places.first().map(|first| first.kept(&old));
+    // Where somebody else finished the rotation, it may never have been made.
+    let kept = run.places.first().map(|first| first.kept(&old)).filter(|kept| kept.symlink_metadata().is_ok());
     let next_file = run.journal.intent.next.clone();
     let sealed = run.journal.intent.files.first().filter(|_| run.journal.intent.seal_old_text);
     let sealed = sealed.map(|file| SealedText::known(file, &old));
+    let sealed = sealed.filter(|sealed| sealed.file.symlink_metadata().is_ok());
     let mut next =
         vec![format!("Keep a copy of {new} on paper and on another machine, apart from the store and its backups.")];
     if let Some(kept) = &kept {
@@ -37,6 +39,7 @@ async fn rotated(run: Run<'_>) -> Result<(), Failure> {
     next.extend(run.done.left_on.iter().map(|(file, line)| {
         format!("The old key's text still stands in {}, line {line}: see what it is for.", file.display())
     }));
+    next.extend(run.done.stays.clone());
     if files.is_empty() {
         next.push(format!("Remove {} once the new key is kept elsewhere.", next_file.display()));
     }
@@ -83,6 +86,7 @@ fn undone(run: Run<'_>) -> Result<(), Failure> {
     next.extend(sealed.iter().map(|sealed| {
         format!("The old key's text stays sealed in {}: the next rotation takes it as it is.", sealed.file.display())
     }));
+    next.extend(run.done.stays.clone());
     next.push("To rotate after all: `servos-keyctl rotate run`".to_owned());
     let value = json!({
         "result": "undone",

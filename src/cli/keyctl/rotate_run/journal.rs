@@ -168,6 +168,19 @@ impl Journal {
         Ok(())
     }
 
+    /// From here on the run goes on again, from where the files are looked at: the new key alone opens the store.
+    ///
+    /// # Errors
+    /// As [`Self::enter`].
+    pub(super) fn turn_forward(&mut self) -> Result<(), Failure> {
+        if self.undoing {
+            self.enter(Step::Replace)?;
+            self.add(&json!({"undo": false}))?;
+            self.undoing = false;
+        }
+        Ok(())
+    }
+
     /// Takes the journal away: one end is reached.
     ///
     /// # Errors
@@ -187,21 +200,27 @@ impl Journal {
 fn open(path: &Path) -> Result<File, Failure> {
     let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
     let file = OpenOptions::new().read(true).append(true).custom_flags(flags).open(path);
-    let file = file.map_err(|error| Failure::reading(path, &error))?;
-    // What stands in it is done as root: nobody else may have written it.
+    let file = file.map_err(|error| {
+        Failure::reading(path, &error).with_hint("see what lies there and who made it, and move it away")
+    })?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            let text = format!("another `rotate run` is under way: it has {}", path.display());
+            return Err(
+                Failure::say(exit::TRY_AGAIN, text).with_hint("wait until it ends, or end it; what it did is kept")
+            );
+        }
+        Err(TryLockError::Error(error)) => return Err(Failure::reading(path, &error)),
+    }
+    // What stands in it is done as root: nobody else may have written it. Nor is one followed that came to its end meanwhile:
+    // it has no name any more.
     let of = file.metadata().map_err(|error| Failure::reading(path, &error))?;
     if !of.is_file() || of.uid() != geteuid().as_raw() || of.nlink() != 1 || of.mode() & 0o022 != 0 {
         let text = format!("{} is not this user's own file, and is not followed", path.display());
         return Err(Failure::say(exit::NOT_PERMITTED, text).with_hint("see who made it, and move it away"));
     }
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => {
-            let text = format!("another `rotate run` is under way: it has {}", path.display());
-            Err(Failure::say(exit::TRY_AGAIN, text).with_hint("wait until it ends, or end it; what it did is kept"))
-        }
-        Err(TryLockError::Error(error)) => Err(Failure::reading(path, &error)),
-    }
+    Ok(file)
 }
 
 impl Intent {

@@ -10,6 +10,7 @@ mod plan;
 mod program;
 mod step;
 mod steps;
+mod tidying;
 mod undo;
 mod unit;
 mod waiting;
@@ -30,8 +31,11 @@ use clap::Args;
 use journal::Journal;
 use place::Place;
 use plan::Plan;
+use std::cell::Cell;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+use step::Step;
+use steps::Stage;
 
 /// Begin writes a backup, and a disk may be slow.
 const DEADLINE: Duration = Duration::from_secs(120);
@@ -107,6 +111,21 @@ struct Run<'r> {
     journal: Journal,
     /// What came of the steps that were done here.
     done: Done,
+    /// Where it can go if it fails.
+    ways: Cell<Ways>,
+    /// The socket that was named on the command line.
+    socket: Option<PathBuf>,
+}
+
+/// Where a run can go that failed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Ways {
+    /// On, or back; or further back, once it is on its way there.
+    Both,
+    /// On: the new key alone opens the store.
+    OnlyOn,
+    /// It is about keys that are not in use any more.
+    Neither,
 }
 
 /// What the report tells of the steps.
@@ -117,6 +136,8 @@ struct Done {
     other_uses: Vec<String>,
     /// Where the old key's text still stands: file and line.
     left_on: Vec<(PathBuf, usize)>,
+    /// What is in the place of the new key's file, and was not made there.
+    stays: Option<String>,
 }
 
 /// Runs, resumes or undoes a rotation.
@@ -143,7 +164,7 @@ pub(super) async fn run(
     let is_again = arguments.resume || arguments.undo;
     let journal = match journal {
         Some(journal) if is_again => journal,
-        Some(journal) => return Err(interrupted(&journal, arguments)),
+        Some(journal) => return Err(interrupted(&journal, arguments, socket.argument())),
         None if is_again => return Err(nothing_interrupted(&path)),
         None => {
             let status = status?;
@@ -160,7 +181,8 @@ pub(super) async fn run(
     let place = |file: &PathBuf| Place { file: file.clone(), credential: credential.clone() };
     let places = journal.intent.files.iter().map(place).collect();
     let client = socket.operator();
-    let run = Run { console, admin, client, arguments, memory, places, journal, done: Done::default() };
+    let (done, ways, socket) = (Done::default(), Cell::new(Ways::Both), socket.argument().cloned());
+    let run = Run { console, admin, client, arguments, memory, places, journal, done, ways, socket };
     run.bring_to_an_end().await
 }
 
@@ -191,20 +213,21 @@ fn agree(console: &mut Console, arguments: &RunArguments, plan: &Plan) -> Result
 
 impl Run<'_> {
     async fn bring_to_an_end(mut self) -> Result<(), Failure> {
-        let ended = if self.arguments.undo {
-            undo::undo(&mut self).await
-        } else if self.journal.undoing {
-            Err(Failure::say(exit::DATA, "this rotation is being undone, and cannot go on"))
-        } else {
-            self.forwards().await
-        };
+        let ended = if self.arguments.undo { undo::undo(&mut self).await } else { self.forwards().await };
         match ended {
             Ok(()) => ending::tell(self).await,
-            Err(failure) => Err(with_ways_on(failure, &self.journal, self.arguments)),
+            Err(failure) => {
+                let (again, ways) =
+                    (Again { arguments: self.arguments, socket: self.socket.as_ref() }, self.ways.get());
+                Err(with_ways_on(failure, &self.journal, again, ways))
+            }
         }
     }
 
     async fn forwards(&mut self) -> Result<(), Failure> {
+        if self.arguments.resume {
+            self.look_whether_it_was_finished().await?;
+        }
         loop {
             let step = self.journal.step;
             fault::point(&format!("run-entered-{}", step.name()));
@@ -213,6 +236,23 @@ impl Run<'_> {
             let Some(next) = step.next() else { return Ok(()) };
             self.journal.enter(next)?;
         }
+    }
+
+    /// What somebody else finished, by hand or by a start, is only brought to its end: from where the files are looked at.
+    async fn look_whether_it_was_finished(&mut self) -> Result<(), Failure> {
+        if self.journal.undoing || (self.journal.new.is_some() && self.journal.step < Step::Replace) {
+            let status = self.status().await?;
+            let is_finished = matches!(steps::stage(self, &status)?, Stage::New | Stage::Finishing);
+            match (is_finished, self.journal.undoing) {
+                (true, true) => self.journal.turn_forward()?,
+                (true, false) => self.journal.enter(Step::Replace)?,
+                (false, true) => {
+                    return Err(Failure::say(exit::DATA, "this rotation is being undone, and cannot go on"));
+                }
+                (false, false) => {}
+            }
+        }
+        Ok(())
     }
 
     /// Tells a person what is being done.
@@ -238,12 +278,26 @@ impl Run<'_> {
     }
 }
 
+/// What was said on the command line, and must be said again.
+#[derive(Clone, Copy)]
+struct Again<'a> {
+    arguments: &'a RunArguments,
+    socket: Option<&'a PathBuf>,
+}
+
 /// The command that goes on with a journal: what names its file, its daemon and what it waits for.
-fn again(journal: &Journal, arguments: &RunArguments, how: &str) -> String {
+fn again(journal: &Journal, Again { arguments, socket }: Again<'_>, how: &str) -> String {
     let mut command = format!("servos-keyctl rotate run {how}");
+    if let Some(socket) = socket {
+        command.push_str(&format!(" --socket {}", shell_quoted(socket)));
+    }
     match journal.intent.files.as_slice() {
         [] => command.push_str(&format!(" --by-hand {}", shell_quoted(&journal.intent.next))),
         [first, ..] => command.push_str(&format!(" --key-file {}", shell_quoted(first))),
+    }
+    if let Some(restart) = arguments.restart.as_ref().filter(|restart| journal.intent.restart.as_ref() != Some(restart))
+    {
+        command.push_str(&format!(" --restart {}", shell_quoted(Path::new(restart))));
     }
     if arguments.yes {
         command.push_str(" --yes");
@@ -251,26 +305,27 @@ fn again(journal: &Journal, arguments: &RunArguments, how: &str) -> String {
     command
 }
 
-fn with_ways_on(failure: Failure, journal: &Journal, arguments: &RunArguments) -> Failure {
-    let undo = again(journal, arguments, "--undo");
-    let ways = match journal.undoing {
-        true => format!("`{undo}` goes on going back to {}", journal.intent.old),
-        false => {
-            format!("`{}` goes on; `{undo}` goes back to {}", again(journal, arguments, "--resume"), journal.intent.old)
-        }
+fn with_ways_on(failure: Failure, journal: &Journal, said: Again<'_>, ways: Ways) -> Failure {
+    let (resume, undo) = (again(journal, said, "--resume"), again(journal, said, "--undo"));
+    let old = &journal.intent.old;
+    let ways = match (ways, journal.undoing) {
+        (Ways::Neither, _) => return failure,
+        (Ways::OnlyOn, _) => format!("`{resume}` brings this one to its end"),
+        (Ways::Both, true) => format!("`{undo}` goes on going back to {old}"),
+        (Ways::Both, false) => format!("`{resume}` goes on; `{undo}` goes back to {old}"),
     };
     let hint = failure.hint.clone().map_or(ways.clone(), |hint| format!("{hint}; {ways}"));
     failure.with_hint(hint)
 }
 
-fn interrupted(journal: &Journal, arguments: &RunArguments) -> Failure {
+fn interrupted(journal: &Journal, arguments: &RunArguments, socket: Option<&PathBuf>) -> Failure {
     let text = format!(
         "a rotation from {} was interrupted at the step {}{}",
         journal.intent.old,
         journal.step.name(),
         if journal.undoing { ", on the way back" } else { "" }
     );
-    with_ways_on(Failure::say(exit::TRY_AGAIN, text), journal, arguments)
+    with_ways_on(Failure::say(exit::TRY_AGAIN, text), journal, Again { arguments, socket }, Ways::Both)
 }
 
 /// What is to be said of a run that was interrupted, if its journal lies beside the file that the daemon opens.

@@ -19,6 +19,7 @@ use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use subtle::ConstantTimeEq as _;
 
 /// The largest file, in bytes.
 const LIMIT_BYTES: usize = 64 * 1024;
@@ -31,10 +32,23 @@ pub(super) struct Place {
     pub(super) credential: Option<String>,
 }
 
+/// A key in the place of another one.
+#[derive(Clone, Copy)]
+pub(super) struct Change<'c> {
+    /// The fingerprint of the one that goes.
+    pub(super) away: &'c str,
+    /// The fingerprint of the one that comes.
+    pub(super) wanted: &'c str,
+    /// The file that it comes from.
+    pub(super) from: &'c Path,
+    /// Files beside it that hold the one or the other, and are changed or taken away.
+    pub(super) beside: &'c [&'c Path],
+}
+
 /// What came of a replacement.
 pub(super) enum Put {
-    /// The file holds the key, durably; and the old one still stands on these lines, where nobody reads it as the key.
-    Done { left_on: Vec<usize> },
+    /// The file holds the key, durably.
+    Done,
     /// The file cannot be changed from here, and why.
     NotFromHere(String),
 }
@@ -76,6 +90,18 @@ impl Place {
         }
     }
 
+    /// Whether it holds the key in this very text, and in no other: only one is kept, and put back.
+    ///
+    /// # Errors
+    /// As [`Self::held`].
+    pub(super) fn holds_only(&self, text: &[u8], memory: &LockedMemory) -> Result<bool, Failure> {
+        let is_it = |other: &LockedBuffer| bool::from(other.expose_bytes().ct_eq(text));
+        match self.credential {
+            Some(_) => Ok(is_it(&self.held(memory)?.text)),
+            None => Ok(key_input::read(&self.file, true, memory)?.iter().all(|source| is_it(&source.text))),
+        }
+    }
+
     /// Writes a key into a new file beside this one, in the same form, for those who may read this one.
     ///
     /// # Errors
@@ -95,21 +121,44 @@ impl Place {
         durable_file::write_like(path, line_of(text, variable, memory)?.expose_bytes(), &model)
     }
 
-    /// Puts the key of `from`, a file of the same kind, into the place of `old`.
+    /// Why the file may not be taken for one of its own: it is one with another that is changed or taken away.
+    pub(super) fn one_with(&self, others: &[&Path]) -> Option<String> {
+        let target = self.file.canonicalize().ok()?;
+        let is_target = |other: &&&Path| other.canonicalize().is_ok_and(|other| other == target);
+        let other = others.iter().find(is_target)?;
+        Some(format!(
+            "{} and {} are one file, and the latter does not stay as it is",
+            self.file.display(),
+            other.display()
+        ))
+    }
+
+    /// Puts the key of a file of the same kind into the place of another one.
     ///
     /// # Errors
     /// 65 if neither key is there, 75 if somebody changed the file meanwhile, and what keeps it from being written.
-    pub(super) fn put(&self, old: &MasterKey, from: &Path, memory: &LockedMemory) -> Result<Put, Failure> {
-        let new = self.held_in(from, memory)?;
-        let held = self.held(memory)?;
-        if held.key.same_as(&new.key) {
-            durable_file::settle(&self.file).map_err(|error| Failure::writing(&self.file, &error))?;
-            return Ok(Put::Done { left_on: Vec::new() });
+    pub(super) fn put(&self, change: &Change<'_>, memory: &LockedMemory) -> Result<Put, Failure> {
+        let Change { away, wanted, from, beside } = *change;
+        if let Some(why) = self.one_with(beside) {
+            return Ok(Put::NotFromHere(why));
         }
-        if !held.key.same_as(old) {
+        let held = self.held(memory).map_err(|failure| {
+            let (from, file) = (from.display(), self.file.display());
+            failure.with_hint(format!("put the key {wanted} from {from} into {file}, whole as it was"))
+        })?;
+        if held.fingerprint() == wanted {
+            durable_file::settle(&self.file).map_err(|error| Failure::writing(&self.file, &error))?;
+            return Ok(Put::Done);
+        }
+        if held.fingerprint() != away {
             let (file, third) = (self.file.display(), held.fingerprint());
             let text = format!("{file} holds the key {third}, neither the old one nor the new one");
-            return Err(Failure::say(exit::DATA, text).with_hint(format!("put {} back there", old.fingerprint())));
+            return Err(Failure::say(exit::DATA, text).with_hint(format!("put {away} back there")));
+        }
+        let new = self.held_in(from, memory)?;
+        if new.fingerprint() != wanted {
+            let text = format!("{} holds the key {}, not {wanted}", from.display(), new.fingerprint());
+            return Err(Failure::say(exit::DATA, text));
         }
         let unreadable = |error: io::Error| Failure::reading(&self.file, &error);
         let target = std::fs::canonicalize(&self.file).map_err(unreadable)?;
@@ -119,14 +168,12 @@ impl Place {
             return Ok(Put::NotFromHere(why));
         }
         let content = read(&mut file, &before, memory).map_err(unreadable)?;
-        let (bytes, left_on) = match self.credential {
-            Some(_) => (read_whole(from, memory)?, Vec::new()),
+        let bytes = match self.credential {
+            Some(_) => read_whole(from, memory)?,
             None => {
-                let is_old = |text: &[u8]| MasterKey::parse(text, memory).is_ok_and(|key| key.same_as(old));
+                let is_old = |text: &[u8]| MasterKey::parse(text, memory).is_ok_and(|key| key.same_as(&held.key));
                 let name = self.file.display().to_string();
-                let replaced =
-                    replacement::replace(content.expose_bytes(), &name, &is_old, new.text.expose_bytes(), memory)?;
-                (replaced.content, replaced.left_on)
+                replacement::replace(content.expose_bytes(), &name, &is_old, new.text.expose_bytes(), memory)?.content
             }
         };
         // Judged as whoever reads it next will: only then does it take the name.
@@ -143,11 +190,23 @@ impl Place {
             Err(Failure::say(exit::BUG, text))
         };
         match durable_file::replace_same(&target, bytes.expose_bytes(), &file, &before, &is_good)? {
-            Replaced::Done => Ok(Put::Done { left_on }),
+            Replaced::Done => Ok(Put::Done),
             Replaced::NotFromHere(error) => {
                 Ok(Put::NotFromHere(format!("{} cannot be replaced: {error}", self.file.display())))
             }
         }
+    }
+
+    /// The lines on which a key's text stands, where nobody reads it as the key; none where the file is encrypted.
+    ///
+    /// # Errors
+    /// What keeps it from being read.
+    pub(super) fn lines_with(&self, text: &[u8], memory: &LockedMemory) -> Result<Vec<usize>, Failure> {
+        if self.credential.is_some() {
+            return Ok(Vec::new());
+        }
+        let target = std::fs::canonicalize(&self.file).map_err(|error| Failure::reading(&self.file, &error))?;
+        Ok(replacement::lines_with(read_whole(&target, memory)?.expose_bytes(), text))
     }
 
     /// Why a file is not replaced by another one of its name.

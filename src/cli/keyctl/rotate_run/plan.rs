@@ -112,6 +112,7 @@ pub(super) async fn make(
         }
         variables.extend(held.variable.map(|variable| (place.file.clone(), variable)));
     }
+    check_one_text(&found.places, memory)?;
     check_free(&found.next, arguments)?;
     if let Some(first) = found.places.first() {
         check_kept(first, old, memory)?;
@@ -195,6 +196,26 @@ fn absolute(file: &Path) -> Result<PathBuf, Failure> {
         return Err(Failure::say(exit::USAGE, text).with_hint("name the file through a link, or change it by hand"));
     }
     Ok(absolute)
+}
+
+/// One text is kept, sealed and put back: another one, in which the same key stands too, would be lost.
+fn check_one_text(places: &[Place], memory: &LockedMemory) -> Result<(), Failure> {
+    let Some(first) = places.first() else { return Ok(()) };
+    let text = first.held(memory)?.text;
+    for place in places {
+        if !place.holds_only(text.expose_bytes(), memory)? {
+            let file = place.file.display();
+            let text = format!(
+                "the key stands in {file} in another text than in {}, and only one is kept",
+                first.file.display()
+            );
+            return Err(Failure::say(exit::DATA, text).with_hint(
+                "write it the same way everywhere first (hex or base64, small or capital letters); keep the other text where \
+                 anything has it as its password",
+            ));
+        }
+    }
+    Ok(())
 }
 
 fn check_free(next: &Path, arguments: &RunArguments) -> Result<(), Failure> {

@@ -3,11 +3,11 @@
 //! Must never take a file for what it should be without looking into it.
 //! Called by `rotate_run`, in order.
 
-use super::place::{self, Put};
+use super::place::{self, Change, Put};
 use super::plan::is_elsewhere;
 use super::step::Step;
 use super::waiting::{self, Waiting};
-use super::{Run, program};
+use super::{Run, Ways, program, tidying};
 use crate::cli::exit;
 use crate::cli::failure::Failure;
 use crate::cli::keyctl::durable_file::{self, Replace};
@@ -16,8 +16,8 @@ use crate::cli::keyctl::{key_input, old_text, rotate_wait};
 use crate::client::rotation::BeginRotation;
 use crate::config::key_source_error::shell_quoted;
 use crate::proto::v1::{GetStatusResponse, KeySource, RotateResponse, RotationState};
+use crate::store::fault;
 use crate::sys::locked::LockedBuffer;
-use std::path::PathBuf;
 
 /// Does a step.
 pub(super) async fn perform(run: &mut Run<'_>, step: Step) -> Result<(), Failure> {
@@ -31,7 +31,7 @@ pub(super) async fn perform(run: &mut Run<'_>, step: Step) -> Result<(), Failure
         Step::Restart => restart(run).await,
         Step::Finish => finish(run).await,
         Step::Check => check(run).await,
-        Step::TidyUp => tidy_up(run),
+        Step::TidyUp => tidying::tidy_up(run),
     }
 }
 
@@ -71,7 +71,16 @@ pub(super) fn stage(run: &Run<'_>, status: &GetStatusResponse) -> Result<Stage, 
     match in_use {
         key if key == new => Ok(Stage::New),
         key if key == old => Ok(Stage::Old),
-        third => Err(Failure::say(exit::DATA, format!("the daemon uses the key {third}, neither {old} nor {new}"))),
+        third => {
+            run.ways.set(Ways::Neither);
+            let (text, journal) =
+                (format!("the daemon uses the key {third}, neither {old} nor {new}"), run.journal.path());
+            let quoted = shell_quoted(journal);
+            Err(Failure::say(exit::DATA, text).with_hint(format!(
+                "another rotation has overtaken this one: `mv {quoted} {quoted}.unknown` gives it up, and leaves every key \
+                 where it is"
+            )))
+        }
     }
 }
 
@@ -80,6 +89,9 @@ fn make_key(run: &mut Run<'_>) -> Result<(), Failure> {
     if next.symlink_metadata().is_err() {
         run.say(&format!("Making a new key in {} ...", next.display()));
         let key = place::generate(&run.memory)?;
+        // Named before it is made: what lies there and is not named was made by somebody else.
+        run.journal.name_new(&key.fingerprint().to_string())?;
+        fault::point("run-key-named");
         match run.places.first() {
             Some(first) => {
                 let held = first.held(&run.memory)?;
@@ -93,17 +105,22 @@ fn make_key(run: &mut Run<'_>) -> Result<(), Failure> {
             }
         }
     }
+    if run.journal.new.is_none() {
+        let quoted = shell_quoted(&next);
+        let text = format!("somebody else made {}, where the new key is to be made", next.display());
+        let hint = format!("move it away: `mv {quoted} {quoted}.unknown`");
+        return Err(Failure::say(exit::CANNOT_CREATE, text).with_hint(hint));
+    }
     durable_file::settle(&next).map_err(|error| Failure::writing(&next, &error))?;
     // What is begun with is what is in the file.
-    let new = new_key(run)?.fingerprint();
-    if new == run.journal.intent.old {
-        return Err(Failure::say(exit::DATA, format!("{} holds the key in use, and no new one", next.display())));
-    }
-    run.journal.name_new(&new)
+    new_key(run).map(drop)
 }
 
 /// The new key, from its file.
-fn new_key(run: &Run<'_>) -> Result<FoundKey, Failure> {
+///
+/// # Errors
+/// What is not there, or is not the one that was made there.
+pub(super) fn new_key(run: &Run<'_>) -> Result<FoundKey, Failure> {
     let next = &run.journal.intent.next;
     let found = match run.places.first() {
         Some(first) => first.held_in(next, &run.memory)?,
@@ -129,7 +146,7 @@ async fn seal_old_text(run: &mut Run<'_>) -> Result<(), Failure> {
     Ok(())
 }
 
-fn check_is(held: &FoundKey, expected: &str, file: &std::path::Path) -> Result<(), Failure> {
+pub(super) fn check_is(held: &FoundKey, expected: &str, file: &std::path::Path) -> Result<(), Failure> {
     if held.fingerprint() == expected {
         return Ok(());
     }
@@ -162,7 +179,7 @@ async fn begin(run: &mut Run<'_>) -> Result<(), Failure> {
     if !matches!(stage(run, &status)?, Stage::Old | Stage::Pending) {
         return Ok(());
     }
-    let answer = ask(run, &status, false).await?;
+    let answer = ask(run, &status).await?;
     run.say("Both keys open the store from now on.");
     run.done.backup = answer.backup;
     run.done.old_key_backups = answer.old_key_backups;
@@ -170,8 +187,8 @@ async fn begin(run: &mut Run<'_>) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Begins, or asks the same again: what the sources yield.
-async fn ask(run: &Run<'_>, status: &GetStatusResponse, dry_run: bool) -> Result<RotateResponse, Failure> {
+/// Begins, or does the same again.
+async fn ask(run: &Run<'_>, status: &GetStatusResponse) -> Result<RotateResponse, Failure> {
     let new = new_key(run)?;
     let next_file = status.master_key.as_ref().map(|master| master.next_file.as_str()).unwrap_or_default();
     // The daemon reads the one beside its own file; any other is sent.
@@ -180,7 +197,7 @@ async fn ask(run: &Run<'_>, status: &GetStatusResponse, dry_run: bool) -> Result
         new_key_fingerprint: &new.fingerprint(),
         new_key: (!is_read_by_daemon).then(|| LockedBuffer::expose_bytes(&new.text)),
         keep_data_keys: run.journal.intent.keep_data_keys,
-        dry_run,
+        dry_run: false,
     };
     Ok(run.admin.rotate(&request).await?)
 }
@@ -192,20 +209,20 @@ async fn replace(run: &mut Run<'_>) -> Result<(), Failure> {
         return Err(aborted(run));
     }
     let (old, new) = (run.journal.intent.old.clone(), run.new_key()?);
-    let Some(first) = run.places.first() else { return agree_to_replace(run, &new) };
-    let old_key = first.held_in(&first.kept(&old), &run.memory)?;
+    let Some(kept) = run.places.first().map(|first| first.kept(&old)) else { return agree_to_replace(run, &new) };
     let is_done = run.places.iter().all(|place| place.held(&run.memory).is_ok_and(|held| held.fingerprint() == new));
     if !is_done {
+        keep_old_key(run)?;
         agree_to_replace(run, &new)?;
     }
     let next = run.journal.intent.next.clone();
+    let change = Change { away: &old, wanted: &new, from: &next, beside: &[&next, &kept] };
     for at in 0..run.places.len() {
         let mut waiting = Waiting::new();
         while let Some(place) = run.places.get(at) {
             let file = place.file.clone();
-            match place.put(&old_key.key, &next, &run.memory)? {
-                Put::Done { left_on } => {
-                    run.done.left_on.extend(left_on.into_iter().map(|line| (file.clone(), line)));
+            match place.put(&change, &run.memory)? {
+                Put::Done => {
                     run.say(&format!("{} holds the new key now.", file.display()));
                     break;
                 }
@@ -258,7 +275,7 @@ async fn restart(run: &mut Run<'_>) -> Result<(), Failure> {
         if !matches!(stage(run, status)?, Stage::Pending) {
             return Ok(());
         }
-        if !lagging(run, status).await?.iter().any(|source| source.needs_restart) {
+        if !lagging(run).await?.iter().any(|source| source.needs_restart) {
             return Ok(());
         }
     }
@@ -276,11 +293,20 @@ pub(super) async fn restart_with(
 }
 
 /// The sources that do not yield the new key.
-async fn lagging(run: &Run<'_>, status: &GetStatusResponse) -> Result<Vec<KeySource>, Failure> {
+async fn lagging(run: &Run<'_>) -> Result<Vec<KeySource>, Failure> {
     let new = run.new_key()?;
-    let mut sources = ask(run, status, true).await?.sources;
+    let mut sources = sources(run, &new).await?;
     sources.retain(|source| source.fingerprint != new);
     Ok(sources)
+}
+
+/// What the daemon's sources yield while the rotation is pending.
+pub(super) async fn sources(run: &Run<'_>, new: &str) -> Result<Vec<KeySource>, Failure> {
+    let status = run.status().await?;
+    // A rotation that is pending already needs no key to be asked about.
+    let keep_data_keys = status.rotation.is_some_and(|rotation| !rotation.new_data_keys);
+    let request = BeginRotation { new_key_fingerprint: new, new_key: None, keep_data_keys, dry_run: true };
+    Ok(run.admin.rotate(&request).await?.sources)
 }
 
 async fn finish(run: &mut Run<'_>) -> Result<(), Failure> {
@@ -297,7 +323,7 @@ async fn finish(run: &mut Run<'_>) -> Result<(), Failure> {
             Stage::Old | Stage::Aborting => return Err(aborted(run)),
             Stage::Pending => {}
         }
-        let lagging = lagging(run, &status).await?;
+        let lagging = lagging(run).await?;
         if lagging.is_empty() {
             run.say("Finishing ...");
             let answer = run.admin.finish_rotation(&new, false).await?;
@@ -350,29 +376,5 @@ async fn check(run: &mut Run<'_>) -> Result<(), Failure> {
         return Err(Failure::say(exit::DATA, text));
     }
     run.say("The canary opens under the new key.");
-    Ok(())
-}
-
-fn tidy_up(run: &mut Run<'_>) -> Result<(), Failure> {
-    let new = run.new_key()?;
-    for place in &run.places {
-        // A copy that is still only in memory must not become the only one.
-        check_is(&place.held(&run.memory)?, &new, &place.file)?;
-        durable_file::settle(&place.file).map_err(|error| Failure::writing(&place.file, &error))?;
-    }
-    clear_successors(&run.places.iter().map(|place| place.file.clone()).collect::<Vec<_>>())?;
-    let next = &run.journal.intent.next;
-    if run.places.is_empty() || next.symlink_metadata().is_err() {
-        return Ok(());
-    }
-    durable_file::remove(next).map_err(|error| Failure::writing(next, &error))
-}
-
-/// Takes away what a change that was cut off left beside a file.
-pub(super) fn clear_successors(files: &[PathBuf]) -> Result<(), Failure> {
-    for file in files {
-        let target = file.canonicalize().map_err(|error| Failure::reading(file, &error))?;
-        durable_file::clear_successor(&target).map_err(|error| Failure::writing(&target, &error))?;
-    }
     Ok(())
 }

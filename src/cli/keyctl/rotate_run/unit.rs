@@ -41,14 +41,22 @@ fn source_in(text: &str) -> Option<UnitSource> {
         let (name, value) = line.split_once('=')?;
         (name.trim() == key).then(|| value.trim().to_owned())
     };
+    // An empty one takes back all before it.
+    let assigned = |key: &str| {
+        let mut values = Vec::new();
+        for (at, value) in text.lines().enumerate().filter_map(|(at, line)| Some((at, value_of(line, key)?))) {
+            if value.is_empty() { values.clear() } else { values.push((at, value)) }
+        }
+        values
+    };
+    let plain = assigned("LoadCredential").into_iter().map(|(at, value)| (at, value, false));
+    let encrypted = assigned("LoadCredentialEncrypted").into_iter().map(|(at, value)| (at, value, true));
+    let mut given: Vec<(usize, String, bool)> = plain.chain(encrypted).collect();
+    given.sort_unstable();
     let of_credential = |credential: &str| {
-        text.lines().rev().find_map(|line| {
-            let (value, is_encrypted) = match value_of(line, "LoadCredentialEncrypted") {
-                Some(value) => (value, true),
-                None => (value_of(line, "LoadCredential")?, false),
-            };
+        given.iter().rev().find_map(|(_, value, is_encrypted)| {
             let (name, path) = value.split_once(':')?;
-            (name == credential).then(|| (PathBuf::from(path), is_encrypted))
+            (name == credential).then(|| (PathBuf::from(path), *is_encrypted))
         })
     };
     if let Some((name, (file, is_encrypted))) =
@@ -58,8 +66,8 @@ fn source_in(text: &str) -> Option<UnitSource> {
         return is_plain(&file).then_some(UnitSource { file, encrypted });
     }
     // Where several are named, it does not say which of them has the key.
-    let mut files = text.lines().filter_map(|line| value_of(line, "EnvironmentFile"));
-    let file = PathBuf::from(files.next()?.trim_start_matches('-'));
+    let mut files = assigned("EnvironmentFile").into_iter();
+    let file = PathBuf::from(files.next()?.1.trim_start_matches('-'));
     (files.next().is_none() && is_plain(&file)).then_some(UnitSource { file, encrypted: None })
 }
 
@@ -99,6 +107,13 @@ mod tests {
             ("LoadCredential=servos_master_key:%d/x\n", None),
             ("EnvironmentFile=-/etc/servos/servos.env\n", of("/etc/servos/servos.env")),
             ("EnvironmentFile=/a\nEnvironmentFile=/b\n", None),
+            ("EnvironmentFile=/a\nEnvironmentFile=\nEnvironmentFile=/b\n", of("/b")),
+            ("LoadCredential=servos_master_key:/a\n# /etc/drop-in\nLoadCredential=\n", None),
+            ("LoadCredential=servos_master_key:/a\nLoadCredential=\nEnvironmentFile=/e\n", of("/e")),
+            (
+                "LoadCredentialEncrypted=servos_master_key:/c\nLoadCredential=\nLoadCredential=act.env:/b\n",
+                encrypted("/c", "servos_master_key"),
+            ),
             ("SetCredential=servos_master_key:secret\n", None),
         ] {
             assert_eq!(found(text), expected, "{text:?}");
