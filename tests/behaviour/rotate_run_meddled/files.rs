@@ -193,3 +193,72 @@ fn a_key_file_that_is_gone_or_is_no_file_any_more_is_told_with_where_its_key_is(
     run(&daemon, &["--undo"]).expect(0);
     assert_eq!(fingerprint_in(&key), old);
 }
+
+#[test]
+fn the_kept_old_key_that_somebody_removed_is_kept_again_before_the_new_one_takes_its_place() {
+    if !is_root() {
+        return not_run(NOT_ROOT);
+    }
+    let (installation, daemon) = stopped_before_replace();
+    let old = fingerprint(installation.key);
+    let kept = installation.path(&format!("master.key.old-{old}"));
+    // Another key under its name is not taken for it, and neither written over nor taken away.
+    let foreign = format!("{}\n", hex(&random_key()));
+    installation.write_private(&format!("master.key.old-{old}"), foreign.as_bytes());
+    run(&daemon, &["--resume", "--yes"]).expect(65).saying(&[text(&kept), &format!("not {old}")]);
+    assert_eq!(fingerprint_in(&installation.path("master.key")), old);
+    std::fs::remove_file(&kept).unwrap();
+    run(&daemon, &["--resume", "--yes"]).expect(0);
+    assert_eq!(fingerprint_in(&kept), old);
+
+    let (installation, daemon) = stopped_before_replace();
+    let kept =
+        installation.write_private(&format!("master.key.old-{}", fingerprint(installation.key)), foreign.as_bytes());
+    run(&daemon, &["--undo"]).expect(0);
+    assert_eq!(std::fs::read_to_string(kept).unwrap(), foreign);
+}
+
+#[test]
+fn a_key_that_was_there_before_the_runs_own_was_named_is_not_begun_with() {
+    if !is_root() {
+        return not_run(NOT_ROOT);
+    }
+    let (installation, daemon, sealed) = stopped_before_begin();
+    std::fs::remove_file(sealed).unwrap();
+    let journal = installation.path("master.key.rotation");
+    let lines = std::fs::read_to_string(&journal).unwrap();
+    // As a run leaves it that died before it named its key; the last line was cut short by that.
+    let begun: Vec<&str> = lines.lines().take(2).collect();
+    std::fs::write(&journal, format!("{}\n{{\"ne", begun.join("\n"))).unwrap();
+    let before = std::fs::read(installation.path("master.key.next")).unwrap();
+    run(&daemon, &["--resume", "--yes"]).expect(73).saying(&["somebody else made", "mv ", "--undo"]);
+    assert!(block_on(daemon.admin().status()).unwrap().rotation.is_none());
+    assert_eq!(std::fs::read(installation.path("master.key.next")).unwrap(), before);
+    std::fs::remove_file(installation.path("master.key.next")).unwrap();
+    run(&daemon, &["--resume", "--yes"]).expect(0);
+}
+
+#[test]
+fn the_new_keys_file_stays_while_the_key_file_does_not_hold_the_key_by_itself() {
+    if !is_root() {
+        return not_run(NOT_ROOT);
+    }
+    let (installation, daemon) = stopped_before_replace();
+    let (key, next) = (installation.path("master.key"), installation.path("master.key.next"));
+    let new = std::fs::read(&next).unwrap();
+    std::fs::remove_file(&key).unwrap();
+    symlink(&next, &key).unwrap();
+    rotate(&daemon, &["finish", "--yes"]).expect(0);
+    // The run was at its last step.
+    let journal = installation.path("master.key.rotation");
+    let lines = std::fs::read_to_string(&journal).unwrap() + "{\"step\":\"tidy-up\"}\n";
+    std::fs::write(&journal, lines).unwrap();
+    run(&daemon, &["--resume", "--yes"]).expect(65).saying(&["are one file", "put the key from"]);
+    std::fs::remove_file(&key).unwrap();
+    installation.write_private("master.key", format!("{}\n", hex(&installation.key)).as_bytes());
+    run(&daemon, &["--resume", "--yes"]).expect(65).saying(&["holds the key", "put the key from", text(&next)]);
+    assert_eq!(std::fs::read(&next).unwrap(), new);
+    std::fs::copy(&next, &key).unwrap();
+    run(&daemon, &["--resume", "--yes"]).expect(0);
+    assert_eq!((std::fs::read(&key).unwrap(), is_there(&next)), (new, false));
+}
