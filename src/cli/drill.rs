@@ -9,6 +9,7 @@ use crate::client::error::Error;
 use crate::client::key_admin::AdminClient;
 use crate::client::key_service::Client;
 use crate::proto::v1::DrillKind;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -20,8 +21,8 @@ pub struct Drill<'d> {
     pub fingerprint: &'d str,
     /// The store that it opens: 32 hex digits.
     pub store_id: &'d str,
-    /// The file that held the key, if one did.
-    pub key_file: Option<&'d Path>,
+    /// The files that the key was read from.
+    pub files: Vec<PathBuf>,
 }
 
 /// Has the daemon on `socket` keep it; answers when, in Unix seconds, or why it did not: which is no failure of the drill.
@@ -45,9 +46,8 @@ async fn kept(admin: &AdminClient, socket: &Path, drill: &Drill<'_>) -> Result<R
     }
     let reads = status.master_key.unwrap_or_default().next_file;
     let reads = reads.strip_suffix(".next").map(PathBuf::from);
-    if let (Some(reads), Some(tried)) = (reads, drill.key_file)
-        && is_same_file(&reads, tried)
-    {
+    let own = reads.and_then(|reads| drill.files.iter().find(|tried| is_same_file(&reads, tried)));
+    if let Some(tried) = own {
         return Ok(Err(format!("{} is what the daemon itself reads, and no copy", tried.display())));
     }
     Ok(Ok(admin.record_drill(drill.kind, drill.fingerprint).await?))
@@ -62,11 +62,11 @@ fn because(error: Error) -> String {
     }
 }
 
-/// Whether two paths lead to one file.
+/// Whether two paths lead to one file, by whatever names it has.
 #[must_use]
 pub fn is_same_file(one: &Path, other: &Path) -> bool {
-    match (one.canonicalize(), other.canonicalize()) {
-        (Ok(one), Ok(other)) => one == other,
+    match (one.metadata(), other.metadata()) {
+        (Ok(one), Ok(other)) => (one.dev(), one.ino()) == (other.dev(), other.ino()),
         _ => false,
     }
 }

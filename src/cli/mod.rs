@@ -13,6 +13,7 @@ pub mod key;
 pub mod key_sources;
 pub mod keyctl;
 pub mod keyd;
+pub mod offered_key;
 pub mod paper;
 mod plain;
 pub mod typed_key;

@@ -71,11 +71,11 @@ pub fn refuse_as_path(file: &Path) -> Result<(), Failure> {
     Err(failure.with_hint(IN_HISTORY))
 }
 
-/// Some words of a share one behind the other, which nobody writes by chance.
+/// Some words of a share one behind the other, numbered or not, which nobody writes by chance.
 fn holds_share(text: &str) -> bool {
     const TOO_MANY: usize = 6;
     let mut run = 0;
-    text.split(|one: char| !one.is_ascii_alphanumeric()).filter(|part| !part.is_empty()).any(|part| {
+    text.split(|one: char| !one.is_ascii_alphabetic()).filter(|part| !part.is_empty()).any(|part| {
         run = if is_word(part.as_bytes()) { run + 1 } else { 0 };
         run == TOO_MANY
     })
@@ -136,7 +136,9 @@ mod tests {
     #[test]
     fn a_share_in_the_place_of_a_file_s_name_is_refused_and_not_repeated() {
         let share = "duckling enlarge academic academic agency result length";
-        for typed in [share.to_owned(), share.to_uppercase(), share.replace(' ', "-")] {
+        let numbered: String = (1..).zip(share.split(' ')).map(|(number, word)| format!("{number}. {word} ")).collect();
+        let together = numbered.replace(". ", "");
+        for typed in [share.to_owned(), share.to_uppercase(), share.replace(' ', "-"), numbered, together] {
             let failure = refuse_as_path(Path::new(&typed)).unwrap_err();
             assert_eq!((failure.exit, failure.hint.as_deref()), (exit::USAGE, Some(IN_HISTORY)));
             assert!(!failure.message.contains("agency"), "{}", failure.message);

@@ -161,6 +161,34 @@ fn a_drill_of_the_old_key_counts_for_nothing_after_a_rotation() {
 }
 
 #[test]
+fn a_time_from_a_clock_that_was_wrong_keeps_no_warning_back() {
+    let mut rig = Rig::new();
+    let key = in_use(&rig);
+    rig.pass(10_000 * DAY);
+    recorded(&mut rig, KEY, key, None).unwrap();
+    let then = BEGIN + 10_000 * DAY;
+    let (generation, backup) = rig.engine.progress.newest_backup();
+    assert_eq!(backup, then);
+    rig.break_backups();
+    recorded(&mut rig, RESTORE, key, None).unwrap();
+    assert!(rig.keyring().generation > generation);
+    for (now, overdue) in [
+        (BEGIN + 29 * DAY, false),
+        (BEGIN + 30 * DAY, true),
+        (then - 2 * DAY, true),
+        // Put back by some hours, as clocks are.
+        (then - DAY / 2, false),
+        (then + 29 * DAY, false),
+        (then + 30 * DAY, true),
+    ] {
+        let told = judged(&rig, 30 * DAY, 30 * DAY, now, false);
+        assert_eq!((told.drills.overdue, told.backup_age.overdue), (overdue, overdue), "{now}");
+        let is_yet_to_come = told.warnings.iter().any(|warning| warning.contains("a day that is yet to come"));
+        assert_eq!(is_yet_to_come, overdue && now < then, "{:?}", told.warnings);
+    }
+}
+
+#[test]
 fn a_backup_is_too_old_only_where_the_store_has_changed_since() {
     let mut rig = Rig::new();
     let key = in_use(&rig);

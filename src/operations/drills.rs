@@ -56,6 +56,14 @@ pub struct BackupAge {
     pub overdue: bool,
 }
 
+/// How far ahead of the clock a time may be, in seconds. Beyond it, it was taken from a clock that was wrong: counted,
+/// it would keep a warning back until that day comes.
+const MOST_AHEAD: i64 = 86_400;
+
+fn is_credible(at: i64, now: i64) -> bool {
+    at <= now.saturating_add(MOST_AHEAD)
+}
+
 /// The drills that a store's record tells of; `record::decode` has let no other through.
 pub(super) fn of_records(records: &[record::Drill]) -> Vec<Drill> {
     let drill = |stored: &record::Drill| {
@@ -94,11 +102,13 @@ impl Engine {
             let of_kind = keyring.drills.iter().filter(|drill| drill.kind == kind);
             of_kind.max_by_key(|drill| (drill.fingerprint == master.fingerprint, drill.at)).copied()
         };
-        let counting = keyring.drills.iter().filter(|drill| drill.fingerprint == master.fingerprint);
+        let now = (self.clock)();
+        let counts = |drill: &&Drill| drill.fingerprint == master.fingerprint && is_credible(drill.at, now);
+        let counting = keyring.drills.iter().filter(counts);
         let from = counting.map(|drill| drill.at).fold(master.since, i64::max);
         let interval = self.facts.drill_interval;
         let due = from.saturating_add(interval);
-        let overdue = self.is_judged(interval) && (self.clock)() >= due;
+        let overdue = self.is_judged(interval) && now >= due;
         DrillState { key: last(DrillKind::Key), restore: last(DrillKind::Restore), interval, due, overdue }
     }
 
@@ -107,8 +117,9 @@ impl Engine {
     pub(super) fn backup_age(&self, keyring: &Keyring) -> BackupAge {
         let (generation, newest) = self.progress.newest_backup();
         let interval = self.facts.backup_interval;
-        let from = newest.max(keyring.created);
-        let is_old = (self.clock)() >= from.saturating_add(interval);
+        let now = (self.clock)();
+        let from = if is_credible(newest, now) { newest.max(keyring.created) } else { keyring.created };
+        let is_old = now >= from.saturating_add(interval);
         let overdue = self.is_judged(interval) && is_old && generation < keyring.generation;
         BackupAge { newest, interval, overdue }
     }
@@ -127,6 +138,10 @@ pub(super) fn warnings(keyring: &Keyring, engine: &Engine) -> Vec<String> {
         let directory = &engine.facts.backup_directory;
         let found = match backup.newest {
             0 => format!("No backup of the store is known in {directory}"),
+            newest if !is_credible(newest, (engine.clock)()) => format!(
+                "The newest backup in {directory} is of {}, a day that is yet to come, and the store has changed since",
+                super::rfc3339(newest)
+            ),
             newest => format!(
                 "The newest backup in {directory} is of {}, older than {}, and the store has changed since",
                 super::rfc3339(newest),

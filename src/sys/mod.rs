@@ -16,6 +16,7 @@ pub mod panic_point;
 pub mod peer;
 pub mod random;
 pub mod sandbox;
+pub mod signals;
 pub mod sockets;
 pub mod stack;
 pub mod wipe;

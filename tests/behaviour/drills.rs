@@ -164,9 +164,23 @@ fn check_key_records_a_copy_that_was_named_and_is_the_right_one_and_nothing_else
     );
     // What the daemon itself reads is no copy, whatever path leads there.
     std::os::unix::fs::symlink(&own, installation.path("link.key")).unwrap();
-    for file in [own.as_str(), installation.path("link.key").to_str().unwrap()] {
-        let told = checked(&daemon, &["--key-file", file], 0);
+    std::fs::hard_link(&own, installation.path("second-name.key")).unwrap();
+    let names = [own.clone(), installation.path("link.key").display().to_string()];
+    let names = names.into_iter().chain([installation.path("second-name.key").display().to_string()]);
+    for (option, file) in names.flat_map(|file| [("--key-file", file.clone()), ("--share", file)]) {
+        let told = checked(&daemon, &[option, &file], 0);
         assert!(told["not_recorded"].as_str().unwrap().contains("what the daemon itself reads, and no copy"), "{told}");
+    }
+    for arguments in [["--typed"].as_slice(), &["--share", "-"]] {
+        let redirected = std::process::Command::new(KEYCTL)
+            .args([&["check-key", "--json"], arguments].concat())
+            .env_clear()
+            .env("SERVOS_KEYD_SOCKET", &daemon.admin_socket)
+            .stdin(std::fs::File::open(&own).unwrap())
+            .output()
+            .unwrap();
+        let told: Value = serde_json::from_slice(&redirected.stdout).unwrap();
+        assert!(told["not_recorded"].as_str().unwrap().contains("/dev/stdin is what the daemon itself"), "{told}");
     }
     let by_itself = daemon.keyctl(&["check-key", "--json"]).variable("SERVOS_MASTER_KEY_FILE", &copy).run(KEYCTL);
     let by_itself: Value = serde_json::from_str(&by_itself.expect(0).stdout).unwrap();

@@ -7,12 +7,15 @@ use crate::harness::{
     DEADLINE, Installation, Invocation, KEYCTL, Outcome, base64, eventually, fingerprint, hex, random_key, wait,
 };
 use nix::pty::openpty;
+use nix::sys::signal::{Signal, kill};
 use nix::sys::termios::{LocalFlags, tcgetattr};
+use nix::unistd::Pid;
 use serde_json::Value;
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
@@ -377,6 +380,20 @@ fn the_key_itself_is_typed_unseen_too_and_who_breaks_off_gets_the_echo_back() {
         let mut terminal = Terminal::start(&["check-key", "--typed", "--store", &store]);
         terminal.answer("word 1 of 33: ", key);
         terminal.end(1, "nothing was done with it");
+    }
+}
+
+#[test]
+fn whoever_ends_the_tool_while_something_is_typed_leaves_the_terminal_its_echo() {
+    let place = Installation::made();
+    let store = text(&place.store());
+    for (signal, typed) in [(Signal::SIGTERM, ""), (Signal::SIGHUP, "academic acid"), (Signal::SIGINT, "\x1b[")] {
+        let mut terminal = Terminal::start(&["check-key", "--typed", "--store", &store]);
+        terminal.answer("word 1 of 33: ", typed);
+        kill(Pid::from_raw(terminal.child.id().try_into().unwrap()), signal).unwrap();
+        let status = wait(&mut terminal.child, DEADLINE).expect("it ends");
+        assert_eq!(status.signal(), Some(signal as i32), "{}", terminal.shown());
+        assert!(terminal.echoes(), "{signal} left the terminal without its echo");
     }
 }
 

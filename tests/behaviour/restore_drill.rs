@@ -124,6 +124,8 @@ fn the_file_that_the_daemon_reads_is_tried_and_is_no_copy() {
     let own = stage.installation.path("master.key");
     let shown = stage.beside(&daemon, &["--key-file", own.to_str().unwrap()]).expect(0);
     shown.saying(&["recorded    NO: ", "is what the daemon itself reads, and no copy"]);
+    let as_paper = stage.beside(&daemon, &["--share", own.to_str().unwrap()]).expect(0);
+    as_paper.saying(&["recorded    NO: ", "is what the daemon itself reads, and no copy"]);
     assert!(restore_drill_of(&daemon).is_null());
 }
 

@@ -3,11 +3,12 @@
 //! Must never take a backup's own word for the key's being the right one, nor show a byte of a file that is none.
 //! Called by `check_key` and `recover`.
 
-use super::check_key_sources::{Given, Offered, Opener};
+use super::check_key_sources::{Given, Opener};
 use crate::cli::exit;
 use crate::cli::export::skb1;
 use crate::cli::failure::Failure;
 use crate::cli::given;
+use crate::cli::offered_key::Offered;
 use crate::operations::inspect::{Proof, Told, inspect, prove};
 use crate::operations::start_failure::StartFailure;
 use crate::store::backup_file::{self, Backup, MAX_FILE_BYTES};

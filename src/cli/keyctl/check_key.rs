@@ -5,13 +5,14 @@
 //! Called by `keyctl::execute`, before there is a runtime: it empties the environment of keys.
 
 use super::against;
-use super::check_key_sources::{Given, KeyFileArgument, Looker, Offered, Opener, PlaceArguments};
+use super::check_key_sources::{Given, KeyFileArgument, Looker, Opener, PlaceArguments};
 use super::console::Console;
 use super::output::{fields, time, time_value};
 use super::socket::SocketArguments;
 use crate::cli::drill::{self, Drill};
 use crate::cli::exit;
 use crate::cli::failure::Failure;
+use crate::cli::offered_key::Offered;
 use crate::cli::paper::{self, PaperArguments};
 use crate::proto::v1::DrillKind;
 use clap::Args;
@@ -62,7 +63,7 @@ fn drilled(arguments: &CheckKeyArguments, given: Option<&Given>, opener: &Opener
         kind: DrillKind::Key,
         fingerprint: &given.fingerprint,
         store_id: &opener.store_id,
-        key_file: arguments.key.key_file.as_deref(),
+        files: arguments.key.key_file.iter().cloned().chain(arguments.paper.read_from()).collect(),
     };
     (is_named && !arguments.no_record).then(|| drill::record(socket, &drill))
 }

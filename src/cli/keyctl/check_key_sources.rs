@@ -9,7 +9,7 @@ use crate::cli::drill::is_same_file;
 use crate::cli::exit;
 use crate::cli::failure::Failure;
 use crate::cli::key::{self, ChosenKey};
-use crate::cli::paper::PaperKey;
+use crate::cli::offered_key::Offered;
 use crate::client::error::Error;
 use crate::client::key_admin::AdminClient;
 use crate::client::key_service::Client;
@@ -17,15 +17,13 @@ use crate::config::key_source::{KeySource, Sources, Trust};
 use crate::config::key_source_error::KeySourceError;
 use crate::config::settings::Config;
 use crate::custody::id::Fingerprint;
-use crate::custody::keys::{HEX_CHARACTERS, KeyError, MasterKey};
 use crate::operations::check_key::{Verdict, check_key, claim};
-use crate::operations::key_choice::ClaimedKeys;
 use crate::operations::start_failure::StartFailure;
 use crate::store::directory_lock::DirectoryLock;
 use crate::store::durable::directory_of;
 use crate::store::port::StoreError;
 use crate::store::redb_adapter;
-use crate::sys::locked::{LockedBuffer, LockedMemory};
+use crate::sys::locked::LockedMemory;
 use clap::Args;
 use std::path::{Path, PathBuf};
 
@@ -48,47 +46,6 @@ pub(super) struct PlaceArguments {
     /// The configuration that names sockets, store and key [default: /etc/servos/keyd.toml, if it is there]
     #[arg(long, value_name = "FILE")]
     pub(super) config: Option<PathBuf>,
-}
-
-/// A key that is checked; it can be had as often as it is needed.
-pub(super) enum Offered {
-    /// What sources hold.
-    Sources(Vec<KeySource>),
-    /// A key from paper, as hex.
-    Paper {
-        /// Its text.
-        text: LockedBuffer,
-        /// What it was put together from.
-        source: String,
-        /// What should be mended about that.
-        warnings: Vec<String>,
-    },
-}
-
-impl Offered {
-    /// A key from paper.
-    pub(super) fn paper(paper: PaperKey, memory: &LockedMemory) -> Result<Self, Failure> {
-        let mut text = memory.buffer(HEX_CHARACTERS).map_err(KeyError::from)?;
-        paper.key.write_hex(&mut text)?;
-        Ok(Self::Paper { text, source: paper.source, warnings: paper.warnings })
-    }
-
-    /// The one to check: two may be there while a rotation is pending.
-    pub(super) fn chosen(&self, claimed: ClaimedKeys, memory: &LockedMemory) -> Result<ChosenKey, Failure> {
-        let (text, source, warnings) = match self {
-            Self::Sources(found) => return key::choose_among(found, claimed, memory),
-            Self::Paper { text, source, warnings } => (text, source, warnings),
-        };
-        Ok(ChosenKey {
-            key: MasterKey::parse(text.expose_bytes(), memory)?,
-            other: None,
-            source: source.clone(),
-            shared: false,
-            warnings: warnings.clone(),
-            pending: None,
-            sources: Vec::new(),
-        })
-    }
 }
 
 /// What opens the store, or a backup.

@@ -3,7 +3,7 @@
 //! Must never write a key that nothing has shown to be the right one, print it, or replace anything.
 //! Called by `keyctl::execute`, before there is a runtime.
 
-use super::check_key_sources::{Given, Looker, Offered, Opener, PlaceArguments};
+use super::check_key_sources::{Given, Looker, Opener, PlaceArguments};
 use super::console::Console;
 use super::durable_file::{self, Replace};
 use super::output::fields;
@@ -11,6 +11,7 @@ use super::socket::SocketArguments;
 use super::{against, key_input};
 use crate::cli::exit;
 use crate::cli::failure::Failure;
+use crate::cli::offered_key::Offered;
 use crate::cli::paper::{self, PaperArguments};
 use crate::custody::keys::{HEX_CHARACTERS, KeyError};
 use crate::sys::locked::{LockedBuffer, LockedMemory};

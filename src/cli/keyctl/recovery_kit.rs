@@ -3,7 +3,7 @@
 //! Must never print a key that it did not check, nor to a file or pipe, unless told so; nor replace anything.
 //! Called by `keyctl::execute`, before there is a runtime: it empties the environment of keys.
 
-use super::check_key_sources::{Looker, Offered, Opener, PlaceArguments};
+use super::check_key_sources::{Looker, Opener, PlaceArguments};
 use super::console::Console;
 use super::durable_file::{self, Replace};
 use super::kit::{self, Form, Kit};
@@ -13,6 +13,7 @@ use super::{kit_page, kit_text};
 use crate::cli::exit;
 use crate::cli::failure::Failure;
 use crate::cli::key;
+use crate::cli::offered_key::Offered;
 use crate::config::key_source::KeySource;
 use crate::config::key_source_error::shell_quoted;
 use crate::custody::id::Fingerprint;

@@ -4,10 +4,9 @@
 //! Must never touch the store, its mark or its backups, nor leave the scratch place behind.
 //! Called by `restore`.
 
-use super::drill_key::TriedKey;
 use super::drill_sample::{self, Opened};
 use super::restore::{Arguments, DrillArguments};
-use super::{key, output, place, restore_input};
+use super::{drill_key, key, output, place, restore_input};
 use crate::cli::drill::{self, Drill};
 use crate::cli::exit;
 use crate::cli::failure::Failure;
@@ -22,6 +21,7 @@ use crate::operations::start_failure::StartFailure;
 use crate::proto::v1::DrillKind;
 use crate::store::backup_file::{self, BackupError};
 use crate::store::{backup_newer, mark};
+use crate::sys::signals::Held;
 use serde_json::{Value, json};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
@@ -44,23 +44,28 @@ struct Report {
     recorded: Option<Result<i64, String>>,
 }
 
-/// A directory of its own, for this user alone, that goes when this does.
-struct Scratch(PathBuf);
+/// A directory of its own, for this user alone, that goes when this does; who ends the process before waits for that.
+struct Scratch {
+    path: PathBuf,
+    _held: Held,
+}
 
 impl Scratch {
     fn new() -> Result<Self, Failure> {
+        let held =
+            Held::begin().map_err(|error| Failure::say(exit::BUG, format!("signals cannot be held: {error}")))?;
         let path = std::env::temp_dir().join(format!("servos-keyd-drill-{}", uuid::Uuid::new_v4().simple()));
         std::fs::DirBuilder::new().mode(0o700).create(&path).map_err(|error| {
             Failure::writing(&path, &error).with_hint("name a directory to make it in with the variable TMPDIR")
         })?;
-        Ok(Self(path))
+        Ok(Self { path, _held: held })
     }
 }
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        if let Err(error) = std::fs::remove_dir_all(&self.0) {
-            output::remark(&format!("the scratch place {} could not be removed: {error}", self.0.display()));
+        if let Err(error) = std::fs::remove_dir_all(&self.path) {
+            output::remark(&format!("the scratch place {} could not be removed: {error}", self.path.display()));
         }
     }
 }
@@ -76,7 +81,7 @@ pub(super) fn run(arguments: &Arguments, asked: &DrillArguments) -> Result<(), F
     let memory = key::memory_as(config.memory)?;
     let samples = asked.sample.as_deref().map(drill_sample::read).transpose()?;
     let (file, backup) = backup(arguments, &place::places(&config))?;
-    let tried = TriedKey::read(asked, &memory)?;
+    let tried = drill_key::read(asked, &memory)?;
     tried.warnings().iter().for_each(|warning| output::remark(&format!("warning: {warning}")));
     let judged = |failure: StartFailure| judged(failure, &file, arguments);
     let claimed = backup.claimed().map_err(judged)?;
@@ -87,7 +92,8 @@ pub(super) fn run(arguments: &Arguments, asked: &DrillArguments) -> Result<(), F
     let again = || tried.chosen(Ok(claimed.clone()), &memory).map(|chosen| chosen.key);
     let keys = [again()?, again()?];
     let scratch = Scratch::new()?;
-    let rehearsed = rehearse(&scratch.0, proven, keys, &memory, Box::new(key::random), key::now()).map_err(judged)?;
+    let rehearsed =
+        rehearse(&scratch.path, proven, keys, &memory, Box::new(key::random), key::now()).map_err(judged)?;
     let opened = samples.as_ref().map(|samples| samples.open(&rehearsed)).transpose()?;
     let mut report = Report {
         backup: file,
@@ -106,7 +112,7 @@ pub(super) fn run(arguments: &Arguments, asked: &DrillArguments) -> Result<(), F
         kind: DrillKind::Restore,
         fingerprint: &fingerprint.to_string(),
         store_id: &report.store_id,
-        key_file: asked.key_file.as_deref(),
+        files: asked.key_file.iter().cloned().chain(asked.paper.read_from()).collect(),
     };
     report.recorded = (!asked.no_record).then(|| record(&config, &drill));
     report.show(arguments.json);
@@ -235,4 +241,23 @@ impl Report {
 /// `1 value`, `2 values`.
 fn plural(number: usize, one: &str) -> String {
     if number == 1 { format!("1 {one}") } else { format!("{number} {one}s") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nix::sys::signal::{SigSet, Signal};
+
+    #[test]
+    fn nobody_ends_a_drill_before_its_scratch_place_is_gone() {
+        let is_held = |signal| SigSet::thread_get_mask().unwrap().contains(signal);
+        let scratch = Scratch::new().unwrap();
+        let path = scratch.path.clone();
+        assert!(path.is_dir());
+        for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGQUIT] {
+            assert!(is_held(signal), "{signal}");
+        }
+        drop(scratch);
+        assert!(!path.exists() && !is_held(Signal::SIGTERM));
+    }
 }

@@ -24,6 +24,9 @@ use std::path::{Path, PathBuf};
 /// The most that is read of a file or of standard input: 16 shares with all that a kit says beside them.
 const LIMIT_BYTES: usize = 64 * 1024;
 
+/// Leads to what standard input is.
+const STANDARD_INPUT: &str = "/dev/stdin";
+
 /// Where the paper is.
 #[derive(Args, Default)]
 pub struct PaperArguments {
@@ -43,6 +46,12 @@ impl PaperArguments {
     #[must_use]
     pub fn is_given(&self) -> bool {
         self.typed || !self.files.is_empty()
+    }
+
+    /// The files that it is read from: standard input may be one as well.
+    pub fn read_from(&self) -> impl Iterator<Item = PathBuf> {
+        let of_file = |file: &PathBuf| if file == Path::new("-") { STANDARD_INPUT.into() } else { file.clone() };
+        self.files.iter().map(of_file).chain(self.typed.then(|| STANDARD_INPUT.into()))
     }
 }
 

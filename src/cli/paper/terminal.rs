@@ -4,6 +4,7 @@
 //! Called by `typed`.
 
 use crate::sys::locked::LockedBuffer;
+use crate::sys::signals::Held;
 use nix::sys::termios::{self, LocalFlags, SetArg, SpecialCharacterIndices, Termios};
 use std::io::{self, Read, Write};
 use std::os::fd::BorrowedFd;
@@ -26,6 +27,8 @@ pub(super) enum LineEnd {
 pub(super) struct Unseen<'t> {
     terminal: BorrowedFd<'t>,
     before: Termios,
+    /// Let go when the echo is back: a process that is ended before would leave none.
+    held: Held,
 }
 
 impl<'t> Unseen<'t> {
@@ -34,6 +37,7 @@ impl<'t> Unseen<'t> {
     /// # Errors
     /// What the kernel says; and where the echo stays on.
     pub(super) fn begin(terminal: BorrowedFd<'t>) -> io::Result<Self> {
+        let held = Held::begin()?;
         let before = termios::tcgetattr(terminal)?;
         let mut unseen = before.clone();
         unseen.local_flags &=
@@ -44,7 +48,7 @@ impl<'t> Unseen<'t> {
             }
         }
         termios::tcsetattr(terminal, SetArg::TCSADRAIN, &unseen)?;
-        let begun = Self { terminal, before };
+        let begun = Self { terminal, before, held };
         // It succeeds if any of what was asked for is done.
         if termios::tcgetattr(terminal)?.local_flags.intersects(LocalFlags::ECHO | LocalFlags::ISIG) {
             return Err(io::Error::other("its echo stays on"));
@@ -60,12 +64,24 @@ impl Drop for Unseen<'_> {
     }
 }
 
+/// What is typed, up to a signal that ends the process: then there is no more.
+struct Typed<'u, 't> {
+    unseen: &'u Unseen<'t>,
+    input: &'u mut dyn Read,
+}
+
+impl Read for Typed<'_, '_> {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        if self.unseen.held.wait_for(self.unseen.terminal)? { self.input.read(bytes) } else { Ok(0) }
+    }
+}
+
 /// Asks for a line, and reads it from a terminal that does not show it.
 ///
 /// # Errors
 /// What the kernel says.
 pub(super) fn line(
-    _unseen: &Unseen<'_>,
+    unseen: &Unseen<'_>,
     prompt: &str,
     input: &mut dyn Read,
     errors: &mut dyn Write,
@@ -73,7 +89,7 @@ pub(super) fn line(
 ) -> io::Result<LineEnd> {
     errors.write_all(prompt.as_bytes())?;
     errors.flush()?;
-    let end = edited(input, line);
+    let end = edited(&mut Typed { unseen, input }, line);
     let _ = errors.write_all(b"\n");
     end
 }

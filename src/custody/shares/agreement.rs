@@ -9,6 +9,7 @@ use crate::custody::primitives::hmac_sha256;
 use crate::custody::random::Random;
 use crate::sys::locked::{LockedMemory, Secret};
 use crate::sys::wipe::Zeroizing;
+use std::collections::BTreeSet;
 use subtle::ConstantTimeEq as _;
 
 /// Where the digest and the secret lie on the polynomials.
@@ -64,15 +65,21 @@ pub(super) fn shared_secret(points: &[Point<'_>], needed: u8, secret: &mut [u8; 
     if more.is_empty() {
         return Err(Disagreement::Unknown);
     }
-    // Some are wrong: the first choice of as many as are needed that fit tells which.
-    let fitting = choices(points.len(), needed).find_map(|choice| {
+    // Some are wrong: the secret that most lie on tells which; where two have as many, neither is to be blamed.
+    let odd_to = |choice: Vec<usize>, secret: &mut [u8; 32]| {
         let chosen: Vec<Point<'_>> = choice.iter().filter_map(|at| points.get(*at).copied()).collect();
-        recovered(&chosen, secret).then_some(chosen)
-    });
+        let is_odd = |(at, point): (usize, &Point<'_>)| (!lies_on(&chosen, point)).then_some(at);
+        recovered(&chosen, secret).then(|| points.iter().enumerate().filter_map(is_odd).collect::<Vec<usize>>())
+    };
+    let found: BTreeSet<Vec<usize>> =
+        choices(points.len(), needed).filter_map(|choice| odd_to(choice, secret)).collect();
     secret.fill(0);
-    let Some(fitting) = fitting else { return Err(Disagreement::Unknown) };
-    let odd = points.iter().enumerate().filter(|(_, point)| !lies_on(&fitting, point)).map(|(at, _)| at).collect();
-    Err(Disagreement::Odd(odd))
+    let fewest = found.iter().map(Vec::len).min();
+    let mut least_odd = found.into_iter().filter(|odd| Some(odd.len()) == fewest);
+    match (least_odd.next(), least_odd.next()) {
+        (Some(odd), None) => Err(Disagreement::Odd(odd)),
+        _ => Err(Disagreement::Unknown),
+    }
 }
 
 /// Computes the secret of as many points as are needed; whether its digest, if it has one, fits.

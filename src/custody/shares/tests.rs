@@ -137,6 +137,35 @@ fn with_one_share_more_the_wrong_one_is_told_and_without_it_is_said_that_one_is(
 }
 
 #[test]
+fn of_two_kits_with_one_identifier_the_one_with_fewer_shares_is_told_and_none_where_both_have_as_many() {
+    let (one, other) = (kit(2, 5), kit(2, 5));
+    let given = |ours: &[usize], theirs: &[usize]| {
+        let mut given = copies(&one, ours);
+        let alike = copies(&other, theirs).into_iter().map(|share| {
+            let Share { header, value } = share;
+            Share { header: Header { identifier: one[0].header.identifier, ..header }, value }
+        });
+        given.extend(alike);
+        combine(&given, &memory()).unwrap_err()
+    };
+    for (ours, theirs, expected) in [
+        ([0, 1].as_slice(), [2, 3, 4].as_slice(), [0, 1].as_slice()),
+        (&[0, 1, 2], &[3, 4], &[3, 4]),
+        (&[0], &[1, 2, 3], &[0]),
+    ] {
+        let told = given(ours, theirs);
+        assert!(matches!(&told, CombineError::Odd { shares } if shares == expected), "{ours:?}, {theirs:?}: {told:?}");
+    }
+    let told = given(&[0, 1], &[2, 3]);
+    assert!(matches!(told, CombineError::DoNotFit), "neither is to be blamed: {told:?}");
+    // One share of a kit of which one is enough has no digest.
+    let whole = kit(1, 1);
+    let second = Share { header: Header { member_index: 1, ..whole[0].header }, ..forged(&whole[0]) };
+    let told = combine(&[copies(&whole, &[0]).remove(0), second], &memory()).unwrap_err();
+    assert!(matches!(told, CombineError::DoNotFit), "{told:?}");
+}
+
+#[test]
 fn every_wrong_word_is_found_by_the_checksum() {
     let text = text(&kit(2, 2)[1]);
     let words: Vec<&str> = text.split(' ').collect();
