@@ -83,7 +83,7 @@ fn undone(run: Run<'_>) -> Result<(), Failure> {
     next.extend(sealed.iter().map(|sealed| {
         format!("The old key's text stays sealed in {}: the next rotation takes it as it is.", sealed.file.display())
     }));
-    next.push("To rotate after all: `servos-keyctl rotate run`".to_owned());
+    next.push(format!("To rotate after all: `{}`", super::anew(&run.journal)));
     let value = json!({
         "result": "undone",
         "fingerprint": old,
