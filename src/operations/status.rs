@@ -195,7 +195,10 @@ fn rotation_warning(rotation: &Rotation, engine: &Engine) -> String {
     let (_, _, problem) = engine.progress.rotation();
     let state = match rotation.state() {
         State::Pending => {
-            format!("A rotation of the master key is pending: {old} and {new} both open the store.")
+            format!(
+                "A rotation of the master key is pending: {old} and {new} both open the store. What comes next: \
+                 servos-keyctl rotate status"
+            )
         }
         State::Finishing | State::Finished => {
             format!("A rotation of the master key is being finished: {new} opens the store.")
@@ -206,7 +209,7 @@ fn rotation_warning(rotation: &Rotation, engine: &Engine) -> String {
     };
     match problem.as_str() {
         "" => state,
-        problem if rotation.state() == State::Pending => format!("{state} The start could not finish it: {problem}"),
+        problem if rotation.state() == State::Pending => format!("{state}. The start could not finish it: {problem}"),
         problem if engine.health.now().store == StoreState::Suspended => {
             format!("{state} It waits for a restart of the daemon: {problem}")
         }

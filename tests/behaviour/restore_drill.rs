@@ -163,9 +163,14 @@ fn what_is_no_copy_of_a_key_is_refused_before_anything_is_tried() {
         stage.drill(arguments).expect(code).saying(&[said]).not_saying(&[&text, &text[..62]]);
     }
     // What belongs to a drill is no restore.
-    for arguments in [&["--key-file", &key_file, "f"][..], &["--sample", "s", "f"], &["--no-record", "f"]] {
+    for arguments in [&["--sample", "s", "f"][..], &["--no-record", "f"]] {
         stage.installation.restore_with(arguments).expect(64).saying(&["--drill"]);
     }
+    stage
+        .installation
+        .restore_with(&["--key-file", &key_file, "f"])
+        .expect(64)
+        .saying(&["a restore takes no copy", "SERVOS_MASTER_KEY_FILE=FILE servos-keyd restore BACKUP"]);
     stage
         .installation
         .restore_with(&["--share", &key_file, "f"])

@@ -152,7 +152,7 @@ enum Asked {
     /// Keys and their versions
     #[command(subcommand)]
     Keys(keys::KeysCommand),
-    /// Give the store another master key, in two steps: begin, then finish (or abort)
+    /// Give the store another master key: run does all of it, or begin, then finish (or abort), step by step
     #[command(subcommand)]
     Rotate(rotate::RotateCommand),
     /// Former master keys, kept to open values from before servos-keyd

@@ -45,7 +45,7 @@ pub struct DrillArguments {
     #[arg(long, conflicts_with_all = ["older", "canary"])]
     pub(super) drill: bool,
     /// With --drill: the copy of the key, a key file, or an env file with SERVOS_MASTER_KEY= or ACT_MASTER_KEY= in it
-    #[arg(long, value_name = "FILE", requires = "drill", conflicts_with_all = ["files", "typed"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["files", "typed"])]
     pub(super) key_file: Option<PathBuf>,
     #[command(flatten)]
     pub(super) paper: PaperArguments,
@@ -79,6 +79,13 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     harden()?;
     if arguments.drill.drill {
         return restore_drill::run(arguments, &arguments.drill);
+    }
+    // Told that --drill is missing, somebody would add it, see a drill succeed, and take the store for restored.
+    if arguments.drill.key_file.is_some() {
+        let failure = Failure::say(exit::USAGE, "--key-file names a copy for a drill, and a restore takes no copy");
+        return Err(failure.with_hint(
+            "to restore: SERVOS_MASTER_KEY_FILE=FILE servos-keyd restore BACKUP; to try the copy only: add --drill",
+        ));
     }
     if arguments.drill.paper.is_given() {
         let failure = Failure::say(exit::USAGE, "paper is read for a drill only");

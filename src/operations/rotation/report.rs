@@ -213,7 +213,8 @@ fn pending(rotation: &Rotation, sources: &[SourceView], restart: &str) -> Vec<St
         false => "Then run: servos-keyctl rotate finish".to_owned(),
     });
     next.push(format!(
-        "Until then both keys open the store: keep both. To go back to {old} instead: servos-keyctl rotate abort"
+        "Until then both keys open the store: keep both. To go back to {old} instead: servos-keyctl rotate abort, with \
+         {old} again wherever {new} was put already"
     ));
     next
 }

@@ -87,7 +87,7 @@ fn undone(run: Run<'_>) -> Result<(), Failure> {
         format!("The old key's text stays sealed in {}: the next rotation takes it as it is.", sealed.file.display())
     }));
     next.extend(run.done.stays.clone());
-    next.push("To rotate after all: `servos-keyctl rotate run`".to_owned());
+    next.push(format!("To rotate after all: `{}`", super::anew(&run.journal)));
     let value = json!({
         "result": "undone",
         "fingerprint": old,

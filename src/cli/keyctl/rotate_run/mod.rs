@@ -305,6 +305,23 @@ fn again(journal: &Journal, Again { arguments, socket }: Again<'_>, how: &str) -
     command
 }
 
+/// The command that begins another rotation of the same files, with the options that this one was given.
+fn anew(journal: &Journal) -> String {
+    let journal::Intent { files, credential, restart, next, .. } = &journal.intent;
+    let mut command = "servos-keyctl rotate run".to_owned();
+    if files.is_empty() {
+        command.push_str(&format!(" --by-hand {}", shell_quoted(next)));
+    }
+    files.iter().for_each(|file| command.push_str(&format!(" --key-file {}", shell_quoted(file))));
+    if let Some(name) = credential {
+        command.push_str(&format!(" --encrypted-credential {}", shell_quoted(Path::new(name))));
+    }
+    if let Some(restart) = restart {
+        command.push_str(&format!(" --restart {}", shell_quoted(Path::new(restart))));
+    }
+    command
+}
+
 fn with_ways_on(failure: Failure, journal: &Journal, said: Again<'_>, ways: Ways) -> Failure {
     let (resume, undo) = (again(journal, said, "--resume"), again(journal, said, "--undo"));
     let old = &journal.intent.old;

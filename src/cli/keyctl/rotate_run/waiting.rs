@@ -37,7 +37,11 @@ impl Waiting {
     pub(super) async fn for_person(&mut self, run: &mut Run<'_>, what: &str) -> Result<(), Failure> {
         if self.told != what {
             // A program that asked for JSON needs to know what it waits for, too.
-            run.console.note(&format!("To be done by you now:\n  {what}\nWaiting for it ..."));
+            let way = if run.journal.undoing { "--undo" } else { "--resume" };
+            let resume = super::again(&run.journal, run.arguments, way);
+            run.console.note(&format!(
+                "To be done by you now:\n  {what}\nWaiting for it ... (Ctrl-C loses nothing: `{resume}` goes on)"
+            ));
             what.clone_into(&mut self.told);
         }
         self.moment(run.arguments.wait, what).await
