@@ -217,8 +217,7 @@ impl Run<'_> {
         match ended {
             Ok(()) => ending::tell(self).await,
             Err(failure) => {
-                let (again, ways) =
-                    (Again { arguments: self.arguments, socket: self.socket.as_ref() }, self.ways.get());
+                let (again, ways) = (self.said(), self.ways.get());
                 Err(with_ways_on(failure, &self.journal, again, ways))
             }
         }
@@ -264,6 +263,10 @@ impl Run<'_> {
     fn new_key(&self) -> Result<String, Failure> {
         let missing = || Failure::say(exit::DATA, format!("{} names no new key", self.journal.path().display()));
         self.journal.new.clone().ok_or_else(missing)
+    }
+
+    fn said(&self) -> Again<'_> {
+        Again { arguments: self.arguments, socket: self.socket.as_ref() }
     }
 
     async fn status(&self) -> Result<GetStatusResponse, Failure> {

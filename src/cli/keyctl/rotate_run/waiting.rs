@@ -38,7 +38,7 @@ impl Waiting {
         if self.told != what {
             // A program that asked for JSON needs to know what it waits for, too.
             let way = if run.journal.undoing { "--undo" } else { "--resume" };
-            let resume = super::again(&run.journal, run.arguments, way);
+            let resume = super::again(&run.journal, run.said(), way);
             run.console.note(&format!(
                 "To be done by you now:\n  {what}\nWaiting for it ... (Ctrl-C loses nothing: `{resume}` goes on)"
             ));
