@@ -47,6 +47,22 @@ fn run(daemon: &Daemon, arguments: &[&str]) -> Outcome {
     rotate(daemon, &[&["run"], arguments].concat())
 }
 
+/// A directory with something in systemctl's place: it says what the unit says, and passes the wish to restart on.
+fn systemctl(installation: &Installation, unit: &str, file: &Path) -> PathBuf {
+    let (tools, wanted) = (installation.path("tools"), installation.path("restart-wanted"));
+    std::fs::create_dir(&tools).unwrap();
+    let script = format!(
+        "#!/bin/sh\ncase \"$*\" in\n'cat -- {unit}') echo '[Service]'; echo 'LoadCredential=servos_master_key:{0}' ;;\n\
+         'is-active --quiet -- {unit}') ;;\n'restart {unit}') touch {1}; while [ -e {1} ]; do sleep 0.01; done ;;\n\
+         *) echo \"no: $*\" >&2; exit 1 ;;\nesac\n",
+        file.display(),
+        wanted.display()
+    );
+    std::fs::write(tools.join("systemctl"), script).unwrap();
+    std::fs::set_permissions(tools.join("systemctl"), std::fs::Permissions::from_mode(0o755)).unwrap();
+    tools
+}
+
 /// A run that goes on while the test does something.
 struct Running {
     child: Child,
@@ -268,18 +284,8 @@ fn the_unit_tells_where_a_credential_comes_from_and_is_restarted() {
         installation.serve_with(&installation.command("serve", &[]).variable("CREDENTIALS_DIRECTORY", &credentials))
     };
     let daemon = serve();
-    // In systemctl's place: it says what the unit says, and passes the wish to restart on.
-    let (tools, wanted) = (installation.path("tools"), installation.path("restart-wanted"));
-    std::fs::create_dir(&tools).unwrap();
-    let systemctl = format!(
-        "#!/bin/sh\ncase \"$*\" in\n'cat -- keyd.service') echo '[Service]'; echo 'LoadCredential=servos_master_key:{0}' ;;\n\
-         'is-active --quiet -- keyd.service') ;;\n'restart keyd.service') touch {1}; while [ -e {1} ]; do sleep 0.01; done ;;\n\
-         *) echo \"no: $*\" >&2; exit 1 ;;\nesac\n",
-        file.display(),
-        wanted.display()
-    );
-    std::fs::write(tools.join("systemctl"), systemctl).unwrap();
-    std::fs::set_permissions(tools.join("systemctl"), std::fs::Permissions::from_mode(0o755)).unwrap();
+    let wanted = installation.path("restart-wanted");
+    let tools = systemctl(&installation, "keyd.service", &file);
     let running = Running::start(&daemon, &["--yes", "--unit", "keyd.service"], Some(&tools));
     eventually("it asks for a restart", || is_there(&wanted));
     daemon.stop().expect(0);
@@ -335,7 +341,10 @@ fn a_rotation_that_was_aborted_meanwhile_does_not_bring_a_key_into_the_file_that
     let key = installation.path("master.key");
     std::fs::remove_file(second).unwrap();
     rotate(&daemon, &["abort", "--yes"]).expect(0);
-    run(&daemon, &["--resume", "--yes"]).expect(65).saying(&["aborted by somebody else", "--undo"]);
+    run(&daemon, &["--resume", "--yes"])
+        .expect(65)
+        .saying(&["aborted by somebody else", "--undo"])
+        .not_saying(&["--resume"]);
     assert_eq!(fingerprint_in(&key), fingerprint(installation.key));
     run(&daemon, &["--undo"]).expect(0);
     assert_eq!(fingerprint_in(&key), fingerprint(installation.key));
@@ -392,6 +401,32 @@ fn the_text_of_an_adopted_key_is_sealed_before_the_first_rotation_begins_and_no_
     let second = fingerprint_in(&installation.path("master.key"));
     run(&daemon, &["--yes"]).expect(0).not_saying(&["Restic's repositories that have it"]);
     assert!(!is_there(&installation.path(&format!("former-master-key-{second}.skd1"))));
+}
+
+#[test]
+fn what_the_daemon_cannot_see_of_its_credentials_file_the_tool_looks_at() {
+    if !is_root() {
+        return not_run("only root administers a daemon that opens no key file");
+    }
+    let (installation, file) = given_its_key();
+    let serve =
+        |key: String| installation.serve_with(&installation.command("serve", &[]).variable("SERVOS_MASTER_KEY", key));
+    let daemon = serve(key_in(&file));
+    let tools = systemctl(&installation, "servos-keyd.service", &file);
+    let path = format!("{}:{}", tools.display(), std::env::var("PATH").unwrap());
+    let keyctl = |arguments: &[&str]| daemon.keyctl(arguments).variable("PATH", &path).run(KEYCTL);
+    let failed = keyctl(&["rotate", "run", "--yes", "--restart", "false"]).expect(65);
+    failed.saying(&["ended with exit status: 1", "--resume", "--undo"]);
+    keyctl(&["rotate", "status"]).expect(0).saying(&["given.key.rotation is there", "--resume", "--undo", text(&file)]);
+    // After an abort, what the file holds would open nothing.
+    let refused = keyctl(&["rotate", "abort", "--yes"]).expect(65);
+    refused.saying(&[text(&file), "would open nothing after an abort", "rotate run --undo --key-file"]);
+    let refused = rotate(&daemon, &["abort", "--yes", "--key-file", text(&file)]).expect(65);
+    refused.saying(&["would open nothing after an abort"]);
+    keyctl(&["rotate", "run", "--undo"]).expect(0).saying(&["undone"]);
+    assert_eq!(fingerprint_in(&file), fingerprint(installation.key));
+    daemon.stop().expect(0);
+    serve(key_in(&file)).stop().expect(0);
 }
 
 #[test]

@@ -7,8 +7,10 @@ use super::console::Console;
 use super::output::{fields, push_list};
 use super::rotate::{EndArguments, under_way};
 use super::rotate_key_file::{KeyPlace, check_key_file};
-use super::{rotate_show, rotate_wait};
+use super::{rotate_run, rotate_show, rotate_wait};
+use crate::cli::exit;
 use crate::cli::failure::Failure;
+use crate::cli::key;
 use crate::client::key_admin::AdminClient;
 use crate::client::rotation::AbortRotation;
 use crate::config::key_source_error::shell_quoted;
@@ -34,6 +36,7 @@ pub(super) async fn run(console: &mut Console, admin: &AdminClient, arguments: &
     let place = KeyPlace::find(&status, arguments.key_file.as_deref())?;
     let rotation = under_way(&status)?;
     let (old, new) = (rotation.old_fingerprint.as_str(), rotation.new_fingerprint.as_str());
+    check_where_the_key_comes_from(place.as_ref(), rotation)?;
     let request = AbortRotation { new_key_fingerprint: new, new_data_keys, dry_run: arguments.dry_run };
     if rotation.state() == RotationState::Pending && !arguments.yes && !arguments.dry_run {
         console.check_confirmable(false)?;
@@ -53,6 +56,28 @@ pub(super) async fn run(console: &mut Console, admin: &AdminClient, arguments: &
         }
     }
     show(console, &answer, &ended, place.as_ref())
+}
+
+/// The daemon keeps what it was given at its start, and does not see that the file behind it holds the new key by now: that
+/// would open nothing, and the next start would be refused.
+fn check_where_the_key_comes_from(place: Option<&KeyPlace>, rotation: &Rotation) -> Result<(), Failure> {
+    let (old, new) = (&rotation.old_fingerprint, &rotation.new_fingerprint);
+    let memory = key::memory()?;
+    let held = match place {
+        // The daemon looks into what it opens itself, and says more.
+        Some(place) if place.read_by_daemon => None,
+        Some(place) => place.read_file(&memory).ok().map(|held| (place.file.clone(), held.fingerprint())),
+        None => rotate_run::file_of_unit(&memory),
+    };
+    let Some((file, _)) = held.filter(|(_, held)| held == new && rotation.state() == RotationState::Pending) else {
+        return Ok(());
+    };
+    let text = format!("{} holds the new key {new}, which would open nothing after an abort", file.display());
+    Err(Failure::say(exit::DATA, text).with_hint(format!(
+        "put {old} back there first; what `servos-keyctl rotate run` began, `servos-keyctl rotate run --undo --key-file {}` takes \
+         back",
+        shell_quoted(&file)
+    )))
 }
 
 fn question(answer: &AbortRotationResponse, rotation: &Rotation, new_data_keys: bool) -> String {

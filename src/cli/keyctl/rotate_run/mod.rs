@@ -37,6 +37,9 @@ use std::time::Duration;
 use step::Step;
 use steps::Stage;
 
+/// The daemon's unit, where no other is named.
+const UNIT: &str = "servos-keyd.service";
+
 /// Begin writes a backup, and a disk may be slow.
 const DEADLINE: Duration = Duration::from_secs(120);
 
@@ -63,7 +66,7 @@ pub(super) struct RunArguments {
     restart: Option<String>,
 
     /// The daemon's unit
-    #[arg(long, value_name = "UNIT", default_value = "servos-keyd.service")]
+    #[arg(long, value_name = "UNIT", default_value = UNIT)]
     unit: String,
 
     /// How long to wait for what you are told to do
@@ -124,6 +127,8 @@ enum Ways {
     Both,
     /// On: the new key alone opens the store.
     OnlyOn,
+    /// Back: the rotation was aborted, and what was made on the way is left.
+    OnlyBack,
     /// It is about keys that are not in use any more.
     Neither,
 }
@@ -331,6 +336,7 @@ fn with_ways_on(failure: Failure, journal: &Journal, said: Again<'_>, ways: Ways
     let ways = match (ways, journal.undoing) {
         (Ways::Neither, _) => return failure,
         (Ways::OnlyOn, _) => format!("`{resume}` brings this one to its end"),
+        (Ways::OnlyBack, _) => format!("`{undo}` takes away what is left of it"),
         (Ways::Both, true) => format!("`{undo}` goes on going back to {old}"),
         (Ways::Both, false) => format!("`{resume}` goes on; `{undo}` goes back to {old}"),
     };
@@ -350,15 +356,24 @@ fn interrupted(journal: &Journal, arguments: &RunArguments, socket: Option<&Path
 
 /// What is to be said of a run that was interrupted, if its journal lies beside the file that the daemon opens.
 pub(super) fn interrupted_beside(status: &GetStatusResponse) -> Option<String> {
-    let file = KeyPlace::find(status, None).ok()??.file;
-    let journal = journal::beside(&file);
+    let opened = KeyPlace::find(status, None).ok()?.map(|place| place.file);
+    let file = opened.or_else(|| Some(unit::source(UNIT, &key::memory().ok()?)?.file))?;
+    let (journal, file) = (journal::beside(&file), shell_quoted(&file));
     journal.symlink_metadata().is_ok().then(|| {
         format!(
-            "{} is there: a `servos-keyctl rotate run` is under way, or was interrupted. `servos-keyctl rotate run --resume` \
-             goes on with it, `servos-keyctl rotate run --undo` goes back.",
+            "{} is there: a `servos-keyctl rotate run` is under way, or was interrupted. `servos-keyctl rotate run --resume \
+             --key-file {file}` goes on with it, `servos-keyctl rotate run --undo --key-file {file}` goes back.",
             journal.display()
         )
     })
+}
+
+/// The file that the daemon's unit takes the key from, with the key that it holds, where both can be told.
+pub(super) fn file_of_unit(memory: &LockedMemory) -> Option<(PathBuf, String)> {
+    let source = unit::source(UNIT, memory)?;
+    let place = Place { file: source.file, credential: source.encrypted };
+    let held = place.held(memory).ok()?.fingerprint();
+    Some((place.file, held))
 }
 
 fn nothing_interrupted(path: &Path) -> Failure {

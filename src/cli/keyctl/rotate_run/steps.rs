@@ -338,6 +338,7 @@ async fn finish(run: &mut Run<'_>) -> Result<(), Failure> {
 }
 
 fn aborted(run: &Run<'_>) -> Failure {
+    run.ways.set(Ways::OnlyBack);
     let old = &run.journal.intent.old;
     Failure::say(exit::DATA, format!("the rotation was aborted by somebody else: {old} alone opens the store"))
 }
