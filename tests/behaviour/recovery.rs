@@ -268,14 +268,19 @@ fn a_kit_is_made_of_a_key_that_was_checked_and_goes_where_it_was_sent_alone() {
 }
 
 #[test]
-fn no_kit_is_made_while_it_is_open_which_key_stays() {
+fn while_the_master_key_is_rotated_a_kit_is_made_of_the_new_key_and_not_of_the_one_that_goes() {
     let place = Installation::made();
     let daemon = place.serve_for_admin();
     daemon.keyctl(&["rotate", "begin", "--generate", "--yes"]).run(KEYCTL).expect(0);
     let (key, out) = (text(&place.path("master.key")), text(&place.path("kit.txt")));
     let refused = daemon.keyctl(&["recovery-kit", "--key-file", &key, "--out", &out]).run(KEYCTL).expect(1);
-    refused.saying(&["being rotated", "rotate finish"]);
+    refused.saying(&["being rotated", ".next", "rotate status"]);
     assert!(!place.path("kit.txt").exists());
+    let next = text(&place.path("master.key.next"));
+    let made = daemon.keyctl(&["recovery-kit", "--key-file", &next, "--out", &out]).run(KEYCTL).expect(0);
+    made.saying(&["the new key of a rotation that is pending"]);
+    let fingerprint = crate::harness::rotation::fingerprint_in(&place.path("master.key.next"));
+    assert!(std::fs::read_to_string(out).unwrap().contains(&fingerprint));
 }
 
 /// The tool at a terminal of its own.
@@ -291,7 +296,9 @@ impl Terminal {
     fn start(arguments: &[&str]) -> Self {
         let pty = openpty(None, None).unwrap();
         let end = || Stdio::from(pty.slave.try_clone().unwrap());
-        let mut command = Command::new(KEYCTL);
+        // Whatever runs the tests may ignore some signals, and hand that on.
+        let mut command = Command::new("/usr/bin/env");
+        command.args(["--default-signal=HUP,INT,QUIT,TERM", KEYCTL]);
         let child = command.args(arguments).env_clear().stdin(end()).stdout(end()).stderr(end()).spawn().unwrap();
         let (keys, mut screen) = (File::from(pty.master.try_clone().unwrap()), File::from(pty.master));
         let shown = Arc::new(Mutex::new(Vec::new()));

@@ -172,10 +172,17 @@ fn checked(
         let failure = Failure::say(exit::NO, format!("key {given} does not open this store, key {expected} does"));
         return Err(failure.with_hint(format!("name the file of that key with --key-file; {UNCHECKED}")));
     }
-    if opener.fingerprints.len() > 1 {
+    // The first is the key in use, which the rotation is to end.
+    let is_new = given.as_ref().is_some_and(|given| opener.fingerprints.first() != Some(&given.fingerprint));
+    if opener.fingerprints.len() > 1 && is_new {
+        console.hint(
+            "warning: this is the new key of a rotation that is pending: if that is aborted, the kit is of no use",
+        );
+    } else if opener.fingerprints.len() > 1 {
         let message = format!("the master key is being rotated, and the store opens under {expected} until that ends");
         return Err(Failure::say(exit::NO, message).with_hint(
-            "end it with `servos-keyctl rotate finish` or `abort`, and make the kit of the key that stays",
+            "make the kit of the new key: name the file that holds it, which ends in .next, with --key-file; or end the \
+             rotation first, as `servos-keyctl rotate status` says",
         ));
     }
     Ok(opener)
