@@ -90,6 +90,8 @@ async fn status(console: &mut Console, admin: &AdminClient) -> Result<(), Failur
     let held = held_in_file(&status);
     let mut next = next_steps(&status, held.as_ref());
     if let Some(interrupted) = rotate_run::interrupted_beside(&status) {
+        // What a run has under way is not begun again, and its new key is not removed.
+        next.retain(|line| !line.starts_with("To begin") && !line.contains("begins a rotation to the key in it"));
         next.insert(0, interrupted);
     }
     let value = json!({

@@ -70,8 +70,11 @@ fn the_key_that_the_plan_is_asked_with_is_none_that_is_ever_used() {
 #[test]
 fn an_interrupted_run_is_told_by_rotate_status() {
     let staged = RotationStage::with_file(OLD_KEY);
-    assert!(!staged.run(&["status"]).text().contains("rotate run --resume"));
+    staged.put("master.key.next", NEW_KEY);
+    let before = staged.run(&["status"]);
+    assert!(!before.text().contains("rotate run --resume") && before.text().contains("rm "), "{}", before.text());
     staged.put("master.key.rotation", "{}\n");
     let told = staged.run(&["status"]);
+    assert!(!told.text().contains("rm ") && !told.text().contains("rotate begin"), "{}", told.text());
     assert!(told.text().contains("master.key.rotation is there") && told.text().contains("--undo"), "{}", told.text());
 }
