@@ -40,6 +40,7 @@ mod rotate_key_file;
 mod rotate_run;
 mod rotate_show;
 mod rotate_wait;
+mod same_file;
 mod seal;
 mod socket;
 mod socket_hint;
@@ -54,8 +55,6 @@ mod commands_stage;
 #[cfg(test)]
 mod commands_test;
 #[cfg(test)]
-mod durable_file_same_test;
-#[cfg(test)]
 mod rotate_begin_test;
 #[cfg(test)]
 mod rotate_end_test;
@@ -63,6 +62,8 @@ mod rotate_end_test;
 mod rotate_run_test;
 #[cfg(test)]
 mod rotate_stage;
+#[cfg(test)]
+mod same_file_test;
 
 use crate::cli::exit;
 use crate::cli::failure::Failure;

@@ -7,9 +7,10 @@ use super::program;
 use crate::cli::exit;
 use crate::cli::failure::Failure;
 use crate::cli::key;
-use crate::cli::keyctl::durable_file::{self, Replaced};
+use crate::cli::keyctl::durable_file;
 use crate::cli::keyctl::key_input;
 use crate::cli::keyctl::rotate_key_file::{FoundKey, agreed};
+use crate::cli::keyctl::same_file::{self, Replaced};
 use crate::config::mount::is_mount_point;
 use crate::config::replacement;
 use crate::custody::keys::{BASE64_CHARACTERS, HEX_CHARACTERS, KeyError, MasterKey};
@@ -189,7 +190,7 @@ impl Place {
             );
             Err(Failure::say(exit::BUG, text))
         };
-        match durable_file::replace_same(&target, bytes.expose_bytes(), &file, &before, &is_good)? {
+        match same_file::replace_same(&target, bytes.expose_bytes(), &file, &before, &is_good)? {
             Replaced::Done => Ok(Put::Done),
             Replaced::NotFromHere(error) => {
                 Ok(Put::NotFromHere(format!("{} cannot be replaced: {error}", self.file.display())))

@@ -7,7 +7,7 @@ use super::Run;
 use super::steps::{check_is, new_key};
 use crate::cli::exit;
 use crate::cli::failure::Failure;
-use crate::cli::keyctl::durable_file;
+use crate::cli::keyctl::{durable_file, same_file};
 use std::path::PathBuf;
 
 /// What was needed only on the way.
@@ -66,7 +66,7 @@ pub(super) fn is_ours(run: &mut Run<'_>) -> bool {
 pub(super) fn clear_successors(files: &[PathBuf]) -> Result<(), Failure> {
     for file in files {
         let target = file.canonicalize().map_err(|error| Failure::reading(file, &error))?;
-        durable_file::clear_successor(&target).map_err(|error| Failure::writing(&target, &error))?;
+        same_file::clear_successor(&target).map_err(|error| Failure::writing(&target, &error))?;
     }
     Ok(())
 }

@@ -3,7 +3,7 @@
 //! Must never need root, nor a file outside of a directory of its own.
 //! Called by `cargo test`.
 
-use super::durable_file::{Replaced, clear_successor, replace_same};
+use super::same_file::{Replaced, clear_successor, replace_same};
 use crate::cli::exit;
 use crate::cli::failure::Failure;
 use std::fs::{self, File, Metadata, Permissions};
