@@ -139,7 +139,6 @@ fn show(
 fn conclude(given: Option<&Given>, opener: &Opener) -> Result<(), Failure> {
     let expected = opener.fingerprints.join(" or ");
     match (opener.opens, given) {
-        // Here, and nowhere else, it is known that the key is the right one.
         (Some(true), _) => Ok(()),
         (Some(false), Some(key)) => {
             let what = opener.what;

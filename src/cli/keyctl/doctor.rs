@@ -5,6 +5,7 @@
 
 use super::console::Console;
 use super::output::{count, push_list};
+use super::rotate_key_file::KeyPlace;
 use super::socket::SocketArguments;
 use crate::cli::exit;
 use crate::cli::failure::Failure;
@@ -83,8 +84,7 @@ fn records(status: &GetStatusResponse) -> Vec<String> {
 
 /// The key file that the daemon opens itself, and the new key beside it.
 fn key_files(status: &GetStatusResponse) -> Option<(PathBuf, PathBuf)> {
-    let next = &status.master_key.as_ref()?.next_file;
-    Some((PathBuf::from(next.strip_suffix(".next")?), PathBuf::from(next)))
+    KeyPlace::find(status, None).ok()?.map(|place| (place.file, place.next))
 }
 
 /// Whether the next start would still take the key file. The daemon may see other files than the tool does: one that is

@@ -5,6 +5,7 @@
 
 use crate::cli::exit;
 use crate::cli::failure::Failure;
+use crate::config::key_source_error::shell_quoted;
 use crate::store::durable::directory_of;
 use nix::fcntl::{AT_FDCWD, AtFlags};
 use nix::unistd::{geteuid, linkat};
@@ -99,6 +100,12 @@ pub(super) fn settle(path: &Path) -> io::Result<()> {
 
 fn check_regular(metadata: &Metadata) -> io::Result<()> {
     if metadata.is_file() { Ok(()) } else { Err(io::Error::new(ErrorKind::InvalidInput, "it is no regular file")) }
+}
+
+/// What to do about a file in the way that may hold something.
+pub(super) fn how_to_move_away(path: &Path) -> String {
+    let quoted = shell_quoted(path);
+    format!("move it away: `mv {quoted} {quoted}.unknown`")
 }
 
 /// Takes a file away durably.

@@ -6,10 +6,11 @@
 use super::console::Console;
 use super::durable_file::{self, Replace};
 use super::output::fields;
+use super::rotate_key_file::{line_of, text_of};
 use crate::cli::exit;
 use crate::cli::failure::Failure;
 use crate::cli::key;
-use crate::custody::keys::{HEX_CHARACTERS, KeyError, MasterKey};
+use crate::custody::keys::MasterKey;
 use crate::sys::locked::LockedMemory;
 use clap::Args;
 use serde_json::json;
@@ -52,12 +53,7 @@ pub(super) fn run(console: &mut Console, arguments: &GenerateKeyArguments) -> Re
 
 fn make(path: &Path, base64: bool, memory: &LockedMemory) -> Result<String, Failure> {
     let key = MasterKey::generate(memory, &key::random)?;
-    let mut text = memory.buffer(HEX_CHARACTERS + 1).map_err(KeyError::from)?;
-    if base64 { key.write_base64(&mut text) } else { key.write_hex(&mut text) }?;
-    if let Some(end) = text.expose_spare_mut().first_mut() {
-        *end = b'\n';
-        text.advance(1);
-    }
-    durable_file::write(path, text.expose_bytes(), Replace::Never)?;
+    let line = line_of(text_of(&key, base64, memory)?.expose_bytes(), None, memory)?;
+    durable_file::write(path, line.expose_bytes(), Replace::Never)?;
     Ok(key.fingerprint().to_string())
 }

@@ -188,8 +188,7 @@ pub(super) fn text(buffer: &LockedBuffer) -> &str {
 /// [`KeyError`] if there is no locked memory.
 pub(super) fn exact(text: &[u8], memory: &LockedMemory) -> Result<LockedBuffer, KeyError> {
     let mut copy = memory.buffer(text.len())?;
-    copy.expose_spare_mut().iter_mut().zip(text).for_each(|(to, from)| *to = *from);
-    copy.advance(text.len());
+    copy.append(text);
     Ok(copy)
 }
 

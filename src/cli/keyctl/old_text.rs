@@ -48,7 +48,7 @@ pub(super) async fn seal(
     fingerprint: &str,
     text: &[u8],
 ) -> Result<SealedText, Failure> {
-    let sealed = SealedText { file: file(key_file, fingerprint), fingerprint: fingerprint.to_owned() };
+    let sealed = SealedText::of(key_file, fingerprint);
     let key: KeyName = KEY.parse().map_err(|_| Failure::say(exit::BUG, "the name of a key is none"))?;
     let context = Context::new("use", USE).with("fingerprint", fingerprint);
     if sealed.file.symlink_metadata().is_err() {
@@ -68,10 +68,9 @@ pub(super) async fn seal(
         Ok(opened) if bool::from(opened.plaintext.as_slice().ct_eq(text)) => Ok(sealed),
         Err(error) if error.is_transient() => Err(error.into()),
         _ => {
-            let (shown, quoted) = (sealed.file.display(), shell_quoted(&sealed.file));
+            let shown = sealed.file.display();
             let what = format!("{shown} exists already, and does not open to the text of the key {fingerprint}");
-            Err(Failure::say(exit::CANNOT_CREATE, what)
-                .with_hint(format!("move it away: `mv {quoted} {quoted}.unknown`")))
+            Err(Failure::say(exit::CANNOT_CREATE, what).with_hint(durable_file::how_to_move_away(&sealed.file)))
         }
     }
 }
@@ -85,9 +84,13 @@ fn read(file: &Path) -> io::Result<String> {
 }
 
 impl SealedText {
-    /// What was sealed before, as a journal tells.
-    pub(super) fn known(key_file: &Path, fingerprint: &str) -> Self {
+    fn of(key_file: &Path, fingerprint: &str) -> Self {
         Self { file: file(key_file, fingerprint), fingerprint: fingerprint.to_owned() }
+    }
+
+    /// What was sealed before, if it is there.
+    pub(super) fn find(key_file: &Path, fingerprint: &str) -> Option<Self> {
+        Some(Self::of(key_file, fingerprint)).filter(|sealed| sealed.file.symlink_metadata().is_ok())
     }
 
     /// How to open it.

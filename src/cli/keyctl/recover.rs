@@ -149,10 +149,7 @@ fn text(offered: &Offered, arguments: &RecoverArguments, memory: &LockedMemory) 
         (_, true) => key.write_upper_hex(&mut text)?,
         _ => key.write_hex(&mut text)?,
     }
-    if let Some(end) = text.expose_spare_mut().first_mut() {
-        *end = b'\n';
-        text.advance(1);
-    }
+    text.append(b"\n");
     Ok(text)
 }
 

@@ -13,9 +13,9 @@ use crate::config::key_source_error::KeySourceError;
 use crate::custody::keys::{BASE64_CHARACTERS, HEX_CHARACTERS, KeyError, MasterKey};
 use crate::operations::key_choice;
 use crate::proto::v1::GetStatusResponse;
+use crate::store::durable::beside;
 use crate::sys::locked::{LockedBuffer, LockedMemory};
 use nix::sys::statfs::statfs;
-use std::ffi::OsString;
 use std::fs;
 use std::io::ErrorKind;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
@@ -50,6 +50,11 @@ impl FoundKey {
     pub(super) fn fingerprint(&self) -> String {
         self.key.fingerprint().to_string()
     }
+
+    /// Whether it is written as base64.
+    pub(super) fn is_base64(&self) -> bool {
+        self.text.len() == BASE64_CHARACTERS
+    }
 }
 
 /// What became of `.next` at the end of a rotation.
@@ -67,9 +72,8 @@ impl KeyPlace {
     pub(super) fn find(status: &GetStatusResponse, key_file: Option<&Path>) -> Result<Option<Self>, Failure> {
         let told = status.master_key.as_ref().map(|master| master.next_file.as_str()).filter(|next| !next.is_empty());
         if let Some(file) = key_file {
-            let mut next = OsString::from(file);
-            next.push(SUFFIX);
-            return Ok(Some(Self { file: file.to_owned(), next: next.into(), read_by_daemon: told.is_some() }));
+            let next = beside(file, SUFFIX);
+            return Ok(Some(Self { file: file.to_owned(), next, read_by_daemon: told.is_some() }));
         }
         let Some(next) = told else { return Ok(None) };
         // What is no name beside a key file must not come to be removed.
@@ -109,18 +113,9 @@ impl KeyPlace {
     pub(super) fn make_next(&self, like: &FoundKey, base64: bool, memory: &LockedMemory) -> Result<(), Failure> {
         let model = self.file.metadata().map_err(|error| Failure::reading(&self.file, &error))?;
         let key = MasterKey::generate(memory, &key::random)?;
-        let variable = like.variable.unwrap_or_default();
-        let mut text = memory.buffer(variable.len() + HEX_CHARACTERS + 2).map_err(KeyError::from)?;
-        if !variable.is_empty() {
-            text.append(variable.as_bytes());
-            text.append(b"=");
-        }
-        match base64 || like.text.len() == BASE64_CHARACTERS {
-            true => key.write_base64(&mut text),
-            false => key.write_hex(&mut text),
-        }?;
-        text.append(b"\n");
-        durable_file::write_like(&self.next, text.expose_bytes(), &model)
+        let text = text_of(&key, base64 || like.is_base64(), memory)?;
+        let line = line_of(text.expose_bytes(), like.variable, memory)?;
+        durable_file::write_like(&self.next, line.expose_bytes(), &model)
     }
 
     /// Makes the new key survive a power cut, whoever put it there.
@@ -208,6 +203,32 @@ pub(super) fn check_key_file(file: Option<&Path>) -> Result<(), Failure> {
         // What cannot be looked at is told where it is needed.
         _ => Ok(()),
     }
+}
+
+/// A key's text.
+///
+/// # Errors
+/// No locked memory.
+pub(super) fn text_of(key: &MasterKey, base64: bool, memory: &LockedMemory) -> Result<LockedBuffer, KeyError> {
+    let mut text = memory.buffer(HEX_CHARACTERS)?;
+    if base64 { key.write_base64(&mut text) } else { key.write_hex(&mut text) }?;
+    Ok(text)
+}
+
+/// A key's text as a file of its own: alone, or assigned to a variable.
+///
+/// # Errors
+/// No locked memory.
+pub(super) fn line_of(text: &[u8], variable: Option<&str>, memory: &LockedMemory) -> Result<LockedBuffer, KeyError> {
+    let variable = variable.unwrap_or_default();
+    let mut line = memory.buffer(variable.len() + text.len() + 2)?;
+    if !variable.is_empty() {
+        line.append(variable.as_bytes());
+        line.append(b"=");
+    }
+    line.append(text);
+    line.append(b"\n");
+    Ok(line)
 }
 
 /// Whether a file is gone when the machine stops.

@@ -85,13 +85,9 @@ pub(super) fn is_key(text: &[u8]) -> bool {
 /// The key itself; a kit has it in groups.
 fn key(text: &[u8], memory: &LockedMemory) -> Result<MasterKey, Failure> {
     let mut joined = memory.buffer(text.len()).map_err(KeyError::from)?;
-    let without_spaces = text.iter().filter(|byte| !byte.is_ascii_whitespace());
-    let mut count = 0;
-    for (place, byte) in joined.expose_spare_mut().iter_mut().zip(without_spaces) {
-        *place = *byte;
-        count += 1;
+    for part in text.split(u8::is_ascii_whitespace) {
+        joined.append(part);
     }
-    joined.advance(count);
     Ok(MasterKey::parse(joined.expose_bytes(), memory)?)
 }
 

@@ -103,20 +103,11 @@ fn take_words(line: &[u8], held: &mut LockedBuffer) -> String {
             let position = taken.saturating_add(1);
             return format!("Word {position} is none of the list{like}: type it again, and what follows it.\n");
         }
-        append(word, held);
+        // A word is at most as long as there is room for each.
+        held.append(word);
+        held.append(b" ");
     }
     String::new()
-}
-
-/// A word is at most as long as there is room for each.
-fn append(word: &[u8], held: &mut LockedBuffer) {
-    let bytes = word.iter().chain(b" ");
-    let mut count = 0;
-    for (place, byte) in held.expose_spare_mut().iter_mut().zip(bytes) {
-        *place = *byte;
-        count += 1;
-    }
-    held.advance(count);
 }
 
 /// Takes a share that can stand beside those that are there; what is to be said of it.

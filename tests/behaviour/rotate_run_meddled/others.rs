@@ -65,6 +65,13 @@ fn a_rotation_that_was_begun_by_hand_with_the_runs_key_is_aborted_by_its_undoing
     }
 }
 
+/// What an undoing says where no daemon answers.
+fn undone_without_a_daemon(installation: &Installation, key_file: &Path) -> Outcome {
+    let socket = installation.path("keyd-admin.sock");
+    let arguments = ["--socket", text(&socket), "rotate", "run", "--undo", "--key-file", text(key_file)];
+    crate::harness::Invocation::new(arguments).run(KEYCTL).expect(69)
+}
+
 #[test]
 fn without_the_daemon_nothing_is_undone_for_somebody_may_have_begun() {
     if !is_root() {
@@ -73,10 +80,7 @@ fn without_the_daemon_nothing_is_undone_for_somebody_may_have_begun() {
     let (installation, daemon, _) = stopped_before_begin();
     daemon.stop().expect(0);
     let before = installation.files();
-    let socket = installation.path("keyd-admin.sock");
-    let key = installation.path("master.key");
-    let arguments = ["--socket", text(&socket), "rotate", "run", "--undo", "--key-file", text(&key)];
-    let gone = crate::harness::Invocation::new(arguments).run(KEYCTL).expect(69);
+    let gone = undone_without_a_daemon(&installation, &installation.path("master.key"));
     gone.saying(&["start the daemon first", "--undo"]);
     assert_eq!(installation.files(), before);
 }
@@ -143,10 +147,8 @@ fn an_aborted_key_in_the_file_of_a_daemon_that_does_not_start_is_put_back_as_it_
     given.run(&daemon, &["--yes", "--restart", "exit 3"]).expect(65);
     // The running daemon still has the old key: it does not know what the file holds.
     rotate(&daemon, &["abort", "--yes"]).expect(0);
-    let socket = given.installation.path("keyd-admin.sock");
     daemon.stop().expect(0);
-    let arguments = ["--socket", text(&socket), "rotate", "run", "--undo", "--key-file", text(&given.file)];
-    let gone = crate::harness::Invocation::new(arguments).run(KEYCTL).expect(69);
+    let gone = undone_without_a_daemon(&given.installation, &given.file);
     let kept = given.installation.path(&format!("given.key.old-{}", fingerprint(given.installation.key)));
     gone.saying(&["start the daemon first", "if it does not start", text(&kept)]);
     std::fs::copy(&kept, &given.file).unwrap();

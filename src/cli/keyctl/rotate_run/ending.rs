@@ -12,19 +12,18 @@ use crate::config::key_source_error::shell_quoted;
 use serde_json::json;
 
 /// Tells how it ended.
-pub(super) async fn tell(run: Run<'_>) -> Result<(), Failure> {
-    if run.journal.undoing { undone(run) } else { rotated(run).await }
+pub(super) fn tell(run: Run<'_>) -> Result<(), Failure> {
+    if run.journal.undoing { undone(run) } else { rotated(run) }
 }
 
-async fn rotated(run: Run<'_>) -> Result<(), Failure> {
+fn rotated(run: Run<'_>) -> Result<(), Failure> {
     let (old, new) = (run.journal.intent.old.clone(), run.new_key()?);
     let files: Vec<String> = run.journal.intent.files.iter().map(|file| file.display().to_string()).collect();
     // Where somebody else finished the rotation, it may never have been made.
     let kept = run.places.first().map(|first| first.kept(&old)).filter(|kept| kept.symlink_metadata().is_ok());
     let next_file = run.journal.intent.next.clone();
     let sealed = run.journal.intent.files.first().filter(|_| run.journal.intent.seal_old_text);
-    let sealed = sealed.map(|file| SealedText::known(file, &old));
-    let sealed = sealed.filter(|sealed| sealed.file.symlink_metadata().is_ok());
+    let sealed = sealed.and_then(|file| SealedText::find(file, &old));
     let mut next =
         vec![format!("Keep a copy of {new} on paper and on another machine, apart from the store and its backups.")];
     if let Some(kept) = &kept {
@@ -72,8 +71,7 @@ fn undone(run: Run<'_>) -> Result<(), Failure> {
     let old = run.journal.intent.old.clone();
     let aborted = run.journal.new.as_ref().map(|new| undo::aborted(&run.journal.intent.next, new));
     let aborted = aborted.filter(|file| file.symlink_metadata().is_ok());
-    let sealed = run.journal.intent.files.first().map(|file| SealedText::known(file, &old));
-    let sealed = sealed.filter(|sealed| sealed.file.symlink_metadata().is_ok());
+    let sealed = run.journal.intent.files.first().and_then(|file| SealedText::find(file, &old));
     let mut next = Vec::new();
     if let Some(file) = &aborted {
         next.push(format!(

@@ -8,9 +8,9 @@ use crate::cli::exit;
 use crate::cli::failure::Failure;
 use crate::cli::keyctl::durable_file::{self, Replace};
 use crate::config::key_source_error::shell_quoted;
+use crate::store::durable;
 use nix::unistd::geteuid;
 use serde_json::{Value, json};
-use std::ffi::OsString;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
@@ -60,9 +60,7 @@ pub(super) struct Journal {
 
 /// Where the journal lies of a run that changes `file`.
 pub(super) fn beside(file: &Path) -> PathBuf {
-    let mut path = OsString::from(file);
-    path.push(SUFFIX);
-    path.into()
+    durable::beside(file, SUFFIX)
 }
 
 impl Journal {

@@ -153,16 +153,12 @@ pub(super) async fn run(
 ) -> Result<(), Failure> {
     let memory = key::memory()?;
     let admin = socket.admin_within(DEADLINE);
-    let (status, found) = match admin.status().await {
-        Ok(status) => {
-            let found = plan::find(arguments, Some(&status), &memory)?;
-            (Ok(status), found)
-        }
-        Err(error) => match plan::find(arguments, None, &memory) {
-            Ok(found) => (Err(error), found),
-            // Without a daemon it is no wonder that nothing is told.
-            Err(_) => return Err(error.into()),
-        },
+    let status = admin.status().await;
+    let found = plan::find(arguments, status.as_ref().ok(), &memory);
+    let (status, found) = match (status, found) {
+        // Without a daemon it is no wonder that nothing is told.
+        (Err(error), Err(_)) => return Err(error.into()),
+        (status, found) => (status, found?),
     };
     let path = journal::beside(&found.main);
     let journal = Journal::load(&path)?;
@@ -220,7 +216,7 @@ impl Run<'_> {
     async fn bring_to_an_end(mut self) -> Result<(), Failure> {
         let ended = if self.arguments.undo { undo::undo(&mut self).await } else { self.forwards().await };
         match ended {
-            Ok(()) => ending::tell(self).await,
+            Ok(()) => ending::tell(self),
             Err(failure) => {
                 let (again, ways) = (self.said(), self.ways.get());
                 Err(with_ways_on(failure, &self.journal, again, ways))
@@ -268,6 +264,11 @@ impl Run<'_> {
     fn new_key(&self) -> Result<String, Failure> {
         let missing = || Failure::say(exit::DATA, format!("{} names no new key", self.journal.path().display()));
         self.journal.new.clone().ok_or_else(missing)
+    }
+
+    /// How the daemon is restarted: as it was said now, or at the beginning; none: by hand.
+    fn restart_command(&self) -> Option<String> {
+        self.arguments.restart.clone().or_else(|| self.journal.intent.restart.clone())
     }
 
     fn said(&self) -> Again<'_> {

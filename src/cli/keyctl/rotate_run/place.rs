@@ -9,13 +9,13 @@ use crate::cli::failure::Failure;
 use crate::cli::key;
 use crate::cli::keyctl::durable_file;
 use crate::cli::keyctl::key_input;
-use crate::cli::keyctl::rotate_key_file::{FoundKey, agreed};
+use crate::cli::keyctl::rotate_key_file::{FoundKey, agreed, line_of};
 use crate::cli::keyctl::same_file::{self, Replaced};
 use crate::config::mount::is_mount_point;
 use crate::config::replacement;
-use crate::custody::keys::{BASE64_CHARACTERS, HEX_CHARACTERS, KeyError, MasterKey};
+use crate::custody::keys::MasterKey;
+use crate::store::durable::beside;
 use crate::sys::locked::{LockedBuffer, LockedMemory};
-use std::ffi::OsString;
 use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
@@ -55,21 +55,14 @@ pub(super) enum Put {
 }
 
 impl Place {
-    /// A file beside it.
-    pub(super) fn beside(&self, suffix: &str) -> PathBuf {
-        let mut path = OsString::from(&self.file);
-        path.push(suffix);
-        path.into()
-    }
-
     /// Where the new key lies.
     pub(super) fn next(&self) -> PathBuf {
-        self.beside(".next")
+        beside(&self.file, ".next")
     }
 
     /// Where the old key is kept.
     pub(super) fn kept(&self, fingerprint: &str) -> PathBuf {
-        self.beside(&format!(".old-{fingerprint}"))
+        beside(&self.file, &format!(".old-{fingerprint}"))
     }
 
     /// The key that it holds.
@@ -218,39 +211,6 @@ impl Place {
         }
         is_mount_point(&self.file).then(|| format!("{name} is mounted by itself, and changes where it comes from"))
     }
-}
-
-/// A key's text as a file of its own: alone, or assigned to a variable.
-///
-/// # Errors
-/// No locked memory.
-pub(super) fn line_of(text: &[u8], variable: Option<&str>, memory: &LockedMemory) -> Result<LockedBuffer, Failure> {
-    let variable = variable.unwrap_or_default();
-    let mut line = memory.buffer(variable.len() + text.len() + 2).map_err(KeyError::from)?;
-    if !variable.is_empty() {
-        line.append(variable.as_bytes());
-        line.append(b"=");
-    }
-    line.append(text);
-    line.append(b"\n");
-    Ok(line)
-}
-
-/// The text of a new key: in base64 if the one before it was, else in hex.
-///
-/// # Errors
-/// No locked memory.
-pub(super) fn text_like(
-    key: &MasterKey,
-    like: Option<&LockedBuffer>,
-    memory: &LockedMemory,
-) -> Result<LockedBuffer, Failure> {
-    let mut text = memory.buffer(HEX_CHARACTERS).map_err(KeyError::from)?;
-    match like.is_some_and(|like| like.len() == BASE64_CHARACTERS) {
-        true => key.write_base64(&mut text),
-        false => key.write_hex(&mut text),
-    }?;
-    Ok(text)
 }
 
 /// A new key.

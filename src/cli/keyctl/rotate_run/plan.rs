@@ -11,8 +11,8 @@ use crate::cli::exit;
 use crate::cli::failure::Failure;
 use crate::cli::key;
 use crate::cli::keyctl::output::{count, fields, push_list};
-use crate::cli::keyctl::rotate_key_file::{KeyPlace, check_key_file, lies_in_memory};
-use crate::cli::keyctl::{old_text, rotate_begin, rotate_show};
+use crate::cli::keyctl::rotate_key_file::{KeyPlace, check_key_file, lies_in_memory, text_of};
+use crate::cli::keyctl::{durable_file, old_text, rotate_begin, rotate_show};
 use crate::client::key_admin::AdminClient;
 use crate::client::rotation::BeginRotation;
 use crate::config::key_source_error::shell_quoted;
@@ -119,7 +119,7 @@ pub(super) async fn make(
     }
     // The daemon judges everything but the key itself, which is made only once this is agreed to.
     let unused = place::generate(memory)?;
-    let text = place::text_like(&unused, None, memory)?;
+    let text = text_of(&unused, false, memory)?;
     let answer = admin
         .rotate(&BeginRotation {
             new_key_fingerprint: &unused.fingerprint().to_string(),
@@ -239,9 +239,8 @@ fn check_kept(place: &Place, old: &str, memory: &LockedMemory) -> Result<(), Fai
     if kept.symlink_metadata().is_err() || place.held_in(&kept, memory).is_ok_and(|held| held.fingerprint() == old) {
         return Ok(());
     }
-    let quoted = shell_quoted(&kept);
     let text = format!("{}, where the old key is to be kept, exists already and does not hold it", kept.display());
-    Err(Failure::say(exit::CANNOT_CREATE, text).with_hint(format!("move it away: `mv {quoted} {quoted}.unknown`")))
+    Err(Failure::say(exit::CANNOT_CREATE, text).with_hint(durable_file::how_to_move_away(&kept)))
 }
 
 /// How the daemon comes to read sources that it cannot read anew by itself.
@@ -251,13 +250,13 @@ fn restart_of(arguments: &RunArguments, sources: &[KeySource], memory: &LockedMe
     if is_needed { arguments.restart.clone().or_else(of_unit) } else { None }
 }
 
-/// Sources that hold the key in none of the files that are changed.
+/// Sources that hold the key in none of the files that are changed: where none is, all of them.
 pub(super) fn is_elsewhere(source: &KeySource, files: &[PathBuf]) -> bool {
     let is_of = |file: &PathBuf| {
         let rest = source.name.strip_prefix(&*file.to_string_lossy());
         rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(" ("))
     };
-    !source.needs_restart && !files.iter().any(is_of)
+    files.is_empty() || (!source.needs_restart && !files.iter().any(is_of))
 }
 
 fn steps(
@@ -297,7 +296,7 @@ fn steps(
     let elsewhere: Vec<&str> = answer
         .sources
         .iter()
-        .filter(|source| found.places.is_empty() || is_elsewhere(source, &intent.files))
+        .filter(|source| is_elsewhere(source, &intent.files))
         .map(|source| source.name.as_str())
         .collect();
     if !elsewhere.is_empty() {

@@ -11,7 +11,7 @@ use super::{Run, Ways, program, tidying};
 use crate::cli::exit;
 use crate::cli::failure::Failure;
 use crate::cli::keyctl::durable_file::{self, Replace};
-use crate::cli::keyctl::rotate_key_file::{FoundKey, agreed};
+use crate::cli::keyctl::rotate_key_file::{FoundKey, agreed, line_of, text_of};
 use crate::cli::keyctl::{key_input, old_text, rotate_wait};
 use crate::client::rotation::BeginRotation;
 use crate::config::key_source_error::shell_quoted;
@@ -95,21 +95,19 @@ fn make_key(run: &mut Run<'_>) -> Result<(), Failure> {
         match run.places.first() {
             Some(first) => {
                 let held = first.held(&run.memory)?;
-                let text = place::text_like(&key, Some(&held.text), &run.memory)?;
+                let text = text_of(&key, held.is_base64(), &run.memory)?;
                 first.write_beside(&next, text.expose_bytes(), held.variable, &run.memory)?;
             }
             None => {
-                let text = place::text_like(&key, None, &run.memory)?;
-                let line = place::line_of(text.expose_bytes(), None, &run.memory)?;
+                let text = text_of(&key, false, &run.memory)?;
+                let line = line_of(text.expose_bytes(), None, &run.memory)?;
                 durable_file::write(&next, line.expose_bytes(), Replace::Never)?;
             }
         }
     }
     if run.journal.new.is_none() {
-        let quoted = shell_quoted(&next);
         let text = format!("somebody else made {}, where the new key is to be made", next.display());
-        let hint = format!("move it away: `mv {quoted} {quoted}.unknown`");
-        return Err(Failure::say(exit::CANNOT_CREATE, text).with_hint(hint));
+        return Err(Failure::say(exit::CANNOT_CREATE, text).with_hint(durable_file::how_to_move_away(&next)));
     }
     durable_file::settle(&next).map_err(|error| Failure::writing(&next, &error))?;
     // What is begun with is what is in the file.
@@ -262,9 +260,7 @@ fn agree_to_replace(run: &mut Run<'_>, new: &str) -> Result<(), Failure> {
 }
 
 async fn restart(run: &mut Run<'_>) -> Result<(), Failure> {
-    let Some(command) = run.arguments.restart.clone().or_else(|| run.journal.intent.restart.clone()) else {
-        return Ok(());
-    };
+    let Some(command) = run.restart_command() else { return Ok(()) };
     let status = match run.status().await {
         Ok(status) => Some(status),
         // It may have been stopped in the middle of its restart.
@@ -275,7 +271,7 @@ async fn restart(run: &mut Run<'_>) -> Result<(), Failure> {
         if !matches!(stage(run, status)?, Stage::Pending) {
             return Ok(());
         }
-        if !lagging(run).await?.iter().any(|source| source.needs_restart) {
+        if !lagging(run, status).await?.iter().any(|source| source.needs_restart) {
             return Ok(());
         }
     }
@@ -293,18 +289,17 @@ pub(super) async fn restart_with(
 }
 
 /// The sources that do not yield the new key.
-async fn lagging(run: &Run<'_>) -> Result<Vec<KeySource>, Failure> {
+async fn lagging(run: &Run<'_>, status: &GetStatusResponse) -> Result<Vec<KeySource>, Failure> {
     let new = run.new_key()?;
-    let mut sources = sources(run, &new).await?;
+    let mut sources = sources(run, status, &new).await?;
     sources.retain(|source| source.fingerprint != new);
     Ok(sources)
 }
 
 /// What the daemon's sources yield while the rotation is pending.
-pub(super) async fn sources(run: &Run<'_>, new: &str) -> Result<Vec<KeySource>, Failure> {
-    let status = run.status().await?;
+pub(super) async fn sources(run: &Run<'_>, status: &GetStatusResponse, new: &str) -> Result<Vec<KeySource>, Failure> {
     // A rotation that is pending already needs no key to be asked about.
-    let keep_data_keys = status.rotation.is_some_and(|rotation| !rotation.new_data_keys);
+    let keep_data_keys = status.rotation.as_ref().is_some_and(|rotation| !rotation.new_data_keys);
     let request = BeginRotation { new_key_fingerprint: new, new_key: None, keep_data_keys, dry_run: true };
     Ok(run.admin.rotate(&request).await?.sources)
 }
@@ -323,7 +318,7 @@ async fn finish(run: &mut Run<'_>) -> Result<(), Failure> {
             Stage::Old | Stage::Aborting => return Err(aborted(run)),
             Stage::Pending => {}
         }
-        let lagging = lagging(run).await?;
+        let lagging = lagging(run, &status).await?;
         if lagging.is_empty() {
             run.say("Finishing ...");
             let answer = run.admin.finish_rotation(&new, false).await?;
@@ -350,7 +345,7 @@ fn by_hand(run: &Run<'_>, lagging: &[KeySource]) -> String {
         lagging.iter().filter(|source| of(source)).map(|source| source.name.as_str()).collect::<Vec<_>>().join(", ")
     };
     // What needs a restart was put where it comes from, if a file was changed at all.
-    let to_put = names(&|source| intent.files.is_empty() || is_elsewhere(source, &intent.files));
+    let to_put = names(&|source| is_elsewhere(source, &intent.files));
     let mut what = Vec::new();
     if !to_put.is_empty() {
         what.push(format!("put the key from {next} where {to_put} comes from, in the place of {}", intent.old));

@@ -14,6 +14,7 @@ use crate::cli::exit;
 use crate::cli::failure::Failure;
 use crate::cli::keyctl::{durable_file, rotate_wait};
 use crate::client::rotation::AbortRotation;
+use crate::store::durable::beside;
 use crate::store::fault;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -107,12 +108,10 @@ async fn abort(run: &mut Run<'_>) -> Result<(), Failure> {
         match stage(run, &status)? {
             Stage::Old => return Ok(()),
             Stage::Aborting => break,
-            Stage::New | Stage::Finishing => {
-                return Err(too_late(run));
-            }
+            Stage::New | Stage::Finishing => return Err(too_late(run)),
             Stage::Pending => {}
         }
-        let mut ahead = sources(run, &new).await?;
+        let mut ahead = sources(run, &status, &new).await?;
         ahead.retain(|source| source.fingerprint == new);
         if ahead.is_empty() {
             run.say("Aborting ...");
@@ -120,10 +119,8 @@ async fn abort(run: &mut Run<'_>) -> Result<(), Failure> {
             run.admin.abort_rotation(&request).await?;
             break;
         }
-        let command = run.arguments.restart.clone().or_else(|| run.journal.intent.restart.clone());
-        let elsewhere =
-            ahead.iter().any(|source| run.places.is_empty() || is_elsewhere(source, &run.journal.intent.files));
-        match command {
+        let elsewhere = ahead.iter().any(|source| is_elsewhere(source, &run.journal.intent.files));
+        match run.restart_command() {
             Some(command) if !is_restarted && !elsewhere => {
                 is_restarted = true;
                 restart_with(run, &command, Some(&status)).await?;
@@ -172,9 +169,7 @@ fn take_away(run: &mut Run<'_>) -> Result<(), Failure> {
 
 /// Where a new key is kept that came to nothing.
 pub(super) fn aborted(next: &Path, new: &str) -> PathBuf {
-    let mut name = next.as_os_str().to_owned();
-    name.push(format!(".aborted-{new}"));
-    name.into()
+    beside(next, &format!(".aborted-{new}"))
 }
 
 fn remove(file: &Path) -> Result<(), Failure> {
