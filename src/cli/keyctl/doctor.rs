@@ -6,6 +6,7 @@
 use super::console::Console;
 use super::output::{count, push_list};
 use super::rotate_key_file::KeyPlace;
+use super::rotate_run;
 use super::socket::SocketArguments;
 use crate::cli::exit;
 use crate::cli::failure::Failure;
@@ -19,8 +20,14 @@ use std::path::{Path, PathBuf};
 type Check = fn(&GetStatusResponse) -> Vec<String>;
 
 /// Every check by its name, the most urgent first.
-const CHECKS: &[(&str, Check)] =
-    &[("warnings", warnings), ("store", store), ("records", records), ("key-file", key_file), ("next-key", next_key)];
+const CHECKS: &[(&str, Check)] = &[
+    ("warnings", warnings),
+    ("store", store),
+    ("records", records),
+    ("key-file", key_file),
+    ("rotate-run", rotate_run),
+    ("next-key", next_key),
+];
 
 /// Runs every check on the daemon's status and on what lies beside it; ends with 1 if something is to be mended.
 pub(super) async fn run(console: &mut Console, socket: &SocketArguments) -> Result<(), Failure> {
@@ -117,12 +124,17 @@ fn exposed(file: &Path, mode: u32) -> Vec<String> {
     vec![format!("{problem} {} (mode {mode:04o}), which holds a key: chmod 600 {}", file.display(), shell_quoted(file))]
 }
 
-/// A new key that lies there while no rotation needs it.
+/// A rotation by the tool that was cut off.
+fn rotate_run(status: &GetStatusResponse) -> Vec<String> {
+    rotate_run::interrupted_beside(status).into_iter().collect()
+}
+
+/// A new key that lies there while no rotation needs it: what a run has made, its own commands take away.
 fn next_key(status: &GetStatusResponse) -> Vec<String> {
     let Some((file, next)) = key_files(status) else { return Vec::new() };
     let Ok(metadata) = next.metadata() else { return Vec::new() };
     let mut found = exposed(&next, metadata.permissions().mode());
-    if status.rotation.is_none() {
+    if status.rotation.is_none() && rotate_run::interrupted_beside(status).is_none() {
         found.push(format!(
             "{} holds a key, and no rotation is under way. If servos-keyctl check-key --key-file {} says that it is \
              the one in use, or it is not wanted, remove it: rm {}; else servos-keyctl rotate begin goes on with it, \
@@ -234,6 +246,19 @@ mod tests {
         assert_eq!(names(&status), ["next-key"]);
         chmod(&next, 0o600);
         assert!(names(&status).is_empty());
+    }
+
+    #[test]
+    fn the_new_key_of_a_run_that_was_interrupted_is_not_removed_by_hand() {
+        let dir = tempfile::tempdir().unwrap();
+        let status = well(dir.path());
+        for name in ["master.key.next", "master.key.rotation"] {
+            fs::write(dir.path().join(name), "x").unwrap();
+            chmod(&dir.path().join(name), 0o600);
+        }
+        let found = examined(&status);
+        assert_eq!(names(&status), ["rotate-run"]);
+        assert!(found[0].1.contains("--resume") && found[0].1.contains("--undo") && !found[0].1.contains("rm "));
     }
 
     #[test]
