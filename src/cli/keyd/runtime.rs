@@ -27,7 +27,7 @@ use crate::telemetry::chain::chain;
 use crate::telemetry::events;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -65,6 +65,8 @@ pub struct Daemon {
     pub limits: Limits,
     /// The one socket of `--dev`, whose examples are printed.
     pub dev_socket: Option<PathBuf>,
+    /// When the program began.
+    pub began: Instant,
     /// The configuration in force; none under `--dev`, which has no file.
     pub reload: Option<Reload>,
 }
@@ -101,6 +103,7 @@ pub fn run(daemon: Daemon) -> Result<usize, Failure> {
         policy: daemon.policy,
         writer,
         limits: daemon.limits,
+        began: daemon.began,
         dev_socket: daemon.dev_socket,
     };
     runtime.block_on(shell.serve(daemon.sockets, daemon.reload))
@@ -146,6 +149,7 @@ struct Shell {
     policy: Arc<Policy>,
     writer: Option<Writer>,
     limits: Limits,
+    began: Instant,
     dev_socket: Option<PathBuf>,
 }
 
@@ -231,7 +235,8 @@ impl Shell {
     }
 
     fn announce(&self) {
-        tracing::info!(event = events::DAEMON_READY, version = env!("CARGO_PKG_VERSION"), "ready");
+        let took_ms = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        tracing::info!(event = events::DAEMON_READY, version = env!("CARGO_PKG_VERSION"), took_ms, "ready");
         tell_manager(&[Notification::Ready, Notification::Status(SERVING)]);
         if let Some(socket) = &self.dev_socket {
             dev::print_examples(socket, &self.engine, &self.policy);

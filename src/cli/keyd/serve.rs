@@ -25,6 +25,7 @@ use crate::sys::sockets::inherited::Inherited;
 use crate::telemetry::{events, log, panic};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Instant;
 
 #[derive(clap::Args)]
 pub struct Arguments {
@@ -52,6 +53,7 @@ impl Arguments {
 
 /// Serves; `remedied` puts this installation's names into a failure.
 pub fn run(arguments: &Arguments, remedied: impl Fn(Failure) -> Failure) -> Result<(), Failure> {
+    let began = Instant::now();
     // 1. Harden the process, while it has one thread and no secret.
     harden()?;
     panic::install_panic_hook();
@@ -59,7 +61,7 @@ pub fn run(arguments: &Arguments, remedied: impl Fn(Failure) -> Failure) -> Resu
     let _ = crate::sys::harden::raise_descriptor_limit();
     let handed_over = sockets::take_inherited()?;
     let mut waiting = Some(Waiting::hold(&handed_over));
-    served(arguments, handed_over, &mut waiting).map_err(|failure| {
+    served(arguments, began, handed_over, &mut waiting).map_err(|failure| {
         let failure = remedied(failure);
         // Those of a daemon that has served are with its successor.
         if let Some(waiting) = waiting.take() {
@@ -70,7 +72,12 @@ pub fn run(arguments: &Arguments, remedied: impl Fn(Failure) -> Failure) -> Resu
 }
 
 /// Steps 2 to 10. Drops `waiting` when the start has succeeded.
-fn served(arguments: &Arguments, handed_over: Vec<Inherited>, waiting: &mut Option<Waiting>) -> Result<(), Failure> {
+fn served(
+    arguments: &Arguments,
+    began: Instant,
+    handed_over: Vec<Inherited>,
+    waiting: &mut Option<Waiting>,
+) -> Result<(), Failure> {
     // 2. Configuration, which says how to log.
     let mut config = configuration(arguments)?;
     // Salvage reads what was lost; it begins nothing in its place.
@@ -132,7 +139,8 @@ fn served(arguments: &Arguments, handed_over: Vec<Inherited>, waiting: &mut Opti
     let (limits, self_check) = (limits(&config), config.store.self_check);
     engine.keep_up(reload::upkeep(&config));
     let reload = arguments.dev.is_none().then(|| Reload::new(arguments.config.config.clone(), config));
-    let daemon = runtime::Daemon { engine, ledger, policy, sockets, self_check, workers, limits, dev_socket, reload };
+    let daemon =
+        runtime::Daemon { engine, ledger, policy, sockets, self_check, workers, limits, dev_socket, began, reload };
     let cut = runtime::run(daemon)?;
     // 10. Wipe.
     memory.wipe_all();
