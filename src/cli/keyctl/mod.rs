@@ -168,6 +168,12 @@ enum Asked {
     Keyring(keyring::KeyringCommand),
 }
 
+/// The command line as the parser knows it, for manual pages and completions.
+#[must_use]
+pub fn command() -> clap::Command {
+    <Arguments as clap::CommandFactory>::command()
+}
+
 /// Runs the tool with the process's own input and output; `arguments` begin with the program's name.
 ///
 /// Answers the exit code, one of sysexits.

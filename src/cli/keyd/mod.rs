@@ -75,6 +75,12 @@ impl ConfigArguments {
     }
 }
 
+/// The command line as the parser knows it, for manual pages and completions.
+#[must_use]
+pub fn command() -> clap::Command {
+    <Arguments as clap::CommandFactory>::command()
+}
+
 /// Runs the command line; returns the exit code.
 pub fn run(arguments: impl Iterator<Item = OsString>) -> u8 {
     let (arguments, typed) = match typed_key::parsed::<Arguments>(arguments) {
