@@ -101,10 +101,10 @@ image_holds_nothing_else() {
     [[ $(grep -cvE '^(ld-linux.*|libc|libm|libgcc_s)\.so\.[0-9]+$' "$room/said") == 0 ]] || fail "the image has another library"
     (cd "$mounted" && find . -type d -uid 61000 -printf '%m %G %P\n') | sort -k 3 >"$room/said"
     expected='750 61000 run/servos
-700 61000 run/servos-keyd
 700 61000 var/lib/servos/keyd-backup
 700 61000 var/lib/servos-keyd'
     [[ $(sort "$room/said") == "$(sort <<<"$expected")" ]] || fail "the daemon's directories are not what they should be"
+    [[ $(stat -c '%a %u' "$mounted/run/servos-keyd") == '1777 0' ]] || fail "docker's tmpfs would be closed to the daemon"
     [[ -z $(find "$mounted" -perm /6000) ]] || fail "the image has a set-user-id file"
     [[ $(podman image inspect --format '{{.User}}' "$IMAGE") == 61000:61000 ]] || fail "the image names another user"
     podman image unmount "$IMAGE" >/dev/null
@@ -133,16 +133,18 @@ restrictions_are_in_force() {
 
 # What the engine's default profile lets through: as much as no profile at all.
 memory_is_as_without_a_profile() {
-    local with without
-    with=$(podman logs "$DAEMON" 2>&1 | grep -oE 'event="memory.protected" by="[a-z_]+"|landlock="[a-z]+"')
+    local without
+    protected=$(podman logs "$DAEMON" 2>&1 | grep -oE "$PROTECTED")
     more=(--security-opt seccomp=unconfined -v "$KEY:/run/secrets/servos_master_key:ro")
     plain open init >/dev/null 2>&1
     started plain open
-    without=$(podman logs open 2>&1 | grep -oE 'event="memory.protected" by="[a-z_]+"|landlock="[a-z]+"')
+    without=$(podman logs open 2>&1 | grep -oE "$PROTECTED")
     podman stop open >/dev/null
-    [[ -n $with && $with == "$without" ]] || fail "the default profile gives $with, none gives $without"
-    ok "the default profile gives what the kernel has: ${with//$'\n'/, }"
+    [[ -n $protected && $protected == "$without" ]] || fail "the default profile gives $protected, none gives $without"
+    ok "the default profile gives what the kernel has: ${protected//$'\n'/, }"
 }
+readonly PROTECTED='event="memory.protected" by="[a-z_]+"|landlock="[a-z]+"'
+protected=
 
 # started HOW NAME [ARGUMENT...]: restricted or plain in the background, once the arguments say that it serves.
 started() {
