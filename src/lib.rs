@@ -111,64 +111,7 @@
 //!
 //! In memory, every key that outlives a call is in `sys::locked`; one that does not is on a stack that is cleared. When
 //! the daemon ends, all are wiped. How keys are used and wiped is told on the page of `custody`.
-//!
-//! # The formats
-//!
-//! Integers are big endian, `||` is concatenation, `E(key, info, n)` is HKDF-Expand-SHA-256 to n bytes. Vectors made by
-//! an independent implementation lie in `tests/vectors/`.
-//!
-//! **Context.** `u32 count`, then for each pair in ascending order of the key's UTF-8 bytes `u32 len, key, u32 len,
-//! value`. Bytes as given, without normalisation; at most 64 pairs, 256 B a key, 4 KiB a value, 8 KiB encoded. It is
-//! bound to a message and not stored in it. The empty one is four zero bytes.
-//!
-//! **SKD1, a message**, 92 bytes longer than its plaintext; **SKR1, a secret in a record**, the same with other owners.
-//!
-//! | offset | bytes | field |
-//! |---|---|---|
-//! | 0 | 4 | `SKD1` or `SKR1` |
-//! | 4 | 8 | owner id: in SKD1 the version id; in SKR1 the master's fingerprint, or the first 8 bytes of the root's id |
-//! | 12 | 32 | salt, random for each message |
-//! | 44 | 32 | commitment |
-//! | 76 | n | AES-256-GCM ciphertext |
-//! | 76 + n | 16 | tag |
-//!
-//! `okm = E(owner, "servos-keyd/" || magic || owner id || salt || SHA-256(context), 76)` is message key (32), nonce
-//! (12), commitment (32); the 76 bytes of the header are the associated data. The commitment is compared, in constant
-//! time, before the AEAD is touched. The owner is the version in SKD1. In SKR1 it is `E(master, "servos-keyd/master/seal",
-//! 32)` for the root, `E(master, "servos-keyd/master/canary", 32)` for the canary (the ASCII text `servos-keyd canary`),
-//! and `E(root, "servos-keyd/root/seal", 32)` for everything else; its context is `{store, record, key, version,
-//! purpose}`: hex store id, record name, hex key id or empty, decimal number or empty, and one of `root`, `canary`,
-//! `identity`, `legacy`, `version`, `previous-root`.
-//!
-//! Fingerprints and ids that are derived: `E(master, "servos-keyd/master/fingerprint", 8)`, `E(root,
-//! "servos-keyd/root/id", 32)`. All others are random.
-//!
-//! **SKC1, a client's canary**, 64 bytes: `"SKC1" || store id[16] || u64 generation || u32 finished rotations ||
-//! HMAC-SHA-256(E(identity, "servos-keyd/identity/canary", 32), the 32 bytes before)`.
-//!
-//! **SKB1, a backup**, and what ExportKeyring streams: `"SKB1" || u32 schema || store id[16] || u64 generation ||
-//! u64 unix seconds || u32 count`, then each record in name order as `u32 len, name, u32 len, value`, then SHA-256 of
-//! all before. The root lies in the record `master`, sealed under the master key of that moment.
-//!
-//! **The snapshot's MAC**, the record `mac`: HMAC-SHA-256 under `E(root, "servos-keyd/root/mac", 32)` over
-//! `"servos-keyd/snapshot" || store id[16] || u64 generation || u32 count`, then for each other record in name order
-//! `u32 len, name, SHA-256(value)`.
-//!
-//! **SKH1, the high-water mark** beside the store, ASCII: `SKH1 <store id> <generation> <root id>` and a line feed;
-//! while a creation, restore or acceptance is under way, a second such line for the state to come. A creation's first
-//! line is `SKH1 none`.
-//!
-//! **SLIP-0039, a share on paper**: 33 words of 10 bits. 15 bits identifier, 1 bit extendable, 4 bits iteration exponent, 4
-//! bits each of group index, group threshold, groups, member index, member threshold (thresholds and groups less one), 4
-//! bits of zero, 32 bytes value, 30 bits RS1024. Extendable, exponent 1, one group, no passphrase.
-//!
-//! **Records** of the store are the messages of `proto/servos/keyd/store/v1/records.proto`, by name: `master`, `canary`,
-//! `meta`, `mac`, `identity`, `legacy/<fingerprint>`, `key/<key id>`, `version/<version id>`, `request/<uuid>`,
-//! `history/<n>`; hex in names is lower case.
-//!
-//! **Legacy**, a value from before this daemon: `nonce[12] || ciphertext || tag`, AES-256-GCM under the raw former
-//! master key, no associated data; in databases as standard base64. It is opened where the caller allows it and a legacy
-//! key is held, and never written.
+#![doc = include_str!("../docs/formats.md")]
 
 #[cfg(feature = "daemon")]
 pub mod auth;

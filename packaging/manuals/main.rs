@@ -1,9 +1,11 @@
 //! Writes what the packages carry beside the binaries: manual pages and completions, from the command lines themselves.
 //!
 //! Must never name a hidden command, nor say what the code or the documents do not.
-//! Run by `packaging/build`: `manuals DIRECTORY`. The pages bear the date of `SOURCE_DATE_EPOCH`.
+//! Run by `packaging/build`: `manuals DIRECTORY`. The pages bear the date of `SOURCE_DATE_EPOCH`. Run by hand, when a command
+//! line has changed: `manuals --markdown docs/commands.md`.
 
 mod configuration;
+mod markdown;
 mod page;
 
 use clap::Command;
@@ -17,10 +19,13 @@ use time::OffsetDateTime;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = std::env::args_os().skip(1);
-    let (Some(directory), None) = (arguments.next(), arguments.next()) else {
-        return Err("usage: manuals DIRECTORY".into());
+    let directory = match (arguments.next(), arguments.next(), arguments.next()) {
+        (Some(directory), None, None) => PathBuf::from(directory),
+        (Some(flag), Some(file), None) if flag == "--markdown" => {
+            return Ok(std::fs::write(file, markdown::page(&[keyd::command(), keyctl::command()]))?);
+        }
+        _ => return Err("usage: manuals DIRECTORY, or manuals --markdown FILE".into()),
     };
-    let directory = PathBuf::from(directory);
     let edition = edition()?;
     let manuals = made(&directory.join("man"))?;
     for program in programs() {

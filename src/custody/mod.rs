@@ -46,45 +46,19 @@
 //!
 //! # The formats
 //!
-//! All integers are big endian; `E(key, info, n)` is HKDF-Expand-SHA-256 to n bytes.
-//!
-//! **Context** ([`context`]). What a message belongs to, as pairs of text: `u32 count`, then for each pair in ascending
-//! order of the key's bytes `u32 len, key, u32 len, value`. It is bound to the message and not stored in it: whoever
-//! opens must know it.
-//!
-//! **SKD1, a message** ([`message`]), and **SKR1, a secret in a record**, are one construction (`committing.rs`):
-//!
-//! | offset | bytes | field |
-//! |---|---|---|
-//! | 0 | 4 | magic |
-//! | 4 | 8 | owner id: the version id; in SKR1 the master's fingerprint or the first 8 bytes of the root's id |
-//! | 12 | 32 | salt, random for each message |
-//! | 44 | 32 | commitment |
-//! | 76 | n | ciphertext, AES-256-GCM |
-//! | 76 + n | 16 | tag |
-//!
-//! `okm = E(owner, "servos-keyd/" || magic || owner id || salt || SHA-256(context), 76)` is the message key (32), the
-//! nonce (12) and the commitment (32), in this order; the header's 76 bytes are the associated data. Three things
-//! follow:
+//! Byte for byte they stand in `docs/formats.md`, which is part of the crate's page and held to the code. SKD1, a message
+//! ([`message`]), and SKR1, a secret in a record, are one construction (`committing.rs`), with a key that is derived for
+//! each message from the owner's key, a random salt and the context. Three things follow:
 //!
 //! - *No budget.* Each message has its own key, so no number of messages makes a nonce repeat under one.
 //! - *Commitment.* AES-GCM alone lets somebody build a ciphertext that opens under two keys. Here the commitment fixes
 //!   key, context and salt; it is compared, in constant time, before the AEAD is touched.
 //! - *No trial.* The header names the one key there is to try. A failure is a failure, never a reason to try another.
 //!
-//! The owner's key is the version in SKD1, and in SKR1 `E(master or root, its label, 32)`.
-//!
-//! **SKC1, a client's canary** ([`client_canary`]), 64 bytes: `"SKC1" || store id[16] || u64 generation || u32
-//! rotations || HMAC-SHA-256(E(identity, "servos-keyd/identity/canary", 32), the 32 bytes before)`.
-//!
-//! **The snapshot MAC** ([`snapshot`]): HMAC-SHA-256 under `E(root, "servos-keyd/root/mac", 32)` over the name, length
-//! and SHA-256 of every record but the one that holds it.
-//!
-//! **Legacy** ([`legacy`]): `nonce[12] || ciphertext || tag` under the raw former master key, bound to nothing; opened,
-//! never written.
-//!
-//! **SLIP-0039, a share of a master key for paper** ([`shares`]): a published standard, whose other programs put the
-//! key together too.
+//! A context ([`context`]) is bound to the message and not stored in it: whoever opens must know it. Legacy values
+//! ([`legacy`]) are bound to nothing; they are opened, never written. The others are SKC1, a client's canary
+//! ([`client_canary`]), the snapshot's MAC ([`snapshot`]), and shares for paper after SLIP-0039 ([`shares`]), a published
+//! standard, whose other programs put the key together too.
 //!
 //! What a value *claims* to be is told from its first bytes ([`envelope`]); what it *is*, only opening it tells.
 //!

@@ -3,6 +3,10 @@
 //! Must never need a document to be changed for its wording alone.
 //! Run by `cargo test`.
 
+mod commands;
 mod exits;
+mod formats;
+mod guide;
+mod links;
 mod pages;
 mod statuses;
