@@ -15,6 +15,7 @@ mod daemon_failure;
 mod doctor;
 mod durable_file;
 mod generate_key;
+mod health;
 mod inspect;
 mod inspect_show;
 mod key_input;
@@ -137,6 +138,11 @@ enum Asked {
     Doctor,
     /// Print OpenMetrics for monitoring: how old drills and backups are, and what is overdue
     Metrics,
+    /// Does the daemon serve? By its own word, for probes
+    ///
+    /// Needs no right but to open the socket. Exits with 0 if it serves, with 1 if it does not, and with 69 if no daemon
+    /// answers.
+    Health(health::HealthArguments),
     /// Show who the daemon takes you for, and what you may do
     Whoami,
     /// Seal a secret: standard input to standard output, or files
@@ -255,6 +261,7 @@ async fn dispatch(console: &mut Console, socket: &SocketArguments, asked: &Asked
         Asked::Status => status::run(console, socket).await,
         Asked::Doctor => doctor::run(console, socket).await,
         Asked::Metrics => metrics::run(console, socket).await,
+        Asked::Health(arguments) => health::run(console, socket, arguments).await,
         Asked::Whoami => whoami::run(console, socket).await,
         Asked::Encrypt(arguments) => seal::encrypt(console, socket, arguments).await,
         Asked::Decrypt(arguments) => seal::decrypt(console, socket, arguments).await,
