@@ -9,6 +9,8 @@ pub mod connection;
 mod convert;
 pub mod key_admin;
 pub mod key_service;
+pub mod metrics;
 mod request;
 mod rotation;
 pub mod status;
+mod traffic;

@@ -161,7 +161,7 @@ impl Shell {
             files.extend(file);
             let services = Arc::new(self.services(socket, &health));
             let connection = move |credentials| Connection::new(Arc::clone(&services), credentials);
-            endpoints.push(Endpoint { listener, connection });
+            endpoints.push(Endpoint { name: socket.name(), listener, connection });
         }
         self.resume();
         self.announce();
@@ -179,7 +179,9 @@ impl Shell {
             tell_manager(&[Notification::Stopping]);
             drop(files);
         };
-        let drained = serve(endpoints, self.limits, stop).await.map_err(|error| Failure::new(exit::BUG, &error))?;
+        let drained = serve(endpoints, self.limits, Arc::clone(&self.engine.traffic), stop)
+            .await
+            .map_err(|error| Failure::new(exit::BUG, &error))?;
         Ok(drained.calls_cut)
     }
 

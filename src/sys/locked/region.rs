@@ -275,10 +275,16 @@ fn reserve(bytes: usize) -> Result<NonNull<u8>, Refusal> {
     NonNull::new(start.cast()).ok_or_else(|| Refusal::last(RESERVATION))
 }
 
+/// How many bytes the process may lock; none for any number.
+pub(super) fn lock_limit_bytes() -> io::Result<Option<u64>> {
+    let (soft, _) = getrlimit(Resource::RLIMIT_MEMLOCK)?;
+    Ok((soft != RLIM_INFINITY).then_some(soft))
+}
+
 fn lock_limit() -> String {
-    match getrlimit(Resource::RLIMIT_MEMLOCK) {
-        Ok((RLIM_INFINITY, _)) => "unlimited".to_owned(),
-        Ok((soft, _)) => format!("{soft} bytes"),
+    match lock_limit_bytes() {
+        Ok(None) => "unlimited".to_owned(),
+        Ok(Some(limit)) => format!("{limit} bytes"),
         Err(_) => "unknown".to_owned(),
     }
 }
