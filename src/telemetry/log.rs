@@ -1,13 +1,14 @@
-//! Sets up the log: text or JSON lines on standard error, shaped by who reads them.
+//! Sets up the log: text or JSON lines on standard error, shaped by who reads them, or entries of systemd's journal.
 //!
 //! Must never let another crate write below a warning: their details may be our callers' bytes.
 //! Called once by `cli`, as soon as the configuration says level and format.
 
 use std::fmt;
 use std::io::IsTerminal;
+use std::path::Path;
 
 use tracing::level_filters::LevelFilter;
-use tracing::{Event, Level, Subscriber};
+use tracing::{Event, Subscriber};
 use tracing_subscriber::Layer;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::fmt::format::{self, Writer};
@@ -15,6 +16,8 @@ use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, MakeWriter}
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
+
+use super::journal::{Journal, SOCKET, priority};
 
 /// How a line looks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,8 +56,21 @@ enum Reader {
 /// [`LogFault`].
 pub fn init(level: &str, format: Format) -> Result<(), LogFault> {
     let level = level_named(level)?;
-    let subscriber = subscriber(level, format, reader_of_stderr(), std::io::stderr);
+    let reader = reader_of_stderr();
+    if (format, reader) == (Format::Text, Reader::Journal) {
+        // Where it does not listen, its lines are what it has of us.
+        if let Ok(journal) = Journal::connect(Path::new(SOCKET), std::io::stderr) {
+            let subscriber = tracing_subscriber::registry().with(filter(level)).with(journal);
+            return subscriber.try_init().map_err(|_| LogFault::AlreadySet);
+        }
+    }
+    let subscriber = subscriber(level, format, reader, std::io::stderr);
     subscriber.try_init().map_err(|_| LogFault::AlreadySet)
+}
+
+/// This crate's events from `level` on, other crates' warnings and errors.
+fn filter(level: LevelFilter) -> Targets {
+    Targets::new().with_default(level.min(LevelFilter::WARN)).with_target(env!("CARGO_CRATE_NAME"), level)
 }
 
 fn level_named(name: &str) -> Result<LevelFilter, LogFault> {
@@ -87,8 +103,6 @@ fn subscriber<W>(level: LevelFilter, format: Format, reader: Reader, writer: W) 
 where
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
 {
-    let others = level.min(LevelFilter::WARN);
-    let filter = Targets::new().with_default(others).with_target(env!("CARGO_CRATE_NAME"), level);
     // A log that cannot be written must not become a panic, which is what reporting it on the same stream would be.
     let lines = tracing_subscriber::fmt::layer()
         .with_writer(writer)
@@ -99,7 +113,7 @@ where
         (Format::Text, Reader::Journal) => lines.event_format(JournalLine::new()).boxed(),
         (Format::Text, _) => lines.with_target(false).boxed(),
     };
-    tracing_subscriber::registry().with(filter).with(lines)
+    tracing_subscriber::registry().with(filter(level)).with(lines)
 }
 
 /// A line for the journal: `<4>` and the like in front, so that `journalctl -p warning` finds it; no time.
@@ -118,25 +132,20 @@ where
     N: for<'w> FormatFields<'w> + 'static,
 {
     fn format_event(&self, context: &FmtContext<'_, S, N>, mut line: Writer<'_>, event: &Event<'_>) -> fmt::Result {
-        line.write_str(match *event.metadata().level() {
-            Level::ERROR => "<3>",
-            Level::WARN => "<4>",
-            Level::INFO => "<6>",
-            _ => "<7>",
-        })?;
+        write!(line, "<{}>", priority(*event.metadata().level()))?;
         self.0.format_event(context, line, event)
     }
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::io;
     use std::sync::{Arc, Mutex};
 
     use super::*;
 
     #[derive(Clone, Default)]
-    struct Captured(Arc<Mutex<Vec<u8>>>);
+    pub(in crate::telemetry) struct Captured(Arc<Mutex<Vec<u8>>>);
 
     impl io::Write for Captured {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
@@ -152,8 +161,11 @@ mod tests {
         let writer = captured.clone();
         let subscriber = subscriber(level_named(level).unwrap(), format, reader, move || writer.clone());
         tracing::subscriber::with_default(subscriber, act);
-        let bytes = captured.0.lock().unwrap().clone();
-        String::from_utf8(bytes).unwrap()
+        text_of(&captured)
+    }
+
+    pub(in crate::telemetry) fn text_of(captured: &Captured) -> String {
+        String::from_utf8(captured.0.lock().unwrap().clone()).unwrap()
     }
 
     #[test]

@@ -7,6 +7,7 @@ pub mod calls;
 pub mod chain;
 pub mod connections;
 pub mod events;
+mod journal;
 pub mod log;
 pub mod metrics;
 pub mod open_metrics;
