@@ -104,9 +104,9 @@ fn of_calls(status: &GetStatusResponse) -> Vec<Family> {
 fn histogram(one: &OperationStatus, bounds_us: &[u64]) -> Vec<Sample> {
     let operation = ("operation", one.operation.clone());
     let bounds = bounds_us.iter().map(|bound| open_metrics::seconds(*bound)).chain(["+Inf".to_owned()]);
-    let mut sum = 0;
+    let mut sum = 0_u64;
     let buckets = one.buckets.iter().zip(bounds).map(|(count, bound)| {
-        sum += count;
+        sum = sum.saturating_add(*count);
         let labels = vec![operation.clone(), ("le", bound)];
         Sample { suffix: "_bucket", labels, number: Number::Unsigned(sum) }
     });

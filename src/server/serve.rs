@@ -135,10 +135,7 @@ where
             if concerns_one_connection(&error) {
                 continue;
             }
-            let (wait, first) = backoff.next();
-            if first {
-                warn!(event = events::ACCEPT_FAILED, %error, "connections cannot be accepted");
-            }
+            let wait = backoff.next(&error);
             tokio::select! {
                 _told = stop.changed() => return,
                 () = sleep(wait) => {}
@@ -213,25 +210,34 @@ where
 }
 
 /// Errors of accept that speak of the connection that was to be accepted, not of the process. Source: accept(2).
-fn concerns_one_connection(error: &io::Error) -> bool {
+pub(super) fn concerns_one_connection(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted, PermissionDenied, TimedOut};
     matches!(error.kind(), ConnectionAborted | ConnectionReset | Interrupted | TimedOut | PermissionDenied)
 }
 
 /// Longer and longer waits while accept fails for want of descriptors or memory.
 #[derive(Default)]
-struct Backoff {
+pub(super) struct Backoff {
     last: Option<Duration>,
 }
 
 impl Backoff {
+    /// The next wait; the first of its row is logged, with its cause.
+    pub(super) fn next(&mut self, error: &io::Error) -> Duration {
+        let (wait, first) = self.longer();
+        if first {
+            warn!(event = events::ACCEPT_FAILED, %error, "connections cannot be accepted");
+        }
+        wait
+    }
+
     /// The next wait, and whether it is the first of its row.
-    fn next(&mut self) -> (Duration, bool) {
+    fn longer(&mut self) -> (Duration, bool) {
         let wait = self.last.map_or(FIRST_BACKOFF, |last| (last * 2).min(LONGEST_BACKOFF));
         (wait, self.last.replace(wait).is_none())
     }
 
-    fn reset(&mut self) {
+    pub(super) fn reset(&mut self) {
         if self.last.take().is_some() {
             info!(event = events::ACCEPT_RESUMED, "connections are accepted again");
         }
@@ -258,11 +264,11 @@ mod tests {
     #[test]
     fn waits_grow_to_a_second_and_begin_anew_after_a_success() {
         let mut backoff = Backoff::default();
-        let waits: Vec<_> = (0..7).map(|_| backoff.next().0.as_millis()).collect();
+        let waits: Vec<_> = (0..7).map(|_| backoff.longer().0.as_millis()).collect();
         assert_eq!(waits, [50, 100, 200, 400, 800, 1000, 1000]);
         backoff.reset();
-        assert_eq!(backoff.next(), (FIRST_BACKOFF, true));
-        assert!(!backoff.next().1);
+        assert_eq!(backoff.longer(), (FIRST_BACKOFF, true));
+        assert!(!backoff.longer().1);
     }
 
     #[test]
