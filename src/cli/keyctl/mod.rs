@@ -130,13 +130,13 @@ enum Command {
 /// What the daemon is asked for.
 #[derive(Subcommand)]
 enum Asked {
-    /// Show the state of the daemon, its store and its keys, and what to mend
-    Status,
+    /// Show the state of the daemon, its store and its keys, who calls it, and what to mend
+    Status(status::StatusArguments),
     /// Show what is to be mended, and the command that mends it
     ///
     /// Exits with 0 if nothing is, with 1 otherwise.
     Doctor,
-    /// Print OpenMetrics for monitoring: how old drills and backups are, and what is overdue
+    /// Print OpenMetrics for monitoring: calls and errors, how old drills and backups are, and what is overdue
     Metrics,
     /// Does the daemon serve? By its own word, for probes
     ///
@@ -258,7 +258,7 @@ fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
 
 async fn dispatch(console: &mut Console, socket: &SocketArguments, asked: &Asked) -> Result<(), Failure> {
     match asked {
-        Asked::Status => status::run(console, socket).await,
+        Asked::Status(arguments) => status::run(console, socket, arguments).await,
         Asked::Doctor => doctor::run(console, socket).await,
         Asked::Metrics => metrics::run(console, socket).await,
         Asked::Health(arguments) => health::run(console, socket, arguments).await,
