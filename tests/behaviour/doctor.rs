@@ -65,10 +65,11 @@ fn arguments(installation: &Installation) -> Vec<String> {
     ["doctor", "--json", "--config", text(&configuration)].map(str::to_owned).to_vec()
 }
 
-/// With the daemon that serves it.
+/// With the daemon that serves it. One that `--dev` serves has no configuration.
 fn beside(daemon: &Daemon, installation: &Installation) -> Seen {
+    let arguments = if is_root() { arguments(installation) } else { vec!["doctor".to_owned(), "--json".to_owned()] };
     let socket = ["--socket".to_owned(), daemon.admin_socket.display().to_string()];
-    Seen::of(&Invocation::new([arguments(installation), socket.to_vec()].concat()).run(KEYCTL))
+    Seen::of(&Invocation::new([arguments, socket.to_vec()].concat()).run(KEYCTL))
 }
 
 /// Without a daemon.
@@ -96,7 +97,7 @@ fn where_nothing_is_wrong_nothing_is_found() {
     let seen = beside(&daemon, &installation);
     assert!(seen.ids().is_empty(), "{}", seen.said);
     assert!(seen.value["checks"].as_array().unwrap().len() > 10);
-    let shown = daemon.keyctl(&["doctor", "--config", text(&installation.path("keyd.toml"))]).run(KEYCTL);
+    let shown = daemon.keyctl(&["doctor"]).run(KEYCTL);
     assert_eq!(shown.stdout.starts_with("Nothing to mend.\n"), shown.code == Some(0), "{shown:#?}");
     shown.not_saying(&[&hex(&installation.key)]);
 }
@@ -130,7 +131,7 @@ fn a_key_that_is_nearly_one_is_found_before_a_start_and_mended_by_the_command() 
         let seen = alone(&installation);
         assert_eq!(seen.ids(), ["no-daemon", "key-malformed"], "{}", seen.said);
         assert!(seen.said.contains(said), "{}", seen.said);
-        shell(seen.mend("key-malformed").split(" (if").next().unwrap());
+        shell(seen.mend("key-malformed"));
         assert_eq!(alone(&installation).ids(), ["no-daemon"]);
         assert_eq!(std::fs::read_to_string(installation.path("master.key")).unwrap().trim_end(), key);
     }
@@ -160,6 +161,10 @@ fn modes_that_are_too_open_are_found_and_mended_by_the_command() {
     let installation = Installation::made();
     let daemon = installation.serve_for_admin();
     for (name, id) in [("master.key", "key-exposed"), ("keyd.redb", "store-modes"), ("keyd.sock", "socket-mode")] {
+        if id == "socket-mode" && !is_root() {
+            not_run("a socket of components alone is only there for root");
+            continue;
+        }
         let path = installation.path(name);
         chmod(&path, 0o666);
         let seen = beside(&daemon, &installation);

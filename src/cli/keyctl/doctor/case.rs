@@ -28,6 +28,9 @@ use crate::telemetry::chain::chain;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
+/// Whom the service's daemon runs as.
+pub(super) const SERVICE_USER: &str = "servos-keyd";
+
 /// Whether the daemon told its status.
 pub(super) enum Daemon {
     Answered(Box<GetStatusResponse>),
@@ -177,10 +180,15 @@ impl Case {
         Some(Places { backups: backups.map_or(known.backups, PathBuf::from), ..known })
     }
 
-    /// The user and group that the daemon runs as: whose the store's directory is.
+    /// The user and group that the daemon runs as: whose the store's directory is, else the service's.
     pub(super) fn daemon_ids(&self) -> Option<(u32, u32)> {
-        let found = directory_of(&self.places()?.store).metadata().ok()?;
-        Some((found.uid(), found.gid()))
+        let found = self.places().and_then(|places| directory_of(&places.store).metadata().ok());
+        let of_service = || (self.machine.user)(SERVICE_USER).ok()?.map(|user| (user.uid, user.gids.first().copied()));
+        match found {
+            Some(found) => Some((found.uid(), found.gid())),
+            None if self.is_service => of_service().and_then(|(uid, gid)| Some((uid, gid?))),
+            None => None,
+        }
     }
 
     /// Whether what is the daemon's can be looked at: as root, or as its user. Else, why not.

@@ -16,7 +16,7 @@ const LIFETIME_SECONDS: i64 = 20 * 365 * 24 * 60 * 60;
 /// What clocks of a machine and its file server differ by.
 const TOLERANCE_SECONDS: i64 = 5 * 60;
 
-const MEND: &str = "timedatectl set-ntp true (without it: date -s 'YYYY-MM-DD HH:MM:SS' && hwclock --systohc)";
+const MEND: &str = "timedatectl set-ntp true # without it: date -s 'YYYY-MM-DD HH:MM:SS' && hwclock --systohc";
 
 /// Compares.
 pub(super) fn check(case: &Case, report: &mut Report) {

@@ -23,8 +23,8 @@ const RUNTIME_SOCKETS: [&str; 5] = [
 pub(super) fn check(case: &Case, report: &mut Report) {
     let machine = &case.machine;
     let Some(container) = container(machine, report) else { return };
-    let run_on_the_host = "install -d -m 750 -g servos /run/servos && systemctl enable --now servos-keyd (on the host; give \
-                           the containers /run/servos/keyd.sock as a volume)";
+    let run_on_the_host = "install -d -m 750 -g servos /run/servos && systemctl enable --now servos-keyd # on the host; give \
+                           the containers /run/servos as a volume";
     match RUNTIME_SOCKETS.into_iter().find(|socket| machine.has(socket)) {
         Some(socket) => {
             let text = format!(
@@ -52,7 +52,7 @@ pub(super) fn check(case: &Case, report: &mut Report) {
         );
         let directory = shell_quoted(directory);
         let mend = format!(
-            "docker volume create servos-keyd && docker run --volume servos-keyd:{directory} … (or volumes: in compose.yaml)"
+            "docker volume create servos-keyd # then docker run --volume servos-keyd:{directory}, or volumes: in compose.yaml"
         );
         report.problem(finding::STORE_IN_CONTAINER, text, mend);
     }

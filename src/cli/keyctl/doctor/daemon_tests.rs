@@ -92,3 +92,12 @@ fn a_store_that_does_not_say_that_it_is_well_is_not_taken_for_well() {
         planted.sees("store-not-writable", "servos-keyctl status");
     }
 }
+
+#[test]
+fn every_beginning_that_a_warning_is_known_by_is_one_of_the_daemons() {
+    let words = [include_str!("../../../operations/status.rs"), include_str!("../../../operations/drills.rs")].concat();
+    for begin in TOLD.iter().flat_map(|told| told.begins).chain([&OF_SANDBOX]) {
+        let is_said = ["\"", "= \"", "(\""].iter().any(|before| words.contains(&format!("{before}{begin}")));
+        assert!(is_said, "no warning begins with {begin:?}");
+    }
+}

@@ -49,8 +49,8 @@ pub(super) fn check(case: &Case, report: &mut Report) {
             report.problem(
                 finding::KEY_IN_UNIT,
                 format!("The daemon's unit holds the master key itself, in {setting}."),
-                "systemctl edit --full servos-keyd (put the key into a file of mode 0600, and name that with \
-                 LoadCredential=servos_master_key:FILE), then servos-keyctl rotate run",
+                "systemctl edit --full servos-keyd # put the key into a file of mode 0600, name that with \
+                 LoadCredential=servos_master_key:FILE, restart, and then: servos-keyctl rotate run",
             );
         }
     }

@@ -3,7 +3,7 @@
 //! Must never take a user for one that can connect because it could not be looked up.
 //! Called by `doctor`.
 
-use super::case::Case;
+use super::case::{Case, SERVICE_USER};
 use super::finding::{self, Report};
 use std::os::unix::fs::MetadataExt as _;
 
@@ -59,7 +59,7 @@ fn has_it_for_their_own(case: &Case, gid: u32) -> bool {
     case.machine.text("/etc/passwd").lines().any(|line| {
         let fields: Vec<&str> = line.split(':').collect();
         let [name, _, uid, its, ..] = fields.as_slice() else { return false };
-        its.parse() == Ok(gid) && *name != "servos-keyd" && uid.parse().ok() != daemon
+        its.parse() == Ok(gid) && *name != SERVICE_USER && uid.parse().ok() != daemon
     })
 }
 

@@ -22,6 +22,9 @@ const LEAST_FREE_BYTES: u64 = 16 << 20;
 /// A rewrite makes the store anew beside the old one, and a backup holds it once more.
 const COPIES: u64 = 3;
 
+/// What a start advises.
+const COMMANDS: [&str; 4] = ["chmod ", "chown ", "install ", "find "];
+
 /// Looks at the place.
 pub(super) fn check(case: &Case, report: &mut Report) {
     let Some(places) = case.places() else {
@@ -37,7 +40,10 @@ pub(super) fn check(case: &Case, report: &mut Report) {
         Some(Fault::Warned(text)) => modes(Severity::Advice, text, report),
         None => {}
     }
-    let purpose = if case.status().is_some_and(|status| status.salvage) { Use::Look } else { Use::Change };
+    // That nothing can be written there is told already.
+    let is_read_only = (case.machine.mount)(directory).is_some_and(|mount| mount.is_read_only);
+    let is_salvage = case.status().is_some_and(|status| status.salvage);
+    let purpose = if is_salvage || is_read_only { Use::Look } else { Use::Change };
     let judged = judge_files(&places, purpose);
     judged.refused.into_iter().for_each(|text| modes(Severity::Problem, text, report));
     judged.warnings.into_iter().for_each(|text| modes(Severity::Advice, text, report));
@@ -55,9 +61,10 @@ pub(super) fn check(case: &Case, report: &mut Report) {
     backup_age(case, &places, report);
 }
 
-/// The texts of a start end with the command that mends.
+/// The texts of a start end with the command that mends, where there is one.
 fn modes(severity: Severity, text: String, report: &mut Report) {
-    let mend = text.rsplit_once("): ").or_else(|| text.rsplit_once(": ")).map(|(_, mend)| mend.to_owned());
+    let tail = text.rsplit_once("): ").or_else(|| text.rsplit_once(": ")).map(|(_, tail)| tail);
+    let mend = tail.filter(|tail| COMMANDS.iter().any(|command| tail.starts_with(command))).map(str::to_owned);
     report.add(finding::STORE_MODES, severity, text, mend);
 }
 
@@ -70,7 +77,7 @@ fn disk(case: &Case, places: &Places, report: &mut Report) {
     if let Err(failure) = refuse_network(directory, mount.network.as_deref()) {
         let mend = format!(
             "systemctl stop servos-keyd && install -d -m 700 -o servos-keyd -g servos /var/lib/servos-keyd && cp -a {quoted}/. \
-             /var/lib/servos-keyd/ (then path and mark under [store] of keyd.toml, and systemctl start servos-keyd)"
+             /var/lib/servos-keyd/ # then path and mark under [store] of keyd.toml, and systemctl start servos-keyd"
         );
         report.problem(finding::STORE_NETWORK, failure.message, mend);
     }
@@ -129,7 +136,7 @@ fn backup_age(case: &Case, places: &Places, report: &mut Report) {
             made => format!("The newest backup in {directory} is of {}, and the store has changed since.", time(made)),
         };
         // A drill changes the store too, and is nothing that a restore would lose: the daemon can tell them apart.
-        report.advice(finding::BACKUP_OVERDUE, text, "servos-keyctl backup (once the daemon runs)");
+        report.advice(finding::BACKUP_OVERDUE, text, "servos-keyctl backup # once the daemon runs");
     }
 }
 

@@ -44,6 +44,14 @@ fn modes_that_let_others_change_the_store_are_told_with_chmod() {
         assert!(found.mend.unwrap().starts_with("chmod "));
         chmod(&planted.at(name), good);
     }
+    // What has no command has none made of its sentence.
+    planted.write("state/backup", "a file");
+    let found = planted.examined().found;
+    assert!(
+        found.len() == 1 && found[0].text.ends_with("it is not a directory") && found[0].mend.is_none(),
+        "{found:?}"
+    );
+    std::fs::remove_file(planted.at("state/backup")).unwrap();
     chmod(&planted.at("state/keyd.redb"), 0o644);
     assert_eq!(planted.sees("store-modes", "chmod 600 ").severity, Severity::Advice);
 }

@@ -42,7 +42,7 @@ pub(super) fn check(case: &Case, report: &mut Report) {
                       /etc/systemd/system/servos-keyd.service.d/swap.conf && systemctl daemon-reload && systemctl restart \
                       servos-keyd"
                 .to_owned(),
-            Err(_) => format!("swapoff {} (and encrypt it, or take it out of /etc/fstab)", open.join(" ")),
+            Err(_) => format!("swapoff {} # and encrypt it, or take it out of /etc/fstab", open.join(" ")),
         };
         report.advice(finding::SWAP_UNPROTECTED, text, mend);
     }
