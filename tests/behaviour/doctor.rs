@@ -5,8 +5,8 @@
 
 use crate::harness::rotation::text;
 use crate::harness::{
-    Daemon, Installation, Invocation, KEYCTL, KEYD, Outcome, block_on, eventually, fingerprint, hex, is_root, name,
-    not_run, random_key,
+    Daemon, Installation, Invocation, KEYCTL, KEYD, NOBODY, Outcome, block_on, eventually, fingerprint, hex, is_root,
+    name, not_run, random_key,
 };
 use serde_json::Value;
 use std::os::unix::fs::PermissionsExt as _;
@@ -203,6 +203,8 @@ fn a_rotation_that_is_pending_is_found_with_the_daemon_and_without() {
     let seen = beside(&daemon, &installation);
     assert_eq!((seen.ids(), seen.mend("rotation-pending")), (vec!["rotation-pending"], "servos-keyctl rotate status"));
     daemon.kill();
+    // One of `--dev` is for its owner alone.
+    std::fs::remove_file(installation.path("keyd.sock")).unwrap();
     let seen = alone(&installation);
     assert_eq!(seen.ids(), ["no-daemon", "rotation-pending"], "{}", seen.said);
 }
@@ -279,6 +281,22 @@ fn a_user_outside_the_group_is_found() {
     let seen = Seen::of(&told);
     assert_eq!(seen.mend("user-not-in-group"), "usermod -aG daemon nobody", "{}", seen.said);
     assert_eq!(seen.ids().iter().filter(|id| **id == "user-not-in-group").count(), 1, "{}", seen.said);
+}
+
+#[test]
+fn a_component_that_runs_as_nobody_is_taken_for_one_that_is_not_mapped() {
+    if !is_root() {
+        return not_run("only root runs a process as another user");
+    }
+    let installation = Installation::made();
+    let daemon = installation.serve();
+    chmod(installation.directory(), 0o755);
+    chmod(&daemon.component_socket, 0o666);
+    let socket = text(&daemon.component_socket).to_owned();
+    let run = Invocation::new(["doctor", "--json", "--socket", &socket]).run_as(NOBODY).run(KEYCTL);
+    let value: Value = serde_json::from_str(&run.stdout).unwrap();
+    assert_eq!((run.code, value["to_mend"][0]["id"].as_str()), (Some(1), Some("peers-unmapped")), "{run:#?}");
+    daemon.stop().expect(0);
 }
 
 #[test]

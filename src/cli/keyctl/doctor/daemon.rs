@@ -83,6 +83,9 @@ const TOLD: [Told; 8] = [
 /// How it begins a warning of its sandbox, which may be without either half.
 const OF_SANDBOX: &str = "The sandbox ";
 
+/// Who is not mapped arrives as this user, and so does whoever is it.
+const NOBODY: u32 = 65_534;
+
 fn state(status: &GetStatusResponse) -> Option<StoreState> {
     status.store.as_ref().map(StoreStatus::state)
 }
@@ -102,14 +105,17 @@ pub(super) fn answer(case: &Case, report: &mut Report) {
     if let Some(state) = &case.state {
         text = format!("{text}. systemd says of {UNIT}: {state}");
     }
-    let mend = match kind {
-        kind if kind == finding::DAEMON_NOT_ASKED => match case
-            .config()
-            .and_then(|config| config.socket.admin_path.as_ref())
-        {
+    let mend = match &case.daemon {
+        Daemon::Closed(_) => match case.config().and_then(|config| config.socket.admin_path.as_ref()) {
             Some(admin) if *admin != case.socket => format!("servos-keyctl doctor --socket {}", shell_quoted(admin)),
             _ => "sudo servos-keyctl doctor".to_owned(),
         },
+        Daemon::Unmapped(_) if case.machine.euid == NOBODY => {
+            "useradd --system --groups servos USER # and run the component as that user, not as nobody".to_owned()
+        }
+        Daemon::Unmapped(_) => {
+            "systemctl cat servos-keyd # PrivateUsers=no, and the daemon where its components run".to_owned()
+        }
         _ if case.unit.is_ok() => "systemctl restart servos-keyd; journalctl -u servos-keyd -n 20".to_owned(),
         _ => "servos-keyd serve --config FILE".to_owned(),
     };

@@ -31,7 +31,10 @@ fn a_daemon_that_may_not_be_asked_is_told_apart_from_one_that_is_not_there() {
     planted.case.socket = planted.at("run/keyd.sock");
     planted.sees("daemon-not-asked", "servos-keyctl doctor --socket ");
     planted.case.daemon = Daemon::Unmapped(Failure::say(exit::NOT_PERMITTED, "the kernel did not tell who is calling"));
-    assert_eq!(planted.ids(), ["peers-unmapped"]);
+    planted.case.machine.euid = 4242;
+    planted.sees("peers-unmapped", "PrivateUsers=no");
+    planted.case.machine.euid = NOBODY;
+    planted.sees("peers-unmapped", "useradd --system --groups servos USER");
 }
 
 #[test]

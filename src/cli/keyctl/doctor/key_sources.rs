@@ -27,8 +27,6 @@ struct Place {
     counts: bool,
     /// Whether it may be missing, or hold no key.
     is_optional: bool,
-    /// Whether systemd reads it, as root.
-    by_systemd: bool,
 }
 
 /// A key that was read.
@@ -94,36 +92,33 @@ fn is_started_here(case: &Case) -> bool {
 
 fn places(case: &Case) -> Vec<Place> {
     let mut places: Vec<Place> = Vec::new();
-    let mut add = |path: PathBuf, counts: bool, is_optional: bool, by_systemd: bool| {
+    let mut add = |path: PathBuf, counts: bool, is_optional: bool| {
         let is_there = |place: &Place| place.path == path || place.path.canonicalize().ok() == path.canonicalize().ok();
         // What is missing has no other name.
         if !places.iter().any(|place| place.path == path || (path.exists() && is_there(place))) {
-            places.push(Place { path, counts, is_optional, by_systemd });
+            places.push(Place { path, counts, is_optional });
         }
     };
     if let Some(file) = case.key_file() {
-        add(file, true, false, false);
+        add(file, true, false);
     }
     if let Ok(unit) = &case.unit {
-        unit.plain_files().for_each(|file| add(file.to_owned(), true, false, true));
-        unit.environment_files.iter().for_each(|(file, _)| add(file.clone(), true, true, true));
+        unit.plain_files().for_each(|file| add(file.to_owned(), true, false));
+        unit.environment_files.iter().for_each(|(file, _)| add(file.clone(), true, true));
     }
     // What this shell names is read by a daemon that is started from it, not by one that a service manager starts.
     let is_started_here = is_started_here(case);
-    case.given.files.iter().for_each(|file| add(file.clone(), is_started_here, false, false));
+    case.given.files.iter().for_each(|file| add(file.clone(), is_started_here, false));
     if case.is_service {
         let known = ENV_FILES.map(|file| case.machine.at(file)).into_iter().filter(|file| file.exists());
-        known.for_each(|file| add(file, false, true, true));
+        known.for_each(|file| add(file, false, true));
     }
     places
 }
 
 fn read(case: &Case, place: &Place, memory: &LockedMemory, held: &mut Vec<Held>, report: &mut Report) {
-    let (daemon_uid, daemon_gid) = match (place.by_systemd, case.daemon_ids()) {
-        (false, Some(ids)) => ids,
-        (false, None) => (case.machine.euid, nix::unistd::getegid().as_raw()),
-        (true, _) => (0, 0),
-    };
+    let own = || (case.machine.euid, nix::unistd::getegid().as_raw());
+    let (daemon_uid, daemon_gid) = case.daemon_ids().unwrap_or_else(own);
     let allow_readable = case.config().is_some_and(|config| config.master_key.allow_readable);
     let trust = Trust { credentials_directory: None, allow_readable, daemon_uid, daemon_gid };
     let sources = Sources { key_files: Vec::new(), environment_key: Vec::new(), trust };
@@ -252,7 +247,7 @@ fn from_unit(case: &Case, memory: &LockedMemory, held: &mut Vec<Held>, report: &
 fn from_environment(case: &Case, memory: &LockedMemory, held: &mut Vec<Held>, report: &mut Report) {
     let counts = is_started_here(case);
     for (variable, value) in &case.given.environment_key {
-        let place = Place { path: PathBuf::new(), counts, is_optional: false, by_systemd: false };
+        let place = Place { path: PathBuf::new(), counts, is_optional: false };
         let Ok(mut copy) = memory.buffer(value.len()) else { continue };
         copy.append(value.expose_bytes());
         let trust = Trust { credentials_directory: None, allow_readable: false, daemon_uid: 0, daemon_gid: 0 };
