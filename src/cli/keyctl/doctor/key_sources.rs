@@ -6,6 +6,7 @@
 use super::case::{Case, Configured, Daemon};
 use super::finding::{self, Report, Severity};
 use super::key_mend::{self, EXPOSED_BITS};
+use super::key_places::{self, Place, is_hidden, is_started_here};
 use crate::cli::exit;
 use crate::cli::keyctl::rotate_run;
 use crate::config::key_source::{KeySource, SourceKind, Sources, Trust};
@@ -16,18 +17,6 @@ use crate::operations::rotation::key_sources::{HeldKey, Renewal};
 use crate::sys::locked::LockedMemory;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-
-/// The env files that ServOS has, and had when it was called ACT.
-const ENV_FILES: [&str; 2] = ["/etc/servos/servos.env", "/etc/act/act.env"];
-
-/// A file to look into.
-struct Place {
-    path: PathBuf,
-    /// Whether the daemon's next start reads it; else it is a copy.
-    counts: bool,
-    /// Whether it may be missing, or hold no key.
-    is_optional: bool,
-}
 
 /// A key that was read.
 struct Held {
@@ -55,25 +44,24 @@ pub(super) fn check(case: &Case, report: &mut Report) {
     if !matches!(case.configured, Configured::By(_)) && case.key_file().is_none() {
         report.not_made(format!("which key file the daemon reads: {}", case.unconfigured()));
     }
-    if is_hidden(case)
-        && let Err(reason) = &case.unit
-    {
-        report.not_made(format!("the files that the daemon's unit names: {reason}"));
-    }
+    key_places::unseen(case).into_iter().for_each(|unseen| report.not_made(unseen));
     let memory = match &case.memory {
         Ok(memory) => memory,
         Err(reason) => return report.not_made(format!("what the key's sources hold: {reason}")),
     };
     let mut held = Vec::new();
-    let places = places(case);
+    let places = key_places::places(case);
     for place in &places {
         read(case, place, memory, &mut held, report);
     }
     from_unit(case, memory, &mut held, report);
     from_environment(case, memory, &mut held, report);
     let is_known = !is_hidden(case) && matches!(case.configured, Configured::By(_));
-    let has_source =
-        held.iter().any(|held| held.counts) || places.iter().any(|place| place.counts && !place.is_optional);
+    // What is wrong with any of them is told already.
+    let of_unit = case.unit.as_ref().is_ok_and(|unit| !unit.credentials.is_empty() || !unit.holds_key.is_empty());
+    let has_source = of_unit
+        || held.iter().any(|held| held.counts)
+        || places.iter().any(|place| place.counts && !place.may_hold_none);
     if is_known && !has_source && !matches!(case.daemon, Daemon::Answered(_)) {
         let text = KeySourceError::NoSource.to_string();
         report.problem(finding::KEY_MISSING, text, "servos-keyctl recover --typed --out FILE");
@@ -81,54 +69,30 @@ pub(super) fn check(case: &Case, report: &mut Report) {
     compare(case, held, report);
 }
 
-/// Whether a service manager starts the daemon, and does not tell with what.
-fn is_hidden(case: &Case) -> bool {
-    case.is_service && case.unit.is_err() && case.machine.has("/run/systemd/system")
-}
-
-fn is_started_here(case: &Case) -> bool {
-    case.unit.is_err() && !is_hidden(case) && case.status().is_none()
-}
-
-fn places(case: &Case) -> Vec<Place> {
-    let mut places: Vec<Place> = Vec::new();
-    let mut add = |path: PathBuf, counts: bool, is_optional: bool| {
-        let is_there = |place: &Place| place.path == path || place.path.canonicalize().ok() == path.canonicalize().ok();
-        // What is missing has no other name.
-        if !places.iter().any(|place| place.path == path || (path.exists() && is_there(place))) {
-            places.push(Place { path, counts, is_optional });
-        }
-    };
-    if let Some(file) = case.key_file() {
-        add(file, true, false);
-    }
-    if let Ok(unit) = &case.unit {
-        unit.plain_files().for_each(|file| add(file.to_owned(), true, false));
-        unit.environment_files.iter().for_each(|(file, _)| add(file.clone(), true, true));
-    }
-    // What this shell names is read by a daemon that is started from it, not by one that a service manager starts.
-    let is_started_here = is_started_here(case);
-    case.given.files.iter().for_each(|file| add(file.clone(), is_started_here, false));
-    if case.is_service {
-        let known = ENV_FILES.map(|file| case.machine.at(file)).into_iter().filter(|file| file.exists());
-        known.for_each(|file| add(file, false, true));
-    }
-    places
-}
-
 fn read(case: &Case, place: &Place, memory: &LockedMemory, held: &mut Vec<Held>, report: &mut Report) {
     let own = || (case.machine.euid, nix::unistd::getegid().as_raw());
     let (daemon_uid, daemon_gid) = case.daemon_ids().unwrap_or_else(own);
     let allow_readable = case.config().is_some_and(|config| config.master_key.allow_readable);
     let trust = Trust { credentials_directory: None, allow_readable, daemon_uid, daemon_gid };
-    let sources = Sources { key_files: Vec::new(), environment_key: Vec::new(), trust };
-    match sources.read_file(&place.path, memory) {
+    let read_as = |trust: Trust| {
+        let sources = Sources { key_files: Vec::new(), environment_key: Vec::new(), trust };
+        sources.read_file(&place.path, memory)
+    };
+    match read_as(trust.clone()) {
         Ok(found) => {
             for source in found {
                 hold(source, place, memory, held, report);
             }
         }
-        Err(KeySourceError::Missing { .. } | KeySourceError::NoKeyInside { .. }) if place.is_optional => {}
+        Err(KeySourceError::Missing { .. }) if place.may_be_missing => {}
+        Err(KeySourceError::NoKeyInside { .. }) if place.may_hold_none => {}
+        // Others may read what holds no key.
+        Err(KeySourceError::Exposed { .. })
+            if place.may_hold_none
+                && matches!(
+                    read_as(Trust { allow_readable: true, ..trust }),
+                    Err(KeySourceError::NoKeyInside { .. })
+                ) => {}
         Err(error) => refused(case, place, daemon_uid, &error, report),
     }
 }
@@ -247,7 +211,7 @@ fn from_unit(case: &Case, memory: &LockedMemory, held: &mut Vec<Held>, report: &
 fn from_environment(case: &Case, memory: &LockedMemory, held: &mut Vec<Held>, report: &mut Report) {
     let counts = is_started_here(case);
     for (variable, value) in &case.given.environment_key {
-        let place = Place { path: PathBuf::new(), counts, is_optional: false };
+        let place = Place { path: PathBuf::new(), counts, may_be_missing: false, may_hold_none: false };
         let Ok(mut copy) = memory.buffer(value.len()) else { continue };
         copy.append(value.expose_bytes());
         let trust = Trust { credentials_directory: None, allow_readable: false, daemon_uid: 0, daemon_gid: 0 };

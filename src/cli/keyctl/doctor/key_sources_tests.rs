@@ -164,6 +164,32 @@ fn a_copy_that_the_daemon_does_not_read_is_told_where_it_differs_or_is_open_to_o
 }
 
 #[test]
+fn an_env_file_that_others_can_read_is_no_mistake_unless_a_key_is_in_it() {
+    let planted = Planted::well();
+    let file = planted.write("unit.env", "RUST_LOG=info\nA=1\n");
+    let planted = planted.unit(&format!("EnvironmentFile={}\n", file.display()));
+    chmod(&file, 0o644);
+    assert!(planted.ids().is_empty(), "{:?}", planted.ids());
+    std::fs::write(&file, format!("A=1\nSERVOS_MASTER_KEY={KEY}\n")).unwrap();
+    planted.sees("key-exposed", "chmod 600 ");
+    // systemd does not start a unit whose file is missing, unless it may be.
+    std::fs::remove_file(&file).unwrap();
+    planted.sees("key-missing", "servos-keyctl recover");
+    let planted = planted.unit(&format!("EnvironmentFile=-{}\n", file.display()));
+    assert!(planted.ids().is_empty());
+}
+
+#[test]
+fn a_file_that_only_systemd_finds_is_said_to_be_unseen() {
+    let mut planted = Planted::silent().unit("LoadCredential=servos_master_key:vault\nEnvironmentFile=/etc/%p.env\n");
+    planted.config().master_key.file = None;
+    assert_eq!(planted.ids(), ["no-daemon"], "the unit has a source");
+    for name in ["key-sources: vault: where systemd looks", "key-sources: /etc/%p.env: where"] {
+        assert!(planted.not_made().contains(name), "{}", planted.not_made());
+    }
+}
+
+#[test]
 fn a_key_in_the_unit_itself_is_told_and_not_shown() {
     let mut planted = Planted::well();
     planted.case.unit = Ok(Unit::of(&format!("Environment=SERVOS_MASTER_KEY={KEY}\n")));

@@ -9,6 +9,7 @@ mod container;
 mod daemon;
 mod finding;
 mod key_mend;
+mod key_places;
 mod key_sources;
 mod machine;
 mod memory;
@@ -73,7 +74,7 @@ pub(super) fn run(console: &mut Console, socket: &SocketArguments, arguments: &D
         0 => Ok(()),
         number => {
             let failure = format!("{} to be mended", count(number, "thing"));
-            Err(Failure::say(exit::NO, failure).with_hint("each names what mends it; servos-keyctl status tells all"))
+            Err(Failure::say(exit::NO, failure).with_hint("each names what mends it"))
         }
     }
 }

@@ -35,7 +35,16 @@ pub(super) fn check(case: &Case, report: &mut Report) {
     let gid = config.socket.path.symlink_metadata().map_or(group.gid, |socket| socket.gid());
     for user in &case.users {
         match (case.machine.user)(user) {
-            Ok(Some(found)) if found.uid == 0 || found.gids.contains(&gid) || found.gids.contains(&group.gid) => {}
+            Ok(Some(found)) if found.uid == 0 => {}
+            Ok(Some(found)) if found.gids.contains(&gid) || found.gids.contains(&group.gid) => {
+                if let Some(process) = without_group(case, found.uid, [gid, group.gid]) {
+                    let text = format!(
+                        "{user} is in the group {name}, and its process {process} is not: it began before the user was added."
+                    );
+                    let mend = format!("systemctl status {process} # names the unit to restart");
+                    report.advice(finding::USER_NOT_IN_GROUP, text, mend);
+                }
+            }
             Ok(Some(_)) => {
                 let text = format!(
                     "The user {user} is not in the group {name}, and cannot open {}. A process that runs already must be \
@@ -60,6 +69,23 @@ fn has_it_for_their_own(case: &Case, gid: u32) -> bool {
         let fields: Vec<&str> = line.split(':').collect();
         let [name, _, uid, its, ..] = fields.as_slice() else { return false };
         its.parse() == Ok(gid) && *name != SERVICE_USER && uid.parse().ok() != daemon
+    })
+}
+
+/// A process of this user that has none of the groups. Source: `proc_pid_status(5)`.
+fn without_group(case: &Case, uid: u32, gids: [u32; 2]) -> Option<u32> {
+    let processes = std::fs::read_dir(case.machine.at("/proc")).ok()?;
+    let mut ids: Vec<u32> = processes.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect();
+    ids.sort_unstable();
+    ids.into_iter().find(|id| {
+        let status = case.machine.text(&format!("/proc/{id}/status"));
+        let numbers = |name: &str| -> Vec<u32> {
+            let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default();
+            line.split_ascii_whitespace().filter_map(|word| word.parse().ok()).collect()
+        };
+        // The second is the effective one.
+        let is_theirs = numbers("Uid:").get(1) == Some(&uid);
+        is_theirs && !numbers("Groups:").iter().chain(&numbers("Gid:")).any(|its| gids.contains(its))
     })
 }
 

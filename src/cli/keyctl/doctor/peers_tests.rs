@@ -58,6 +58,22 @@ fn a_user_who_is_not_in_the_group_is_told_and_one_who_is_passes() {
 }
 
 #[test]
+fn a_process_that_began_before_its_user_was_added_is_told() {
+    let (mut planted, gid) = with_group(&["app"]);
+    planted.case.users = vec!["app".into()];
+    planted.case.machine.user = Box::new(move |_| Ok(Some(UserEntry { uid: 1001, gids: vec![1001, gid] })));
+    let status = |uid: u32, groups: &str| {
+        format!("Name:\tapi\nUid:\t{uid}\t{uid}\t0\t0\nGid:\t1001\t1001\nGroups:\t{groups} \n")
+    };
+    planted.write("proc/7/status", status(1002, "1001"));
+    planted.write("proc/8/status", status(1001, &format!("1001 {gid}")));
+    assert!(planted.ids().is_empty());
+    planted.write("proc/9/status", status(1001, "1001"));
+    let found = planted.sees("user-not-in-group", "systemctl status 9");
+    assert!(found.severity == Severity::Advice && found.text.contains("process 9"), "{}", found.text);
+}
+
+#[test]
 fn a_unit_or_a_namespace_that_maps_no_users_is_told() {
     let planted = Planted::well().unit("PrivateUsers=yes\n");
     let found = planted.sees("peers-unmapped", "PrivateUsers=no");
