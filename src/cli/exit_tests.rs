@@ -144,6 +144,7 @@ fn every_key_source_fault_has_the_code_of_its_class() {
     let place = || "/k".to_owned();
     let rows = [
         (KeySourceError::NoSource, 66),
+        (KeySourceError::NotDelivered { place: place() }, 66),
         (KeySourceError::Missing { place: place() }, 66),
         (KeySourceError::Denied { place: place(), daemon_uid: 1, mend: "chown".into() }, 77),
         (KeySourceError::NextDenied { place: place(), daemon_uid: 1, mend: "chown".into() }, 77),

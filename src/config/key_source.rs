@@ -27,6 +27,10 @@ const FILE_VARIABLES: [&str; 2] = ["SERVOS_MASTER_KEY_FILE", "ACT_MASTER_KEY_FIL
 /// The names under which systemd may hand the key over.
 const CREDENTIALS: [&str; 4] = ["servos_master_key", "act_master_key", "servos.env", "act.env"];
 
+/// What the unit has systemd put in the place of a credential whose file is missing (`SetCredential=`): the daemon then says
+/// so itself, where systemd would end the start with a number.
+pub const NOT_FOUND: &str = "not found";
+
 /// How a source behaves when the key changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SourceKind {
@@ -101,9 +105,10 @@ impl Sources {
     /// Reads every source that is present: credentials, then files, then the environment. At least one, or an error.
     ///
     /// # Errors
-    /// [`KeySourceError`], for the first source that cannot be read; [`KeySourceError::NoSource`] if there is none.
+    /// [`KeySourceError`], for the first source that cannot be read; [`KeySourceError::NoSource`] if there is none, or
+    /// [`KeySourceError::NotDelivered`].
     pub fn read(&self, memory: &LockedMemory) -> Result<Vec<KeySource>, KeySourceError> {
-        let mut found = self.credentials(memory)?;
+        let (mut found, not_delivered) = self.credentials(memory)?;
         for path in &self.key_files {
             // One file named twice is one source.
             if !found.iter().any(|source: &KeySource| source.path.as_ref() == Some(path)) {
@@ -113,7 +118,11 @@ impl Sources {
         for (variable, value) in &self.environment_key {
             found.push(environment_source(variable, value, memory)?);
         }
-        if found.is_empty() { Err(KeySourceError::NoSource) } else { Ok(found) }
+        match not_delivered {
+            _ if !found.is_empty() => Ok(found),
+            Some(error) => Err(error),
+            None => Err(KeySourceError::NoSource),
+        }
     }
 
     /// Reads one file as [`Self::read`] reads those it knows: two sources if it assigns both variables, at least one.
@@ -124,20 +133,25 @@ impl Sources {
         self.file(path, &path.display().to_string(), memory)
     }
 
-    fn credentials(&self, memory: &LockedMemory) -> Result<Vec<KeySource>, KeySourceError> {
-        let mut found = Vec::new();
-        let Some(directory) = &self.trust.credentials_directory else { return Ok(found) };
+    /// The credentials that hold a key, and what is to be said of one that systemd did not find, if there is nothing else.
+    fn credentials(&self, memory: &LockedMemory) -> Result<(Vec<KeySource>, Option<KeySourceError>), KeySourceError> {
+        let (mut found, mut not_delivered) = (Vec::new(), None);
+        let Some(directory) = &self.trust.credentials_directory else { return Ok((found, None)) };
         for name in CREDENTIALS {
             match self.file(&directory.join(name), &format!("credential {name}"), memory) {
                 Err(KeySourceError::Missing { .. }) => {}
+                Err(error @ KeySourceError::NotDelivered { .. }) => not_delivered = not_delivered.or(Some(error)),
                 read => found.extend(read?),
             }
         }
-        Ok(found)
+        Ok((found, not_delivered))
     }
 
     fn file(&self, path: &Path, place: &str, memory: &LockedMemory) -> Result<Vec<KeySource>, KeySourceError> {
         let KeyFile { mut content, is_credential, mut warnings } = key_file::read(path, place, &self.trust, memory)?;
+        if is_credential && content.expose_bytes().trim_ascii() == NOT_FOUND.as_bytes() {
+            return Err(KeySourceError::NotDelivered { place: place.to_owned() });
+        }
         let kind = match is_credential {
             true => SourceKind::Credential,
             false if mount::is_mount_point(path) => SourceKind::Mounted,

@@ -18,6 +18,16 @@ pub enum KeySourceError {
          on a new installation `servos-keyctl generate-key FILE` makes one"
     )]
     NoSource,
+    /// systemd has put [`super::key_source::NOT_FOUND`] in the place of the credential, and nothing else brings a key.
+    #[error(
+        "{place}: systemd found no such file when it started the unit: bring the one back that LoadCredential= in \
+         `systemctl cat servos-keyd` names, nothing makes a new key; where the key lies in another file, name that in a drop-in, \
+         as /usr/share/doc/servos-keyd/drop-ins/key-file.conf does"
+    )]
+    NotDelivered {
+        /// The source.
+        place: String,
+    },
     /// The file that was named is not there.
     #[error("{place}: there is no such file; restore it from where the key is kept, nothing makes a new one")]
     Missing {
@@ -160,7 +170,7 @@ impl KeySourceError {
     #[must_use]
     pub const fn class(&self) -> FaultClass {
         match self {
-            Self::NoSource | Self::Missing { .. } => FaultClass::NotFound,
+            Self::NoSource | Self::NotDelivered { .. } | Self::Missing { .. } => FaultClass::NotFound,
             Self::Denied { .. } | Self::NextDenied { .. } | Self::Exposed { .. } => FaultClass::NotPermitted,
             Self::NotAFile { .. }
             | Self::TooLarge { .. }

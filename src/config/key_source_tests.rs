@@ -192,6 +192,40 @@ fn without_any_source_there_is_no_key() {
 }
 
 #[test]
+fn a_credential_that_systemd_did_not_find_is_told_only_where_nothing_else_brings_a_key() {
+    let (credentials, memory) = (on_disk(), LockedMemory::new().unwrap());
+    write(&credentials, "servos.env", NOT_FOUND);
+    let fault = sources(Vec::new(), Some(&credentials)).read(&memory).unwrap_err();
+    assert!(matches!(fault, KeySourceError::NotDelivered { .. }), "{fault}");
+    assert_eq!(fault.class(), FaultClass::NotFound);
+    assert!(fault.to_string().starts_with("credential servos.env: ") && fault.to_string().contains("LoadCredential="));
+    let elsewhere = on_disk();
+    let file = write(&elsewhere, "master.key", HEX);
+    assert_eq!(sources(vec![file], Some(&credentials)).read(&memory).unwrap().len(), 1);
+    // The words mean it in a credential alone.
+    let other = write(&elsewhere, "other.key", NOT_FOUND);
+    let fault = sources(vec![other], None).read(&memory).unwrap_err();
+    assert!(matches!(fault, KeySourceError::NoKeyInside { .. }), "{fault}");
+}
+
+#[test]
+fn every_credential_that_the_units_load_may_be_missing() {
+    let packaging = concat!(env!("CARGO_MANIFEST_DIR"), "/packaging/systemd/");
+    for unit in ["servos-keyd.service", "drop-ins/key-file.conf", "drop-ins/encrypted-credential.conf"] {
+        let text = std::fs::read_to_string(format!("{packaging}{unit}")).unwrap();
+        let assigned = |key: &str| {
+            let lines = text.lines().filter_map(|line| line.strip_prefix(key)?.strip_prefix('='));
+            lines.filter_map(|value| value.split_once(':')).collect::<Vec<_>>()
+        };
+        let mut loaded = assigned("LoadCredential");
+        loaded.extend(assigned("LoadCredentialEncrypted"));
+        let names: Vec<_> = loaded.iter().map(|(name, _)| (*name, NOT_FOUND)).collect();
+        assert!(!names.is_empty() && names == assigned("SetCredential"), "{unit}: {names:?}");
+        assert!(names.iter().all(|(name, _)| CREDENTIALS.contains(name)), "{unit}");
+    }
+}
+
+#[test]
 fn a_named_file_that_is_missing_is_an_error_even_beside_a_good_source() {
     let (credentials, memory) = (on_disk(), LockedMemory::new().unwrap());
     write(&credentials, "servos_master_key", HEX);

@@ -10,6 +10,7 @@ use super::super::keyring::{Keyring, MasterKeyFacts};
 use super::super::refusal::Refusal;
 use super::super::status::{Status, status};
 use super::super::test_rig::{BEGIN, DAY, Rig, id, random};
+use super::super::upkeep::Upkeep;
 use super::record_drill;
 use crate::custody::id::Fingerprint;
 use crate::store::port::StoreError;
@@ -30,8 +31,9 @@ fn in_use(rig: &Rig) -> Fingerprint {
 
 /// What status says at this time of what the rig holds, with these intervals.
 fn judged(rig: &Rig, drill_interval: i64, backup_interval: i64, now: i64, salvage: bool) -> Status {
-    let facts = Facts { drill_interval, backup_interval, salvage, ..Facts::default() };
+    let facts = Facts { salvage, ..Facts::default() };
     let engine = Engine::new((*rig.keyring()).clone(), Box::new(random), Box::new(move || now), facts);
+    engine.keep_up(Upkeep { drill_interval, backup_interval, ..Upkeep::default() });
     let (generation, at) = rig.engine.progress.newest_backup();
     engine.progress.found_backup(generation, at);
     status(&rig.whole(), &engine)

@@ -106,7 +106,7 @@ impl Engine {
         let counts = |drill: &&Drill| drill.fingerprint == master.fingerprint && is_credible(drill.at, now);
         let counting = keyring.drills.iter().filter(counts);
         let from = counting.map(|drill| drill.at).fold(master.since, i64::max);
-        let interval = self.facts.drill_interval;
+        let interval = self.upkeep().drill_interval;
         let due = from.saturating_add(interval);
         let overdue = self.is_judged(interval) && now >= due;
         DrillState { key: last(DrillKind::Key), restore: last(DrillKind::Restore), interval, due, overdue }
@@ -116,7 +116,7 @@ impl Engine {
     /// not too old: another could not be newer.
     pub(super) fn backup_age(&self, keyring: &Keyring) -> BackupAge {
         let (generation, newest) = self.progress.newest_backup();
-        let interval = self.facts.backup_interval;
+        let interval = self.upkeep().backup_interval;
         let now = (self.clock)();
         let from = if is_credible(newest, now) { newest.max(keyring.created) } else { keyring.created };
         let is_old = now >= from.saturating_add(interval);

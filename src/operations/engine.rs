@@ -8,6 +8,7 @@ use super::keyring::Keyring;
 use super::progress::Progress;
 use super::refusal::Refusal;
 use super::rotation::report::SourceView;
+use super::upkeep::Upkeep;
 use crate::custody::random::Random;
 use crate::store::port::{DENIED, StoreError};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -30,13 +31,6 @@ pub struct Facts {
     pub store_path: String,
     /// Directory of the backups.
     pub backup_directory: String,
-    /// How old the newest of them may become while the store changes, in seconds; 0 for any age.
-    pub backup_interval: i64,
-    /// How long a drill counts, in seconds; 0 for ever.
-    pub drill_interval: i64,
-    /// What else a master key's text is used for, by the configuration: its name, and for how many seconds a replaced
-    /// key's text must be kept for it.
-    pub other_uses: Vec<(String, i64)>,
     /// Where the master key was read.
     pub key_source: String,
     /// Every place that the master key was read from, with what it yielded then.
@@ -111,6 +105,7 @@ pub struct Engine {
     pub clock: Box<Clock>,
     /// What was said at the start.
     pub facts: Facts,
+    upkeep: RwLock<Arc<Upkeep>>,
     /// What the writer did last.
     pub progress: Progress,
     /// What the daemon knows to be wrong with itself.
@@ -129,6 +124,7 @@ impl Engine {
             random,
             clock,
             facts,
+            upkeep: RwLock::default(),
             progress: Progress::default(),
             health,
             background: |work| work(&mut || ()),
@@ -139,6 +135,17 @@ impl Engine {
     #[must_use]
     pub fn with_background(self, background: Background) -> Self {
         Self { background, ..self }
+    }
+
+    /// What the configuration asks of an operator's care, as it was read last.
+    #[must_use]
+    pub fn upkeep(&self) -> Arc<Upkeep> {
+        Arc::clone(&self.upkeep.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Asks for this from now on.
+    pub fn keep_up(&self, upkeep: Upkeep) {
+        *self.upkeep.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(upkeep);
     }
 
     /// Does work that takes long on a large store behind what serves calls. `None` would be work that was not done.

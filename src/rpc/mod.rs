@@ -12,3 +12,4 @@ pub mod key_service;
 mod request;
 mod rotation;
 pub mod status;
+pub mod turned_away;

@@ -12,6 +12,18 @@ pub const REJECTED: &str = "ciphertext rejected";
 /// The text for a peer that the kernel did not name.
 pub const UNAUTHENTICATED: &str = "the kernel did not tell who is calling";
 
+/// The status of every call to a daemon that did not start.
+#[must_use]
+pub fn did_not_start() -> Status {
+    Status::unavailable("servos-keyd did not start: its operator finds the cause in its log; try again later")
+}
+
+/// The same for the operator.
+#[must_use]
+pub fn did_not_start_because(cause: &str) -> Status {
+    Status::unavailable(format!("servos-keyd did not start: {cause}"))
+}
+
 /// The status of a call that a panic ended, with the id that joins it to the log.
 #[must_use]
 pub fn broken() -> (String, Status) {

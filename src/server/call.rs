@@ -21,6 +21,7 @@ use super::body::Answer;
 use super::deadline::time_allowed;
 use super::panics;
 use crate::rpc::connection::{Connection, carries_a_key};
+use crate::rpc::turned_away::TurnedAway;
 
 /// What answers calls: a tonic service, or several behind one. Cloned for each call, and never asked whether it is ready:
 /// it must always be.
@@ -35,6 +36,13 @@ pub trait CallService:
 impl CallService for Connection {
     fn closes_behind(&self, request: &Request<Incoming>) -> bool {
         carries_a_key(request)
+    }
+}
+
+impl CallService for TurnedAway {
+    fn closes_behind(&self, _: &Request<Incoming>) -> bool {
+        // It has nothing more to say to anybody.
+        true
     }
 }
 

@@ -19,8 +19,13 @@ const SEND_TIMEOUT: Duration = Duration::from_secs(1);
 pub enum Notification<'a> {
     /// Start-up is finished.
     Ready,
+    /// The configuration is being read again; [`Self::Ready`] is to follow. With the time of CLOCK_MONOTONIC, by which the
+    /// service manager knows that it is not the word of a reload before.
+    Reloading(Duration),
     /// The daemon has begun to stop.
     Stopping,
+    /// The self-test was good.
+    Watchdog,
     /// One line for people. A line break in it becomes a space: on the wire it would begin another word.
     Status(&'a str),
 }
@@ -29,7 +34,9 @@ impl fmt::Display for Notification<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Ready => f.write_str("READY=1"),
+            Self::Reloading(at) => write!(f, "RELOADING=1\nMONOTONIC_USEC={}", at.as_micros()),
             Self::Stopping => f.write_str("STOPPING=1"),
+            Self::Watchdog => f.write_str("WATCHDOG=1"),
             Self::Status(text) => write!(f, "STATUS={}", text.replace(['\n', '\r'], " ")),
         }
     }
@@ -48,6 +55,12 @@ pub fn notify(address: Option<&OsStr>, words: &[Notification<'_>]) -> io::Result
     socket.set_write_timeout(Some(SEND_TIMEOUT))?;
     socket.send_to_addr(text.as_bytes(), &address)?;
     Ok(true)
+}
+
+/// The same to the service manager of this process, if there is one. Whoever supervises the daemon notices by itself if it
+/// does not hear from it.
+pub fn tell_manager(words: &[Notification<'_>]) {
+    let _ = notify(std::env::var_os("NOTIFY_SOCKET").as_deref(), words);
 }
 
 fn parse(address: &[u8]) -> io::Result<SocketAddr> {
@@ -78,6 +91,8 @@ mod tests {
         assert_eq!(received(&socket), "READY=1\nSTATUS=serving READY=0");
         assert!(notify(Some(path.as_os_str()), &[Notification::Stopping]).unwrap());
         assert_eq!(received(&socket), "STOPPING=1");
+        assert!(notify(Some(path.as_os_str()), &[Notification::Reloading(Duration::from_millis(7))]).unwrap());
+        assert_eq!(received(&socket), "RELOADING=1\nMONOTONIC_USEC=7000");
     }
 
     #[test]

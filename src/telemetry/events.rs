@@ -94,6 +94,16 @@ events! {
     DAEMON_STOPPING = "daemon.stopping";
     /// The daemon did not start: why, and its exit code.
     DAEMON_FAILED = "daemon.failed";
+    /// Whoever waited in the service manager's sockets for a start that failed was not answered: why.
+    WAITING_NOT_ANSWERED = "daemon.waiting_not_answered";
+    /// A start ended before the daemon was there to say why: what the service manager says.
+    START_PREVENTED = "daemon.start_prevented";
+    /// The configuration was read again: what is in force now, and what takes a restart.
+    CONFIG_RELOADED = "config.reloaded";
+    /// The configuration was to be read again and is not valid: the one before stays in force.
+    CONFIG_RELOAD_REFUSED = "config.reload_refused";
+    /// The watchdog's self-test was not good: the service manager is not told that the daemon is well.
+    WATCHDOG_NOT_FED = "watchdog.not_fed";
     /// The daemon ends: its keys are wiped.
     DAEMON_STOPPED = "daemon.stopped";
     /// A connection was closed before it was served: the socket, or its user, has as many as it may have.

@@ -5,16 +5,20 @@
 
 use std::fmt;
 use std::io::IsTerminal;
+use std::sync::OnceLock;
 
 use tracing::level_filters::LevelFilter;
 use tracing::{Event, Level, Subscriber};
-use tracing_subscriber::Layer;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::fmt::format::{self, Writer};
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, MakeWriter};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{Layer, Registry, reload};
+
+/// What is written, for [`set_level`].
+static FILTER: OnceLock<reload::Handle<Targets, Registry>> = OnceLock::new();
 
 /// How a line looks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,8 +57,20 @@ enum Reader {
 /// [`LogFault`].
 pub fn init(level: &str, format: Format) -> Result<(), LogFault> {
     let level = level_named(level)?;
-    let subscriber = subscriber(level, format, reader_of_stderr(), std::io::stderr);
-    subscriber.try_init().map_err(|_| LogFault::AlreadySet)
+    let (filter, handle) = reload::Layer::new(filter(level));
+    let subscriber = subscriber(filter, format, reader_of_stderr(), std::io::stderr);
+    subscriber.try_init().map_err(|_| LogFault::AlreadySet)?;
+    // The first one is that of the log.
+    let _ = FILTER.set(handle);
+    Ok(())
+}
+
+/// Writes from `level` on from now on; nothing happens without a log, or for a level that is none.
+pub fn set_level(level: &str) {
+    if let (Some(handle), Ok(level)) = (FILTER.get(), level_named(level)) {
+        // It fails where the log is gone.
+        let _ = handle.reload(filter(level));
+    }
 }
 
 fn level_named(name: &str) -> Result<LevelFilter, LogFault> {
@@ -83,12 +99,17 @@ fn reader_of_stderr() -> Reader {
     }
 }
 
-fn subscriber<W>(level: LevelFilter, format: Format, reader: Reader, writer: W) -> impl Subscriber + Send + Sync
+/// This crate's events from `level` on, others' warnings and errors.
+fn filter(level: LevelFilter) -> Targets {
+    let others = level.min(LevelFilter::WARN);
+    Targets::new().with_default(others).with_target(env!("CARGO_CRATE_NAME"), level)
+}
+
+fn subscriber<F, W>(filter: F, format: Format, reader: Reader, writer: W) -> impl Subscriber + Send + Sync
 where
+    F: Layer<Registry> + Send + Sync,
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
 {
-    let others = level.min(LevelFilter::WARN);
-    let filter = Targets::new().with_default(others).with_target(env!("CARGO_CRATE_NAME"), level);
     // A log that cannot be written must not become a panic, which is what reporting it on the same stream would be.
     let lines = tracing_subscriber::fmt::layer()
         .with_writer(writer)
@@ -150,7 +171,7 @@ mod tests {
     fn logged(level: &str, format: Format, reader: Reader, act: impl FnOnce()) -> String {
         let captured = Captured::default();
         let writer = captured.clone();
-        let subscriber = subscriber(level_named(level).unwrap(), format, reader, move || writer.clone());
+        let subscriber = subscriber(filter(level_named(level).unwrap()), format, reader, move || writer.clone());
         tracing::subscriber::with_default(subscriber, act);
         let bytes = captured.0.lock().unwrap().clone();
         String::from_utf8(bytes).unwrap()

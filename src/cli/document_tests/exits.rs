@@ -107,6 +107,7 @@ fn keys() -> Vec<(&'static str, Exit)> {
     };
     vec![
         ("no source names a master key", key(KeySourceError::NoSource)),
+        ("systemd found no file for the credential", key(KeySourceError::NotDelivered { place: place() })),
         ("a key file that was named is missing", key(KeySourceError::Missing { place: place() })),
         (
             "a key file cannot be read",

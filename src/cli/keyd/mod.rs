@@ -12,6 +12,7 @@ mod init;
 mod output;
 pub mod place;
 mod place_check;
+mod reload;
 mod remedy;
 mod restore;
 mod restore_drill;
@@ -21,7 +22,10 @@ mod runtime;
 pub mod sandbox;
 mod serve;
 mod sockets;
+mod stopped;
 pub mod store;
+mod turn_away;
+mod watchdog;
 
 use super::exit;
 use super::failure::Failure;
@@ -52,6 +56,9 @@ enum Command {
     Accept(accept::Arguments),
     /// Check the store, its mark and its backups, without changing anything, while no daemon runs
     Fsck(fsck::Arguments),
+    /// For the unit alone: says why a start ended before the daemon could
+    #[command(hide = true)]
+    Stopped,
 }
 
 /// Where the configuration is read.
@@ -90,26 +97,31 @@ pub fn run(arguments: impl Iterator<Item = OsString>) -> u8 {
         }
     };
     let (config, dev) = match &arguments.command {
-        Command::Serve(arguments) => (&arguments.config, arguments.dev.as_ref()),
-        Command::Init(arguments) => (&arguments.config, None),
-        Command::Restore(arguments) => (&arguments.config, None),
-        Command::Accept(arguments) => (&arguments.config, None),
-        Command::Fsck(arguments) => (&arguments.config, None),
+        Command::Serve(arguments) => (Some(&arguments.config), arguments.dev.as_ref()),
+        Command::Init(arguments) => (Some(&arguments.config), None),
+        Command::Restore(arguments) => (Some(&arguments.config), None),
+        Command::Accept(arguments) => (Some(&arguments.config), None),
+        Command::Fsck(arguments) => (Some(&arguments.config), None),
+        Command::Stopped => (None, None),
+    };
+    let remedied = |mut failure: Failure| {
+        failure.message = match dev {
+            Some(directory) => remedy::under_dev(&failure.message, directory.as_deref()),
+            None => remedy::with_config(&failure.message, config.and_then(|config| config.config.as_deref())),
+        };
+        failure
     };
     let outcome = typed.and_then(|()| match &arguments.command {
-        Command::Serve(arguments) => serve::run(arguments),
-        Command::Init(arguments) => init::run(arguments),
-        Command::Restore(arguments) => restore::run(arguments),
-        Command::Accept(arguments) => accept::run(arguments),
-        Command::Fsck(arguments) => fsck::run(arguments),
+        Command::Serve(arguments) => serve::run(arguments, remedied),
+        Command::Init(arguments) => init::run(arguments).map_err(remedied),
+        Command::Restore(arguments) => restore::run(arguments).map_err(remedied),
+        Command::Accept(arguments) => accept::run(arguments).map_err(remedied),
+        Command::Fsck(arguments) => fsck::run(arguments).map_err(remedied),
+        Command::Stopped => stopped::run(),
     });
     match outcome {
         Ok(()) => 0,
-        Err(mut failure) => {
-            failure.message = match dev {
-                Some(directory) => remedy::under_dev(&failure.message, directory.as_deref()),
-                None => remedy::with_config(&failure.message, config.config.as_deref()),
-            };
+        Err(failure) => {
             let as_json = matches!(&arguments.command, Command::Restore(arguments) if arguments.json);
             output::error(&failure, as_json);
             failure.exit.code

@@ -3,8 +3,9 @@
 //! Must never touch a key: everything it runs was made ready before the first thread that stays.
 //! Called by `serve`.
 
-use super::dev;
+use super::reload::Reload;
 use super::sockets::Listening;
+use super::{dev, watchdog};
 use crate::auth::peer::Socket;
 use crate::auth::policy::Policy;
 use crate::cli::exit;
@@ -19,15 +20,15 @@ use crate::rpc::connection::{Connection, Services};
 use crate::rpc::key_admin::KeyAdminHandler;
 use crate::rpc::key_service::KeyServiceHandler;
 use crate::server::limits::Limits;
-use crate::server::notify::{Notification, notify};
+use crate::server::notify::{Notification, tell_manager};
 use crate::server::serve::{Endpoint, serve};
 use crate::sys::allocator::release_free_memory;
 use crate::telemetry::chain::chain;
 use crate::telemetry::events;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
-use tokio::signal::unix::{SignalKind, signal};
+use std::time::{Duration, Instant};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tonic_health::ServingStatus;
@@ -64,6 +65,10 @@ pub struct Daemon {
     pub limits: Limits,
     /// The one socket of `--dev`, whose examples are printed.
     pub dev_socket: Option<PathBuf>,
+    /// When the program began.
+    pub began: Instant,
+    /// The configuration in force; none under `--dev`, which has no file.
+    pub reload: Option<Reload>,
 }
 
 /// How many threads will serve calls: asks for the control group's share, which a sandbox hides.
@@ -98,9 +103,10 @@ pub fn run(daemon: Daemon) -> Result<usize, Failure> {
         policy: daemon.policy,
         writer,
         limits: daemon.limits,
+        began: daemon.began,
         dev_socket: daemon.dev_socket,
     };
-    runtime.block_on(shell.serve(daemon.sockets))
+    runtime.block_on(shell.serve(daemon.sockets, daemon.reload))
 }
 
 /// The writer's thread. It ends after the change it is at, once every sender is gone: what is dropped before this.
@@ -143,11 +149,14 @@ struct Shell {
     policy: Arc<Policy>,
     writer: Option<Writer>,
     limits: Limits,
+    began: Instant,
     dev_socket: Option<PathBuf>,
 }
 
 impl Shell {
-    async fn serve(self, sockets: Vec<Listening>) -> Result<usize, Failure> {
+    async fn serve(self, sockets: Vec<Listening>, reload: Option<Reload>) -> Result<usize, Failure> {
+        // Before READY: from then on the service manager may send it.
+        let hangup = signal(SignalKind::hangup()).map_err(|error| Failure::new(exit::BUG, &error))?;
         let mut terminate = signal(SignalKind::terminate()).map_err(|error| Failure::new(exit::BUG, &error))?;
         let mut interrupt = signal(SignalKind::interrupt()).map_err(|error| Failure::new(exit::BUG, &error))?;
         let health = HealthReporter::new();
@@ -166,6 +175,8 @@ impl Shell {
         self.resume();
         self.announce();
         let told = self.tell_of_health(&health);
+        let watched = watchdog::feed(Arc::clone(&self.engine), self.writer.clone());
+        let reloads = tokio::spawn(at_each(hangup, reload, Arc::clone(&self.engine), self.writer.clone()));
         let stop = async {
             let name = tokio::select! {
                 _ = terminate.recv() => "SIGTERM",
@@ -173,6 +184,9 @@ impl Shell {
             };
             tracing::info!(event = events::DAEMON_STOPPING, signal = name, "stopping");
             told.abort();
+            reloads.abort();
+            // The drain has a deadline of its own.
+            watched.inspect(JoinHandle::abort);
             for name in HEALTH_NAMES {
                 health.set_service_status(name, ServingStatus::NotServing).await;
             }
@@ -221,12 +235,28 @@ impl Shell {
     }
 
     fn announce(&self) {
-        tracing::info!(event = events::DAEMON_READY, version = env!("CARGO_PKG_VERSION"), "ready");
+        let took_ms = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        tracing::info!(event = events::DAEMON_READY, version = env!("CARGO_PKG_VERSION"), took_ms, "ready");
         tell_manager(&[Notification::Ready, Notification::Status(SERVING)]);
         if let Some(socket) = &self.dev_socket {
             dev::print_examples(socket, &self.engine, &self.policy);
         }
     }
+}
+
+/// Reads the configuration again at each signal. Without a file there is nothing to read, and the signal is no end.
+async fn at_each(mut hangup: Signal, mut reload: Option<Reload>, engine: Arc<Engine>, writer: Option<Writer>) {
+    while hangup.recv().await.is_some() {
+        tell_manager(&[Notification::Reloading(since_boot())]);
+        let said = reload.as_mut().and_then(|reload| reload.again(writer.as_ref()));
+        let status =
+            [Some(self::said(&engine.health.now())), said].into_iter().flatten().collect::<Vec<_>>().join("; ");
+        tell_manager(&[Notification::Ready, Notification::Status(&status)]);
+    }
+}
+
+fn since_boot() -> Duration {
+    nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC).map_or(Duration::ZERO, Duration::from)
 }
 
 /// One line for the service manager.
@@ -240,11 +270,6 @@ fn said(health: &Health) -> String {
         said.push_str("; the self-check found damage");
     }
     said
-}
-
-fn tell_manager(words: &[Notification<'_>]) {
-    // Whoever supervises the daemon notices by itself if it does not hear from it.
-    let _ = notify(std::env::var_os("NOTIFY_SOCKET").as_deref(), words);
 }
 
 #[cfg(test)]

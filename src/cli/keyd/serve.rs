@@ -5,9 +5,11 @@
 
 use super::key;
 use super::place_check::Use;
+use super::reload::{self, Reload};
 use super::sandbox::{self, Needs};
 use super::sockets;
 use super::store::{self, Opened};
+use super::turn_away::Waiting;
 use super::{ConfigArguments, dev, harden, place};
 use crate::auth::policy::Policy;
 use crate::cli::exit;
@@ -19,9 +21,11 @@ use crate::config::settings::{Config, LogFormat};
 use crate::operations::self_test;
 use crate::server::limits::{CALLS_PER_USER, DRAIN, Limits};
 use crate::sys::locked::{LockedMemory, Protection};
+use crate::sys::sockets::inherited::Inherited;
 use crate::telemetry::{events, log, panic};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Instant;
 
 #[derive(clap::Args)]
 pub struct Arguments {
@@ -47,13 +51,33 @@ impl Arguments {
     }
 }
 
-pub fn run(arguments: &Arguments) -> Result<(), Failure> {
+/// Serves; `remedied` puts this installation's names into a failure.
+pub fn run(arguments: &Arguments, remedied: impl Fn(Failure) -> Failure) -> Result<(), Failure> {
+    let began = Instant::now();
     // 1. Harden the process, while it has one thread and no secret.
     harden()?;
     panic::install_panic_hook();
     // A limit that cannot be raised is no reason not to serve: descriptors that run out are waited for.
     let _ = crate::sys::harden::raise_descriptor_limit();
     let handed_over = sockets::take_inherited()?;
+    let mut waiting = Some(Waiting::hold(&handed_over));
+    served(arguments, began, handed_over, &mut waiting).map_err(|failure| {
+        let failure = remedied(failure);
+        // Those of a daemon that has served are with its successor.
+        if let Some(waiting) = waiting.take() {
+            waiting.turn_away(&failure);
+        }
+        failure
+    })
+}
+
+/// Steps 2 to 10. Drops `waiting` when the start has succeeded.
+fn served(
+    arguments: &Arguments,
+    began: Instant,
+    handed_over: Vec<Inherited>,
+    waiting: &mut Option<Waiting>,
+) -> Result<(), Failure> {
     // 2. Configuration, which says how to log.
     let mut config = configuration(arguments)?;
     // Salvage reads what was lost; it begins nothing in its place.
@@ -108,12 +132,16 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     // 8. Self-test with the live keys.
     self_test::run(&engine.keyring(), &key::random)?;
     crate::sys::allocator::release_free_memory();
+    drop(waiting.take());
     // 9. Threads, serving, READY; then a signal, the drain, and the end.
     let policy = Arc::new(Policy::new(nix::unistd::geteuid().as_raw()));
     let dev_socket = arguments.dev.is_some().then(|| config.socket.path.clone());
     let (limits, self_check) = (limits(&config), config.store.self_check);
-    let cut =
-        runtime::run(runtime::Daemon { engine, ledger, policy, sockets, self_check, workers, limits, dev_socket })?;
+    engine.keep_up(reload::upkeep(&config));
+    let reload = arguments.dev.is_none().then(|| Reload::new(arguments.config.config.clone(), config));
+    let daemon =
+        runtime::Daemon { engine, ledger, policy, sockets, self_check, workers, limits, dev_socket, began, reload };
+    let cut = runtime::run(daemon)?;
     // 10. Wipe.
     memory.wipe_all();
     drop(lock);

@@ -29,7 +29,6 @@ use crate::sys::locked::{LockedMemory, Protection};
 use crate::telemetry::chain::chain;
 use crate::telemetry::events;
 use std::sync::Arc;
-use std::time::Duration;
 
 /// A store that was looked at, with the key to try on it.
 pub struct Seen {
@@ -90,9 +89,6 @@ pub fn look(
         started: key::now(),
         store_path: places.store.display().to_string(),
         backup_directory: places.backups.display().to_string(),
-        backup_interval: seconds(config.backup.interval),
-        drill_interval: seconds(config.drill.interval),
-        other_uses: config.other_uses.iter().map(|(name, kept)| (name.clone(), seconds(*kept))).collect(),
         key_source: chosen.source.clone(),
         memfd_secret: memory.protection() == Protection::MemfdSecret,
         sandbox: Some(entered.sandbox.clone()),
@@ -102,10 +98,6 @@ pub fn look(
         ..Facts::default()
     };
     Ok(Seen { snapshot, chosen, facts })
-}
-
-fn seconds(interval: Duration) -> i64 {
-    i64::try_from(interval.as_secs()).unwrap_or(i64::MAX)
 }
 
 fn view(places: &Places, salvage: bool) -> Result<Snapshot, StartFailure> {

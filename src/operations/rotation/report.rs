@@ -113,7 +113,7 @@ impl Ledger {
                 Vec::new()
             } else {
                 let mut uses = other_uses(&rotation, !keyring.legacy.is_empty());
-                uses.extend(declared_uses(rotation.old, &self.engine.facts.other_uses, (self.engine.clock)()));
+                uses.extend(declared_uses(rotation.old, &self.engine.upkeep().other_uses, (self.engine.clock)()));
                 uses
             },
             next,

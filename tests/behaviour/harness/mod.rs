@@ -5,6 +5,7 @@
 
 mod daemon;
 mod files;
+mod held_thread;
 mod in_process;
 mod installation;
 mod many_versions;
@@ -24,6 +25,7 @@ pub mod wire;
 
 pub use daemon::{Daemon, eventually, is_there};
 pub use files::{Files, snapshot_of_files};
+pub use held_thread::Held;
 pub use in_process::InProcess;
 pub use installation::{Installation, KeyFile, beside};
 pub use many_versions::fill_with_versions;

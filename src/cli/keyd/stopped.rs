@@ -1,0 +1,83 @@
+//! `servos-keyd stopped`: what the unit runs behind every end of the daemon, for the starts that ended before the daemon's
+//! own code could say why.
+//!
+//! Must never say anything of an end that the daemon has told of itself, nor change its outcome.
+//! Called by the unit's `ExecStopPost=`.
+
+use crate::cli::failure::Failure;
+use crate::telemetry::{events, log};
+use std::time::Duration;
+
+/// A start that cannot succeed is not begun more often than this by the calls that wait for it.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// What systemd gives as the exit code of a process that it did not get to start, for what an operator can mend.
+/// Source: systemd.exec(5), "Process Exit Codes".
+const PREVENTED: [(u8, &str, &str); 8] = [
+    (200, "the working directory is missing", "systemctl cat servos-keyd"),
+    (203, "the program /usr/bin/servos-keyd cannot be run", "install the package anew"),
+    (216, "the group of the unit does not exist", "systemd-sysusers"),
+    (217, "the user of the unit does not exist", "systemd-sysusers"),
+    (226, "a directory that the unit's sandbox names cannot be mounted", "systemctl cat servos-keyd"),
+    (228, "the kernel refuses the unit's filter of system calls", "systemctl cat servos-keyd"),
+    (238, "a state directory of the unit cannot be made", "ls -ld /var/lib/servos-keyd /var/lib/servos"),
+    (
+        243,
+        "the credential with the master key cannot be read, or not be opened on this machine",
+        "systemctl cat servos-keyd, and look at the file that LoadCredential= or LoadCredentialEncrypted= names",
+    ),
+];
+
+/// Says what kept the start from happening, and waits a moment then.
+///
+/// # Errors
+/// None: whatever this says comes on top of what happened.
+#[allow(clippy::unnecessary_wraps, reason = "as every command of the binary")]
+pub fn run() -> Result<(), Failure> {
+    let variable = |name: &str| std::env::var(name).unwrap_or_default();
+    let Some(said) = said(&variable("EXIT_CODE"), &variable("EXIT_STATUS")) else { return Ok(()) };
+    // Without a log it would be said to nobody, and there is no better place to say that.
+    let _ = log::init("info", log::Format::Text);
+    tracing::error!(event = events::START_PREVENTED, "{said}");
+    std::thread::sleep(PAUSE);
+    Ok(())
+}
+
+fn said(exit_code: &str, exit_status: &str) -> Option<String> {
+    let status: u8 = exit_status.parse().ok().filter(|_| exit_code == "exited")?;
+    // Below these are the daemon's own.
+    if status < 200 {
+        return None;
+    }
+    let known = PREVENTED.iter().find(|(code, ..)| *code == status);
+    Some(match known {
+        Some((_, cause, mend)) => {
+            format!("systemd could not start servos-keyd (status {status}): {cause}; see: {mend}")
+        }
+        None => format!(
+            "systemd could not start servos-keyd (status {status}); systemd.exec(5) tells what that is, and \
+             systemctl cat servos-keyd what the unit asks for"
+        ),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_an_end_before_the_daemon_is_told() {
+        for (code, status) in [("exited", "0"), ("exited", "78"), ("killed", "TERM"), ("dumped", "ABRT"), ("", "")] {
+            assert_eq!(said(code, status), None, "{code} {status}");
+        }
+        let credential = said("exited", "243").unwrap();
+        assert!(credential.contains("credential") && credential.contains("LoadCredential="), "{credential}");
+        assert!(said("exited", "240").unwrap().contains("systemd.exec(5)"));
+    }
+
+    #[test]
+    fn each_code_is_told_once() {
+        let codes: std::collections::BTreeSet<u8> = PREVENTED.iter().map(|(code, ..)| *code).collect();
+        assert_eq!(codes.len(), PREVENTED.len());
+    }
+}

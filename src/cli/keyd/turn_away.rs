@@ -1,0 +1,97 @@
+//! The end of a start that failed on sockets of the service manager: whoever waits in them is answered, and not left there.
+//!
+//! Must never touch a key: all are wiped before; nor take long, as the service manager waits, and starts anew for who is
+//! left.
+//! Called by `serve`.
+
+use crate::cli::exit;
+use crate::cli::failure::Failure;
+use crate::config::settings;
+use crate::rpc::turned_away::TurnedAway;
+use crate::server::limits::Limits;
+use crate::server::notify::{Notification, tell_manager};
+use crate::server::serve::{Endpoint, serve};
+use crate::sys::peer::PeerCredentials;
+use crate::sys::sockets::inherited::Inherited;
+use crate::telemetry::events;
+use std::os::unix::net::UnixListener;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::signal::unix::{SignalKind, signal};
+
+/// How long. Clients that try again and again start the daemon so often a second at most.
+const LINGER: Duration = Duration::from_millis(500);
+
+/// How long an answer may take to leave.
+const LAST_WORD: Duration = Duration::from_millis(100);
+
+/// The sockets that were handed over, held for the case that the start fails.
+pub struct Waiting(Vec<Door>);
+
+struct Door {
+    listener: UnixListener,
+    /// Whether root may be told here what is wrong.
+    tells_root: bool,
+}
+
+impl Waiting {
+    /// Holds them open a second time. One that cannot be is left to the service manager.
+    pub fn hold(handed_over: &[Inherited]) -> Self {
+        let admin_path = settings::Socket::default().admin_path;
+        let held = handed_over.iter().filter_map(|one| {
+            let path = one.listener.local_addr().ok().and_then(|address| address.as_pathname().map(|p| p.to_owned()));
+            let tells_root = one.name == "admin" || (path.is_some() && path == admin_path);
+            Some(Door { listener: one.listener.try_clone().ok()?, tells_root })
+        });
+        Self(held.collect())
+    }
+
+    /// Answers every call with UNAVAILABLE for a moment, if there are sockets: a start that failed is not begun anew at once
+    /// by the very call that it did not answer. Ends early at a signal.
+    pub fn turn_away(self, failure: &Failure) {
+        // Another daemon has the store or the socket, or no thread was to be had: the next start comes by itself, soon.
+        if self.0.is_empty() || failure.exit == exit::TRY_AGAIN {
+            return;
+        }
+        tell_manager(&[Notification::Status(&failure.message)]);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let served = runtime.and_then(|runtime| runtime.block_on(answer(self.0, &failure.message)));
+        if let Err(error) = served {
+            tracing::warn!(event = events::WAITING_NOT_ANSWERED, %error, "who waits for the daemon was not answered");
+        }
+    }
+}
+
+async fn answer(doors: Vec<Door>, cause: &str) -> std::io::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let cause: Arc<str> = cause.into();
+    let endpoints = doors.into_iter().map(|Door { listener, tells_root }| {
+        let cause = Arc::clone(&cause);
+        let connection = move |peer: Option<PeerCredentials>| match peer {
+            Some(PeerCredentials { uid: 0, .. }) if tells_root => TurnedAway::operator(&cause),
+            _ => TurnedAway::component(),
+        };
+        Endpoint { listener, connection }
+    });
+    let stop = async {
+        tokio::select! {
+            _ = terminate.recv() => (),
+            _ = interrupt.recv() => (),
+            () = tokio::time::sleep(LINGER) => (),
+        }
+    };
+    serve(endpoints.collect(), limits(), stop).await.map(drop)
+}
+
+fn limits() -> Limits {
+    Limits {
+        connections: 1024,
+        connections_per_user: 1024,
+        calls_per_user: 1024,
+        streams: 128,
+        request_timeout: LINGER,
+        idle_connection: LINGER,
+        drain: LAST_WORD,
+    }
+}

@@ -1,0 +1,25 @@
+# Eight components at work while the service is restarted twenty times and the package upgraded: no call is lost.
+# shellcheck shell=bash
+mkfifo "$SCRATCH/end"
+inside_as app restart-client "$SOCKET" load 8 <"$SCRATCH/end" >"$SCRATCH/load" &
+load=$!
+exec 9>"$SCRATCH/end"
+sleep 1
+for ((n = 1; n <= 20; n++)); do
+    inside systemctl restart servos-keyd.service
+    if ((n == 10)); then
+        before=$(state MainPID)
+        said=$(inside dpkg -i /root/packages/servos-keyd_99*.deb 2>&1)
+        says 'servos-keyctl status' "$said"
+        [[ $(state MainPID) != "$before" ]] || fail 'the upgrade left the old daemon running'
+    fi
+    sleep 0.2
+done
+exec 9>&-
+wait "$load"
+said=$(<"$SCRATCH/load")
+[[ $(in_json '(it["failed"], it["wrong"])' <<<"$said") == '(0, 0)' ]] || fail "$said"
+figure "20 restarts and an upgrade under 8 connections: $said"
+# What a client was promised, and no measure of the machine.
+[[ $(in_json 'it["longest_ms"] <= 500 and it["calls"] > 1000' <<<"$said") == True ]] || fail "a call took longer than 500 ms: $said"
+remembered

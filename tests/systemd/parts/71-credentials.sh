@@ -1,0 +1,35 @@
+# The drop-ins: the key alone in a file; the key sealed by systemd-creds, also where that cannot be opened here.
+# shellcheck shell=bash
+drop_ins=/usr/share/doc/servos-keyd/drop-ins
+unit_d=/etc/systemd/system/servos-keyd.service.d
+restarted() { inside systemctl daemon-reload && inside systemctl restart servos-keyd.service; }
+inside bash -c 'umask 077; sed -n "s/^SERVOS_MASTER_KEY=//p" /etc/servos/servos.env >/etc/servos/master.key'
+inside mv /etc/servos/servos.env /root/servos.env
+inside cp "$drop_ins/key-file.conf" "$unit_d/"
+restarted
+remembered
+says 'credential servos_master_key' "$(inside servos-keyctl status)"
+inside rm "$unit_d/key-file.conf"
+
+inside install -d -m 700 /etc/credstore.encrypted
+inside systemd-creds encrypt --with-key=host --name=servos_master_key /etc/servos/master.key /etc/credstore.encrypted/servos_master_key
+inside cp "$drop_ins/encrypted-credential.conf" "$unit_d/"
+inside mv /etc/servos/master.key /root/master.key
+restarted
+remembered
+# Sealed on another machine, as far as this one can tell.
+inside systemctl stop servos-keyd.service
+inside mv /var/lib/systemd/credential.secret /root/
+mark
+inside timeout 3 servos-keyctl --socket "$SOCKET" verify-canary >/dev/null 2>&1 || true
+eventually 'the log says what systemd could not do' log_says 'the credential with the master key cannot be read, or not be opened'
+sleep 3
+starts=$(since_mark --unit servos-keyd.service --identifier systemd | grep -c '^Starting ')
+((starts <= 8)) || fail "$starts starts in a few seconds"
+sockets_are_alive
+inside mv /root/credential.secret /var/lib/systemd/
+remembered
+inside rm "$unit_d/encrypted-credential.conf"
+inside mv /root/servos.env /etc/servos/servos.env
+restarted
+remembered
