@@ -60,7 +60,7 @@ fn fixed_hint(error: &Error) -> Option<&'static str> {
             "a component must not start on this keyring: compare `servos-keyctl status` with the notes of the backup that \
              was restored"
         }
-        Error::StoreUnavailable { .. } => "`servos-keyctl status` and the daemon's log say more",
+        Error::StoreUnavailable { .. } => "the daemon's log says more: journalctl -u servos-keyd",
         Error::DataLoss { .. } => "the daemon's log names the record; `servos-keyd restore` brings back a backup",
         Error::Bug { .. } => "please report it with the lines of the daemon's log that hold the id",
         Error::Conflict { .. } | Error::Busy { .. } | Error::DeadlineExceeded { .. } => "try again",

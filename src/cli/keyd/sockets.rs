@@ -39,7 +39,9 @@ pub fn open(handed_over: Vec<Inherited>, configured: &settings::Socket, dev: boo
     let sockets = if handed_over.is_empty() {
         bind_all(configured, dev)?
     } else {
-        handed_over.into_iter().map(|one| recognise(one, configured)).collect::<Result<Vec<_>, _>>()?
+        let sockets = handed_over.into_iter().map(|one| recognise(one, configured)).collect::<Result<Vec<_>, _>>()?;
+        refuse_twins(&sockets)?;
+        sockets
     };
     for one in &sockets {
         let path = one.listener.local_addr().ok().and_then(|a| a.as_pathname().map(|p| p.display().to_string()));
@@ -91,19 +93,37 @@ fn recognise(one: Inherited, configured: &settings::Socket) -> Result<Listening,
     let path = one.listener.local_addr().ok().and_then(|address| address.as_pathname().map(Path::to_owned));
     let is_admin = path.is_some() && path == configured.admin_path || one.name == "admin";
     let is_component = path.as_ref() == Some(&configured.path) || one.name == "component";
+    let refused = |problem: &str| {
+        let shown = path.as_deref().map(|path| format!(" on {}", path.display())).unwrap_or_default();
+        Err(Failure::say(exit::CONFIG, format!("LISTEN_FDNAMES: the inherited socket {:?}{shown} {problem}", one.name)))
+    };
     let socket = match (is_component, is_admin) {
         (true, false) => Socket::Component,
         (false, true) => Socket::Admin,
-        _ => {
-            return Err(Failure::say(
-                exit::CONFIG,
-                format!(
-                    "the inherited socket {:?} is neither [socket] path nor admin_path: set FileDescriptorName=component or \
-                     admin, or correct the paths",
-                    one.name
-                ),
-            ));
+        (false, false) => {
+            return refused(
+                "is neither [socket] path nor admin_path: set FileDescriptorName=component or admin, or correct the paths",
+            );
+        }
+        (true, true) => {
+            return refused(
+                "is the components' and the operators' at once, by its name and by its path: correct FileDescriptorName= or \
+                 the paths",
+            );
         }
     };
     Ok(Listening { socket, listener: one.listener, file: None })
+}
+
+/// Two for one purpose: one of them is not what its unit means it to be.
+fn refuse_twins(sockets: &[Listening]) -> Result<(), Failure> {
+    for (purpose, shown) in [(Socket::Component, "component"), (Socket::Admin, "admin")] {
+        if sockets.iter().filter(|one| one.socket == purpose).count() > 1 {
+            let problem = format!(
+                "LISTEN_FDNAMES: more than one inherited socket is {shown}: FileDescriptorName= of one is wrong"
+            );
+            return Err(Failure::say(exit::CONFIG, problem));
+        }
+    }
+    Ok(())
 }

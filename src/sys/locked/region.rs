@@ -80,8 +80,10 @@ impl Refusal {
             Some(libc::EAGAIN | libc::ENOMEM) if self.call != RESERVATION => {
                 LockedMemoryError::LimitReached { wanted, limit: lock_limit() }
             }
-            // A limit of nothing, for one without CAP_IPC_LOCK. Of any other call, a filter says so.
-            Some(libc::EPERM) if self.call == LOCK => LockedMemoryError::LimitReached { wanted, limit: lock_limit() },
+            // A limit of nothing, for one without CAP_IPC_LOCK. Else, and of any other call, a filter says so.
+            Some(libc::EPERM) if self.call == LOCK && nothing_may_be_locked() => {
+                LockedMemoryError::LimitReached { wanted, limit: lock_limit() }
+            }
             _ => LockedMemoryError::Refused { call: self.call, wanted, source: self.source },
         }
     }
@@ -273,6 +275,10 @@ fn reserve(bytes: usize) -> Result<NonNull<u8>, Refusal> {
         return Err(Refusal::last(RESERVATION));
     }
     NonNull::new(start.cast()).ok_or_else(|| Refusal::last(RESERVATION))
+}
+
+fn nothing_may_be_locked() -> bool {
+    getrlimit(Resource::RLIMIT_MEMLOCK).is_ok_and(|(soft, _)| soft == 0)
 }
 
 fn lock_limit() -> String {

@@ -95,6 +95,16 @@ impl Daemon {
         Outcome::read(None, self.words.path()).said()
     }
 
+    /// What it tells the service manager from now on.
+    pub fn manager(&self) -> UnixDatagram {
+        let place = self.words.path().join("notify");
+        std::fs::remove_file(&place).unwrap();
+        let socket = UnixDatagram::bind(&place).unwrap();
+        std::fs::set_permissions(&place, std::fs::Permissions::from_mode(0o666)).unwrap();
+        socket.set_read_timeout(Some(GLANCE)).unwrap();
+        socket
+    }
+
     /// Sends a signal by its name.
     pub fn signal(&self, name: &str) {
         // The shell's own kill: no binary has to be there.
