@@ -6,18 +6,20 @@
 use std::convert::Infallible;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use hyper::body::Incoming;
 use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 use tonic::Status;
 use tonic::body::Body;
 use tonic::codegen::Service;
 
 use super::activity::Call;
 use super::body::Answer;
+use super::connection::later;
 use super::deadline::time_allowed;
 use super::panics;
 use crate::rpc::connection::{Connection, carries_a_key};
@@ -65,9 +67,9 @@ struct Measured {
 }
 
 impl Measured {
-    fn begin(request: &Request<Incoming>, call: &Arc<Call>) -> Self {
+    fn begin(request: &Request<Incoming>, call: &Arc<Call>, began: Instant) -> Self {
         let operation = operation_of(request.uri().path());
-        Self { call: Arc::clone(call), operation, began: Instant::now(), code: calls::CANCELLED }
+        Self { call: Arc::clone(call), operation, began, code: calls::CANCELLED }
     }
 }
 
@@ -96,15 +98,17 @@ pub(super) fn answer<S: CallService>(
     limit: Duration,
 ) -> impl Future<Output = Result<Response<Answer>, Infallible>> + Send {
     let close = service.closes_behind(&request).then(|| CloseBehind(Arc::clone(&call)));
-    let mut measured = Measured::begin(&request, &call);
+    // The clock is asked once for both: it is not cheap everywhere.
+    let began = Instant::now();
+    let mut measured = Measured::begin(&request, &call, began);
     // The request goes to the service before the future is made: in it, it would be moved again and again.
     let begun = begin(service, request, &call, &turns, limit);
     async move {
         let _close = close;
         let response = match begun {
             Begun::Answered(response) => *response,
-            Begun::Handled(future, allowed) => finish(future, allowed).await,
-            Begun::Waits(asked, allowed) => finish(in_turn(*asked, turns, &call), allowed).await,
+            Begun::Handled(future, allowed) => finish(future, later(began, allowed)).await,
+            Begun::Waits(asked, allowed) => finish(in_turn(*asked, turns, &call), later(began, allowed)).await,
         };
         measured.code = code_of(&response);
         drop(measured);
@@ -181,11 +185,11 @@ fn plain(status: StatusCode) -> Response<Body> {
     response
 }
 
-async fn finish<F>(future: F, allowed: Duration) -> Response<Body>
+async fn finish<F>(future: F, deadline: Instant) -> Response<Body>
 where
     F: Future<Output = Result<Response<Body>, Infallible>>,
 {
-    match tokio::time::timeout(allowed, panics::caught(future)).await {
+    match tokio::time::timeout_at(deadline, panics::caught(future)).await {
         Ok(Ok(Ok(response))) => response,
         Ok(Ok(Err(never))) => match never {},
         Ok(Err(_payload)) => panics::status().into_http(),

@@ -95,7 +95,7 @@ fn status_tells_of_the_same_calls_and_of_who_is_connected() {
     block_on(async {
         kept.encrypt(&name("default"), b"value", &cell("1")).await.unwrap();
         let shown = daemon.keyctl(&["status"]).run(KEYCTL).expect(0);
-        for part in ["Encrypt    1      0", "connected", "component: uid 0, pid ", "locked (", "P99", "rotation"] {
+        for part in ["Encrypt    1      0", "connected", "component: uid 0, pid ", "  locked  ", "P99", "rotation"] {
             assert!(shown.stdout.contains(part), "{part}: {}", shown.stdout);
         }
         let json = daemon.keyctl(&["status", "--json"]).run(KEYCTL).expect(0);

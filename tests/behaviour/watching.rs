@@ -26,7 +26,7 @@ fn screens_follow_each_other_over_a_restart_of_the_daemon_until_somebody_ends_it
     eventually("two screens", || screens() >= 2);
     assert!(said().contains("PER SECOND") && said().contains("GetStatus") && !said().contains('\u{1b}'), "{}", said());
     daemon.stop().expect(0);
-    eventually("that nobody answers is said", || said().contains("no daemon answers: "));
+    eventually("that nobody answers is said", || said().contains("no daemon answers on "));
     let daemon = installation.serve_for_admin();
     let before = said().matches("up since").count();
     eventually("the new daemon's state is shown", || said().matches("up since").count() > before);
@@ -45,10 +45,11 @@ fn on_a_terminal_each_screen_is_drawn_over_the_one_before_and_fits_it() {
     let daemon = installation.serve_for_admin();
     let size = Winsize { ws_row: 12, ws_col: 80, ws_xpixel: 0, ws_ypixel: 0 };
     let pair = openpty(&size, None).unwrap();
-    let Invocation { arguments, .. } = daemon.keyctl(&["status", "--watch", "1"]);
+    let Invocation { arguments, environment, .. } = daemon.keyctl(&["status", "--watch", "1"]);
     let child = Command::new(KEYCTL)
         .args(arguments)
         .env_clear()
+        .envs(environment)
         .stdin(Stdio::null())
         .stdout(Stdio::from(pair.slave))
         .spawn()

@@ -125,6 +125,7 @@ fn recognise(one: Inherited, config: &Config) -> Result<Listening, Failure> {
     Ok(Listening { socket, listener: one.listener, file: None })
 }
 
+<<<<<<< HEAD
 /// Two for one purpose: one of them is not what its unit means it to be.
 fn refuse_twins(sockets: &[Listening]) -> Result<(), Failure> {
     for (purpose, shown) in [(Socket::Component, "component"), (Socket::Admin, "admin")] {
@@ -136,4 +137,51 @@ fn refuse_twins(sockets: &[Listening]) -> Result<(), Failure> {
         }
     }
     Ok(())
+=======
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_inherited_socket_is_known_by_its_name_or_its_path_and_by_nothing_else() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut config = Config::default();
+        config.metrics.socket = Some(directory.path().join("configured"));
+        let inherited = |file: &str, name: &str| Inherited {
+            name: name.to_owned(),
+            listener: UnixListener::bind(directory.path().join(file)).unwrap(),
+        };
+        for (file, name, socket) in [
+            ("a", "metrics", Some(Socket::Metrics)),
+            ("b", "component", Some(Socket::Component)),
+            ("c", "admin", Some(Socket::Admin)),
+            ("configured", "servos-keyd.socket", Some(Socket::Metrics)),
+            ("d", "servos-keyd.socket", None),
+            ("e", "metric", None),
+        ] {
+            let found = recognise(inherited(file, name), &config);
+            assert_eq!(found.as_ref().ok().map(|one| one.socket), socket, "{file} {name}");
+            assert!(found.err().is_none_or(|failure| failure.exit == exit::CONFIG && failure.message.contains(name)));
+        }
+        std::fs::remove_file(directory.path().join("configured")).unwrap();
+        assert!(recognise(inherited("configured", "admin"), &config).is_err(), "its name and its path disagree");
+    }
+
+    #[test]
+    fn the_socket_of_the_metrics_is_bound_where_it_alone_was_not_handed_over() {
+        let directory = tempfile::tempdir().unwrap();
+        let bind = |name: &str| UnixListener::bind(directory.path().join(name)).unwrap();
+        let component = || Inherited { name: "component".to_owned(), listener: bind("component") };
+        let mut config = Config::default();
+        assert_eq!(open(vec![component()], &config, false).unwrap().len(), 1);
+        config.metrics.socket = Some(directory.path().join("metrics"));
+        let handed = Inherited { name: "metrics".to_owned(), listener: bind("elsewhere") };
+        let sockets = open(vec![handed], &config, false).unwrap();
+        assert!(sockets.len() == 1 && sockets[0].file.is_none());
+        std::fs::remove_file(directory.path().join("component")).unwrap();
+        let sockets = open(vec![component()], &config, false).unwrap();
+        assert_eq!(sockets.iter().map(|one| one.socket).collect::<Vec<_>>(), [Socket::Component, Socket::Metrics]);
+        assert!(sockets[1].file.is_some() && directory.path().join("metrics").exists());
+    }
+>>>>>>> b9969368e9bbbacca6c573d86ff2321c3eb07192
 }

@@ -80,13 +80,13 @@ fn show(
     let (value, Screen { state, to_do }) = match answer {
         Ok(status) => (value(status), screen(status, before)),
         Err(error) if error.is_transient() => {
-            let text = format!("no daemon answers: {error}");
+            let text = format!("{error}; asked again every {} s", interval.as_secs());
             (json!({"error": {"message": text}}), Screen { state: format!("{text}\n"), to_do: String::new() })
         }
         Err(_) => return Ok(()),
     };
     if console.json {
-        return console.result(&value, "");
+        return console.json_line(&value);
     }
     let head = format!("{}, every {} s; Ctrl-C ends it\n\n", time(now()), interval.as_secs());
     let Some(size) = terminal::size_of_output().filter(|_| console.output_is_terminal) else {
