@@ -125,10 +125,9 @@ fn recognise(one: Inherited, config: &Config) -> Result<Listening, Failure> {
     Ok(Listening { socket, listener: one.listener, file: None })
 }
 
-<<<<<<< HEAD
 /// Two for one purpose: one of them is not what its unit means it to be.
 fn refuse_twins(sockets: &[Listening]) -> Result<(), Failure> {
-    for (purpose, shown) in [(Socket::Component, "component"), (Socket::Admin, "admin")] {
+    for (purpose, shown) in [(Socket::Component, "component"), (Socket::Admin, "admin"), (Socket::Metrics, "metrics")] {
         if sockets.iter().filter(|one| one.socket == purpose).count() > 1 {
             let problem = format!(
                 "LISTEN_FDNAMES: more than one inherited socket is {shown}: FileDescriptorName= of one is wrong"
@@ -137,7 +136,8 @@ fn refuse_twins(sockets: &[Listening]) -> Result<(), Failure> {
         }
     }
     Ok(())
-=======
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -183,5 +183,4 @@ mod tests {
         assert_eq!(sockets.iter().map(|one| one.socket).collect::<Vec<_>>(), [Socket::Component, Socket::Metrics]);
         assert!(sockets[1].file.is_some() && directory.path().join("metrics").exists());
     }
->>>>>>> b9969368e9bbbacca6c573d86ff2321c3eb07192
 }
