@@ -14,6 +14,8 @@
 
 #[path = "architecture/imports.rs"]
 mod imports;
+#[path = "architecture/packages.rs"]
+mod packages;
 #[path = "architecture/planted.rs"]
 mod planted;
 #[path = "architecture/rules.rs"]

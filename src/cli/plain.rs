@@ -15,12 +15,21 @@ pub(super) fn plain_lines(text: &str) -> String {
 
 /// JSON, which means the same afterwards: what a terminal obeys can stand in its strings only.
 pub(super) fn plain_json(value: &impl std::fmt::Display) -> String {
+    plain_strings(&format!("{value:#}"))
+}
+
+/// The same in one line.
+pub(super) fn plain_json_line(value: &impl std::fmt::Display) -> String {
+    plain_strings(&value.to_string())
+}
+
+fn plain_strings(json: &str) -> String {
     let one = |c: char| match c {
         '\n' => c.to_string(),
         c if is_obeyed(c) => format!("\\u{:04x}", u32::from(c)),
         c => c.to_string(),
     };
-    format!("{value:#}").chars().map(one).collect()
+    json.chars().map(one).collect()
 }
 
 fn is_obeyed(c: char) -> bool {
@@ -39,5 +48,8 @@ mod tests {
         let shown = plain_json(&value);
         assert!(shown.chars().all(|c| c == '\n' || !is_obeyed(c)), "{shown:?}");
         assert_eq!(serde_json::from_str::<serde_json::Value>(&shown).unwrap(), value);
+        let line = plain_json_line(&value);
+        assert!(shown.contains('\n') && !line.chars().any(is_obeyed), "{line:?}");
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&line).unwrap(), value);
     }
 }

@@ -9,9 +9,14 @@ use super::engine::{Confinement, Engine, Facts, Sandbox};
 use super::health::{Health, StoreState};
 use super::keyring::{DataKey, Keyring};
 use super::rotation::{Rotation, State, report};
-use crate::auth::operation::GetStatus;
+use crate::auth::operation::{GetStatus, ReadMetrics};
 use crate::auth::permit::Permit;
+use crate::telemetry::traffic::Traffic;
 use std::sync::Arc;
+
+/// What is said where the kernel gives no memfd_secret.
+pub const NO_MEMFD_SECRET: &str = "The kernel refuses memfd_secret: keys lie in locked pages that root can read. Take a \
+                                   kernel of 5.14 or newer, booted with secretmem.enable=1 if it is older than 6.5.";
 
 /// The most warnings, and the most records that did not open, in one answer: it must not grow with the store.
 const MAX_LISTED: usize = 1000;
@@ -32,6 +37,12 @@ pub struct Status {
     pub drills: DrillState,
     /// Number of records in the store.
     pub records: u32,
+    /// Size of its file; 0 if that is not known.
+    pub store_bytes: u64,
+    /// How much memory is locked for keys.
+    pub locked_bytes: u64,
+    /// What goes on on the sockets.
+    pub traffic: Arc<Traffic>,
     /// What to know and mend, most urgent first.
     pub warnings: Vec<String>,
     /// The rotation that is under way.
@@ -59,6 +70,16 @@ pub struct RotationStatus {
 /// Tells the state of the daemon.
 #[must_use]
 pub fn status(_permit: &Permit<GetStatus>, engine: &Engine) -> Status {
+    gathered(engine)
+}
+
+/// The same for metrics, which show numbers of it alone.
+#[must_use]
+pub fn measured(_permit: &Permit<ReadMetrics>, engine: &Engine) -> Status {
+    gathered(engine)
+}
+
+fn gathered(engine: &Engine) -> Status {
     let keyring = engine.keyring();
     let warnings = bounded(warnings(&keyring, engine));
     let unopened = bounded(engine.facts.unopened.clone());
@@ -69,6 +90,9 @@ pub fn status(_permit: &Permit<GetStatus>, engine: &Engine) -> Status {
         backup_age: engine.backup_age(&keyring),
         drills: engine.drills(&keyring),
         records: engine.progress.records(),
+        store_bytes: engine.progress.store_bytes(),
+        locked_bytes: (engine.locked_bytes)(),
+        traffic: Arc::clone(&engine.traffic),
         warnings,
         self_check: engine.progress.self_check(),
         health: engine.health.now(),
@@ -132,9 +156,7 @@ fn warnings(keyring: &Keyring, engine: &Engine) -> Vec<String> {
     }
     warnings.extend(drills::warnings(keyring, engine));
     if !engine.facts.memfd_secret {
-        warnings.push("The kernel refuses memfd_secret: keys lie in locked pages that root can read. Take a kernel of 5.14 or newer, booted \
-             with secretmem.enable=1 if it is older than 6.5."
-                .to_owned());
+        warnings.push(NO_MEMFD_SECRET.to_owned());
     }
     warnings.extend(engine.facts.sandbox.iter().flat_map(sandbox_warnings));
     let waits = |key: &&Arc<DataKey>| key.is_promoting() && keyring.rotation.is_none();

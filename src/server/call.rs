@@ -12,16 +12,19 @@ use hyper::body::Incoming;
 use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 use tonic::Status;
 use tonic::body::Body;
 use tonic::codegen::Service;
 
 use super::activity::Call;
 use super::body::Answer;
+use super::connection::later;
 use super::deadline::time_allowed;
 use super::panics;
 use crate::rpc::connection::{Connection, carries_a_key};
 use crate::rpc::turned_away::TurnedAway;
+use crate::telemetry::calls::{self, operation_of};
 
 /// What answers calls: a tonic service, or several behind one. Cloned for each call, and never asked whether it is ready:
 /// it must always be.
@@ -55,6 +58,27 @@ impl Drop for CloseBehind {
     }
 }
 
+/// Counts a call when it goes: by the code of its answer, or as one that nobody waited for.
+struct Measured {
+    call: Arc<Call>,
+    operation: usize,
+    began: Instant,
+    code: usize,
+}
+
+impl Measured {
+    fn begin(request: &Request<Incoming>, call: &Arc<Call>, began: Instant) -> Self {
+        let operation = operation_of(request.uri().path());
+        Self { call: Arc::clone(call), operation, began, code: calls::CANCELLED }
+    }
+}
+
+impl Drop for Measured {
+    fn drop(&mut self) {
+        self.call.traffic().calls.count(self.operation, self.code, self.began.elapsed());
+    }
+}
+
 /// A call that was begun.
 enum Begun<S: CallService> {
     /// Nothing is left to do.
@@ -74,15 +98,20 @@ pub(super) fn answer<S: CallService>(
     limit: Duration,
 ) -> impl Future<Output = Result<Response<Answer>, Infallible>> + Send {
     let close = service.closes_behind(&request).then(|| CloseBehind(Arc::clone(&call)));
+    // The clock is asked once for both: it is not cheap everywhere.
+    let began = Instant::now();
+    let mut measured = Measured::begin(&request, &call, began);
     // The request goes to the service before the future is made: in it, it would be moved again and again.
     let begun = begin(service, request, &call, &turns, limit);
     async move {
         let _close = close;
         let response = match begun {
             Begun::Answered(response) => *response,
-            Begun::Handled(future, allowed) => finish(future, allowed).await,
-            Begun::Waits(asked, allowed) => finish(in_turn(*asked, turns, &call), allowed).await,
+            Begun::Handled(future, allowed) => finish(future, later(began, allowed)).await,
+            Begun::Waits(asked, allowed) => finish(in_turn(*asked, turns, &call), later(began, allowed)).await,
         };
+        measured.code = code_of(&response);
+        drop(measured);
         Ok(response.map(|body| Answer::new(body, call)))
     }
 }
@@ -141,17 +170,26 @@ fn is_grpc(content_type: &[u8]) -> bool {
     content_type.strip_prefix(b"application/grpc").is_some_and(|rest| matches!(rest, [] | [b'+' | b';', ..]))
 }
 
+/// The number of an answer's code. A success that has a message tells its code only behind that.
+fn code_of(response: &Response<Body>) -> usize {
+    match response.headers().get(Status::GRPC_STATUS) {
+        Some(code) => code.to_str().ok().and_then(|code| code.parse().ok()).unwrap_or(calls::UNKNOWN),
+        None if response.status() == StatusCode::OK => 0,
+        None => calls::UNKNOWN,
+    }
+}
+
 fn plain(status: StatusCode) -> Response<Body> {
     let mut response = Response::new(Body::empty());
     *response.status_mut() = status;
     response
 }
 
-async fn finish<F>(future: F, allowed: Duration) -> Response<Body>
+async fn finish<F>(future: F, deadline: Instant) -> Response<Body>
 where
     F: Future<Output = Result<Response<Body>, Infallible>>,
 {
-    match tokio::time::timeout(allowed, panics::caught(future)).await {
+    match tokio::time::timeout_at(deadline, panics::caught(future)).await {
         Ok(Ok(Ok(response))) => response,
         Ok(Ok(Err(never))) => match never {},
         Ok(Err(_payload)) => panics::status().into_http(),

@@ -8,5 +8,6 @@ mod exits;
 mod formats;
 mod guide;
 mod links;
+mod monitoring;
 mod pages;
 mod statuses;

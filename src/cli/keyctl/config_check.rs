@@ -1,7 +1,7 @@
 //! `servos-keyctl config check`: what the daemon would read in its configuration, and what it would trip over.
 //!
 //! Must never read a key, or make or change what a path names.
-//! Called by `keyctl::execute`.
+//! Called by `keyctl::execute`, and by `doctor` for what both look at.
 
 use super::console::Console;
 use super::output::table;
@@ -76,12 +76,15 @@ fn text(file: Option<&Path>, settings: &[Setting], uses: &[(String, String)], wa
 /// What a start would refuse or complain of, as far as names and modes tell it.
 fn warnings(config: &Config) -> Vec<String> {
     let mut found = Vec::new();
-    for (key, socket) in
-        [("socket.path", Some(&config.socket.path)), ("socket.admin_path", config.socket.admin_path.as_ref())]
-    {
+    for (key, socket) in [
+        ("socket.path", Some(&config.socket.path)),
+        ("socket.admin_path", config.socket.admin_path.as_ref()),
+        ("metrics.socket", config.metrics.socket.as_ref()),
+    ] {
         found.extend(socket.and_then(|path| parent_fault(key, path)));
     }
-    found.extend(config.socket.group.as_deref().and_then(group_fault));
+    found.extend(config.socket.group.as_deref().and_then(|group| group_fault("socket.group", group)));
+    found.extend(config.metrics.group.as_deref().and_then(|group| group_fault("metrics.group", group)));
     found.extend(store_faults(config));
     if let Look::Absent = look(&config.backup.dir) {
         found.extend(parent_fault("backup.dir", &config.backup.dir));
@@ -121,16 +124,16 @@ fn parent_fault(key: &str, path: &Path) -> Option<String> {
     }
 }
 
-fn group_fault(group: &str) -> Option<String> {
+/// A group that is not there.
+pub(super) fn group_fault(key: &str, group: &str) -> Option<String> {
     match nix::unistd::Group::from_name(group) {
-        Ok(None) => Some(format!(
-            "socket.group: there is no group {group}: components of other users could not connect (groupadd {group})"
-        )),
+        Ok(None) => Some(format!("{key}: there is no group {group}: other users could not connect (groupadd {group})")),
         _ => None,
     }
 }
 
-fn store_faults(config: &Config) -> Vec<String> {
+/// What is missing in the places of store and mark.
+pub(super) fn store_faults(config: &Config) -> Vec<String> {
     let (store, mark) = (&config.store.path, &config.store.mark);
     match look(store) {
         Look::There(metadata) if !metadata.is_file() => vec![format!("store.path: {} is not a file", store.display())],

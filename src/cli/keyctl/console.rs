@@ -6,7 +6,7 @@
 use crate::cli::exit;
 use crate::cli::failure::Failure;
 use crate::cli::paper::Desk;
-use crate::cli::plain::{plain_json, plain_lines};
+use crate::cli::plain::{plain_json, plain_json_line, plain_lines};
 use serde_json::{Value, json};
 use std::fs::File;
 use std::io::{self, IsTerminal, Read, Write};
@@ -65,6 +65,11 @@ impl Console {
     pub(super) fn result(&mut self, value: &Value, text: &str) -> Result<(), Failure> {
         let line = if self.json { plain_json(value) + "\n" } else { format!("{}\n", text.trim_end()) };
         self.write(line.as_bytes())
+    }
+
+    /// Prints a value as one line, for who reads one after the other.
+    pub(super) fn json_line(&mut self, value: &Value) -> Result<(), Failure> {
+        self.write((plain_json_line(value) + "\n").as_bytes())
     }
 
     /// Tells a person something beside the result. Programs that asked for JSON are spared it.

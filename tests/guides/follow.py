@@ -1,0 +1,39 @@
+"""Follows docs/operator-guide.md at a terminal of the machine: its commands as they stand there, in one shell, and no others.
+
+Must never leave out a block but those of the other way to begin, nor go on behind a command that failed.
+Called by run: follow.py PAGE BEGINNING SCRIPT COMMAND... The commands of the page, without the other beginnings than the section of this
+name, go into SCRIPT; COMMAND runs it.
+"""
+
+import pathlib
+import re
+import sys
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "runbooks"))
+
+import follow  # noqa: E402
+
+BEGINNINGS = "First start, "
+# Asked for by `rotate run`, once.
+KNOWN = [(re.compile(rb"\[y/N\] ?$"), ["y"])]
+
+
+def main():
+    page, beginning, script, *command = sys.argv[1:]
+    text = pathlib.Path(page).read_text()
+    sections = text.split("\n## ")
+    titles = [section.splitlines()[0] for section in sections[1:]]
+    if BEGINNINGS + beginning not in titles:
+        sys.exit(f"{page}: no section is called {BEGINNINGS}{beginning}")
+    wanted = [s for s in sections[1:] if not s.startswith(BEGINNINGS) or s.startswith(BEGINNINGS + beginning + "\n")]
+    blocks = [block for section in wanted for block in follow.BLOCK.findall(section)]
+    everywhere = len(re.findall(r"^```", text, re.MULTILINE)) // 2
+    if everywhere != len(follow.BLOCK.findall(text)):
+        sys.exit(f"{page}: a block is none of commands")
+    pathlib.Path(script).write_text("set -e -o pipefail\nset -v\n" + "".join(blocks))
+    print(f"{len(blocks)} blocks")
+    sys.exit(follow.type_at_a_terminal(command, KNOWN))
+
+
+if __name__ == "__main__":
+    main()
