@@ -12,6 +12,8 @@ pub enum Class {
     Component,
     /// Administrators alone.
     Administration,
+    /// Every peer that can open the socket of the metrics.
+    Monitoring,
 }
 
 /// Something a peer may be permitted to do. Implemented here only.
@@ -104,4 +106,6 @@ operations! {
     Backup: Administration, Whole;
     /// Keeping that a drill succeeded.
     RecordDrill: Administration, Whole;
+    /// Reading the metrics: of the daemon's state, the numbers.
+    ReadMetrics: Monitoring, Whole;
 }

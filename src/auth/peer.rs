@@ -14,6 +14,21 @@ pub enum Socket {
     Admin,
     /// The one socket of `serve --dev`, which serves everything.
     Dev,
+    /// The socket of the metrics, which serves no call: whoever can open it is told numbers.
+    Metrics,
+}
+
+impl Socket {
+    /// What people and metrics call it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Component => "component",
+            Self::Admin => "admin",
+            Self::Dev => "dev",
+            Self::Metrics => "metrics",
+        }
+    }
 }
 
 /// A peer whose credentials the kernel has told.

@@ -1,4 +1,5 @@
-//! The policy: administrators do everything, everyone else who can open the component socket is a component.
+//! The policy: administrators do everything, everyone else who can open the component socket is a component, and whoever
+//! can open the socket of the metrics reads those.
 //!
 //! Must never read anything when a call arrives: it is made once, at the start, from what the operator said.
 //! Called by `permit` at both steps and by `operations::whoami`; made by `cli`.
@@ -34,7 +35,7 @@ impl Policy {
     #[must_use]
     pub fn administers(&self, peer: Peer) -> bool {
         match peer.socket {
-            Socket::Component => false,
+            Socket::Component | Socket::Metrics => false,
             Socket::Admin => peer.credentials.uid == 0,
             Socket::Dev => peer.credentials.uid == 0 || peer.credentials.uid == self.dev_uid,
         }
@@ -51,6 +52,8 @@ impl Policy {
 
     fn allows(&self, peer: Peer, class: Class) -> bool {
         match class {
+            Class::Monitoring => peer.socket == Socket::Metrics,
+            _ if peer.socket == Socket::Metrics => false,
             Class::Component => true,
             Class::Administration => self.administers(peer),
         }
@@ -73,6 +76,21 @@ mod tests {
     use super::super::operation::{CreateKey, Encrypt};
     use super::super::peer::PeerCredentials;
     use super::*;
+
+    #[test]
+    fn on_the_socket_of_the_metrics_nothing_but_those_is_to_be_had_and_nowhere_else_are_they() {
+        let policy = Policy::new(1000);
+        for (uid, socket) in [(0, Socket::Metrics), (1000, Socket::Metrics), (1, Socket::Metrics)] {
+            let peer = Peer { credentials: PeerCredentials { uid, gid: uid, pid: 1 }, socket };
+            assert_eq!(policy.operations(peer), ["ReadMetrics"], "uid {uid}");
+            for socket in [Socket::Component, Socket::Admin, Socket::Dev] {
+                assert!(
+                    !policy.operations(Peer { socket, ..peer }).contains(&"ReadMetrics"),
+                    "uid {uid} on {socket:?}"
+                );
+            }
+        }
+    }
 
     #[test]
     fn only_root_on_the_admin_socket_and_the_daemons_user_on_the_dev_socket_administer() {

@@ -66,6 +66,8 @@ pub mod canary;
 pub mod connection;
 pub mod context;
 pub mod error;
+#[cfg(feature = "daemon")]
+pub mod health;
 pub mod key_admin;
 pub mod key_name;
 pub mod key_service;

@@ -32,7 +32,7 @@ const OTHER_USES: &str = "other_uses";
 /// Most of them: each is a sentence in the answers of a rotation.
 const MAX_OTHER_USES: usize = 100;
 
-const SECTIONS: [(&str, &[&str]); 11] = [
+const SECTIONS: [(&str, &[&str]); 12] = [
     ("socket", &["path", "admin_path", "group"]),
     ("store", &["path", "create", "mark", "self_check"]),
     ("backup", &["dir", "keep", "keep_for", "interval"]),
@@ -44,6 +44,7 @@ const SECTIONS: [(&str, &[&str]); 11] = [
     ("limits", &["connections", "streams", "request_timeout", "idle_connection"]),
     ("log", &["level", "format"]),
     ("sandbox", &["landlock", "seccomp"]),
+    ("metrics", &["socket", "group"]),
 ];
 
 const COUNT: RangeInclusive<u32> = 1..=10_000;
@@ -185,6 +186,8 @@ impl Walk<'_> {
             "log.format" => config.log.format = field.choice(&LogFormat::ALL, LogFormat::as_str)?,
             "sandbox.landlock" => config.sandbox.landlock = field.boolean()?,
             "sandbox.seccomp" => config.sandbox.seccomp = field.boolean()?,
+            "metrics.socket" => config.metrics.socket = Some(field.socket_path()?),
+            "metrics.group" => config.metrics.group = field.group()?,
             // A key of the table above that is forgotten here is refused rather than dropped.
             _ => return Err(field.refused("is not understood by this version")),
         }
@@ -203,6 +206,7 @@ impl Walk<'_> {
             ("store.mark", Some(config.store.mark.clone())),
             ("backup.dir", Some(config.backup.dir.clone())),
             ("master_key.file", config.master_key.file.clone()),
+            ("metrics.socket", config.metrics.socket.clone()),
         ];
         let mut seen: BTreeMap<PathBuf, &'static str> = BTreeMap::new();
         for (second, path) in named {

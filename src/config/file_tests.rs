@@ -61,6 +61,10 @@ format = "json"
 [sandbox]
 landlock = false
 seccomp = false
+
+[metrics]
+socket = "/run/c.sock"
+group = "monitors"
 "#;
 
 #[test]

@@ -196,7 +196,7 @@ impl Ledger {
         keyring.generation = reached;
         self.engine.publish(keyring);
         self.phase = Phase::Rest;
-        self.engine.progress.counted(self.digests.len() + 1);
+        self.tell_size();
         if let Some(once_kept) = once_kept {
             once_kept();
         }

@@ -11,10 +11,14 @@ use super::rotation::report::SourceView;
 use super::upkeep::Upkeep;
 use crate::custody::random::Random;
 use crate::store::port::{DENIED, StoreError};
+use crate::telemetry::traffic::Traffic;
 use std::sync::{Arc, PoisonError, RwLock};
 
 /// Tells the time: Unix seconds.
 pub type Clock = dyn Fn() -> i64 + Send + Sync;
+
+/// Tells how many bytes of memory are locked for keys.
+pub type LockedBytes = dyn Fn() -> u64 + Send + Sync;
 
 /// Does work that takes long behind what serves calls, and returns when it is done. The work says where it can rest.
 pub type Background = fn(&mut (dyn FnMut(&mut Rest) + Send));
@@ -41,6 +45,8 @@ pub struct Facts {
     pub restart_command: String,
     /// Whether memfd_secret holds the keys; else mlock does.
     pub memfd_secret: bool,
+    /// How many bytes of memory may be locked; none for any number.
+    pub lock_limit_bytes: Option<u64>,
     /// What the process has closed to itself; none where nobody told, which is not "turned off".
     pub sandbox: Option<Sandbox>,
     /// What an operator should know and mend, from the start.
@@ -110,6 +116,10 @@ pub struct Engine {
     pub progress: Progress,
     /// What the daemon knows to be wrong with itself.
     pub health: HealthWatch,
+    /// What goes on on the sockets.
+    pub traffic: Arc<Traffic>,
+    /// How much memory is locked now.
+    pub locked_bytes: Box<LockedBytes>,
     background: Background,
 }
 
@@ -127,6 +137,8 @@ impl Engine {
             upkeep: RwLock::default(),
             progress: Progress::default(),
             health,
+            traffic: Arc::default(),
+            locked_bytes: Box::new(|| 0),
             background: |work| work(&mut || ()),
         }
     }
@@ -146,6 +158,12 @@ impl Engine {
     /// Asks for this from now on.
     pub fn keep_up(&self, upkeep: Upkeep) {
         *self.upkeep.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(upkeep);
+    }
+
+    /// The same, with what tells how much memory is locked.
+    #[must_use]
+    pub fn with_locked_bytes(self, locked_bytes: Box<LockedBytes>) -> Self {
+        Self { locked_bytes, ..self }
     }
 
     /// Does work that takes long on a large store behind what serves calls. `None` would be work that was not done.

@@ -16,6 +16,7 @@ use crate::custody::digests::Digests;
 use crate::custody::id::StoreId;
 use crate::custody::keys::{LockedMemory, MasterKey, RootKey};
 use crate::custody::snapshot;
+use crate::store::durable;
 use crate::store::packed::Packed;
 use crate::store::port::{Batch, Store, StoreError};
 use crate::store::record;
@@ -143,8 +144,7 @@ impl Ledger {
         if found != Some(loaded.mac) {
             return Err(Refusal::Damaged("it changed while it was opened".to_owned()));
         }
-        engine.progress.counted(loaded.digests.len() + 1);
-        Ok(Self {
+        let ledger = Self {
             store,
             places,
             memory,
@@ -167,7 +167,16 @@ impl Ledger {
             suspended: false,
             damage_found: false,
             in_doubt: false,
-        })
+        };
+        ledger.tell_size();
+        Ok(ledger)
+    }
+
+    /// For status: how large the store is.
+    pub(super) fn tell_size(&self) {
+        let progress = &self.engine.progress;
+        progress.counted(self.digests.len() + 1);
+        progress.measured(durable::length_bytes(&self.places.store).unwrap_or(0));
     }
 
     /// The engine that this ledger publishes to.

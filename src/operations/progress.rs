@@ -15,6 +15,7 @@ pub struct Progress {
     backup_at: AtomicI64,
     newest_backup: Mutex<(u64, i64)>,
     records: AtomicU32,
+    store_bytes: AtomicU64,
     rotation_done: AtomicU32,
     rotation_total: AtomicU32,
     rotation_problem: Mutex<String>,
@@ -48,6 +49,17 @@ impl Progress {
     /// The store holds so many records.
     pub fn counted(&self, records: usize) {
         self.records.store(u32::try_from(records).unwrap_or(u32::MAX), Ordering::Relaxed);
+    }
+
+    /// The store's file is so large.
+    pub fn measured(&self, bytes: u64) {
+        self.store_bytes.store(bytes, Ordering::Relaxed);
+    }
+
+    /// How large the store's file is; 0 if that is not known.
+    #[must_use]
+    pub fn store_bytes(&self) -> u64 {
+        self.store_bytes.load(Ordering::Relaxed)
     }
 
     /// Of the step that a rotation is at, so much is done.

@@ -9,8 +9,9 @@ use super::engine::{Confinement, Engine, Facts, Sandbox};
 use super::health::{Health, StoreState};
 use super::keyring::{DataKey, Keyring};
 use super::rotation::{Rotation, State, report};
-use crate::auth::operation::GetStatus;
+use crate::auth::operation::{GetStatus, ReadMetrics};
 use crate::auth::permit::Permit;
+use crate::telemetry::traffic::Traffic;
 use std::sync::Arc;
 
 /// The most warnings, and the most records that did not open, in one answer: it must not grow with the store.
@@ -32,6 +33,12 @@ pub struct Status {
     pub drills: DrillState,
     /// Number of records in the store.
     pub records: u32,
+    /// Size of its file; 0 if that is not known.
+    pub store_bytes: u64,
+    /// How much memory is locked for keys.
+    pub locked_bytes: u64,
+    /// What goes on on the sockets.
+    pub traffic: Arc<Traffic>,
     /// What to know and mend, most urgent first.
     pub warnings: Vec<String>,
     /// The rotation that is under way.
@@ -59,6 +66,16 @@ pub struct RotationStatus {
 /// Tells the state of the daemon.
 #[must_use]
 pub fn status(_permit: &Permit<GetStatus>, engine: &Engine) -> Status {
+    gathered(engine)
+}
+
+/// The same for metrics, which show numbers of it alone.
+#[must_use]
+pub fn measured(_permit: &Permit<ReadMetrics>, engine: &Engine) -> Status {
+    gathered(engine)
+}
+
+fn gathered(engine: &Engine) -> Status {
     let keyring = engine.keyring();
     let warnings = bounded(warnings(&keyring, engine));
     let unopened = bounded(engine.facts.unopened.clone());
@@ -69,6 +86,9 @@ pub fn status(_permit: &Permit<GetStatus>, engine: &Engine) -> Status {
         backup_age: engine.backup_age(&keyring),
         drills: engine.drills(&keyring),
         records: engine.progress.records(),
+        store_bytes: engine.progress.store_bytes(),
+        locked_bytes: (engine.locked_bytes)(),
+        traffic: Arc::clone(&engine.traffic),
         warnings,
         self_check: engine.progress.self_check(),
         health: engine.health.now(),

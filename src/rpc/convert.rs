@@ -3,7 +3,7 @@
 //! Must never leave an enum of an answer at its zero.
 //! Called by the handlers.
 
-use super::rotation;
+use super::{rotation, traffic};
 use crate::auth::peer::Socket;
 use crate::operations::check::state::{Outcome, SelfCheckState};
 use crate::operations::create_key::Created;
@@ -79,6 +79,7 @@ pub(super) fn identity(identity: &Identity) -> v1::WhoAmIResponse {
         Socket::Component => v1::Socket::Component,
         Socket::Admin => v1::Socket::Admin,
         Socket::Dev => v1::Socket::Dev,
+        Socket::Metrics => v1::Socket::Metrics,
     };
     v1::WhoAmIResponse {
         uid: identity.peer.credentials.uid,
@@ -165,6 +166,7 @@ pub(super) fn status(status: Status) -> v1::GetStatusResponse {
             mark_generation: status.mark_generation,
             state: store_state(status.health.store).into(),
             problem: status.health.store_problem,
+            bytes: status.store_bytes,
         }),
         master_key: Some(v1::MasterKeyStatus {
             fingerprint: keyring.master.fingerprint.to_string(),
@@ -196,6 +198,9 @@ pub(super) fn status(status: Status) -> v1::GetStatusResponse {
         self_check: Some(self_check(status.self_check)),
         sandbox: facts.sandbox.as_ref().map(sandbox),
         drills: Some(drills(status.drills)),
+        calls: Some(traffic::calls(&status.traffic.calls)),
+        connections: Some(traffic::connections(&status.traffic.connections)),
+        locked_memory: Some(v1::LockedMemoryStatus { bytes: status.locked_bytes, limit_bytes: facts.lock_limit_bytes }),
     }
 }
 

@@ -10,6 +10,8 @@ use std::time::Duration;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
+use crate::telemetry::traffic::Traffic;
+
 /// The state of one connection.
 ///
 /// Calls are counted in two bins, by the epoch in which each last made progress. When an epoch ends, the bin of the
@@ -22,16 +24,18 @@ pub(super) struct Activity {
     epoch: AtomicUsize,
     bins: [AtomicUsize; 2],
     close_asked: AtomicBool,
+    traffic: Arc<Traffic>,
 }
 
 impl Activity {
-    pub(super) fn new() -> Arc<Self> {
+    pub(super) fn new(traffic: Arc<Traffic>) -> Arc<Self> {
         Arc::new(Self {
             opened: Instant::now(),
             last_end_ms: AtomicU64::new(0),
             epoch: AtomicUsize::new(0),
             bins: [AtomicUsize::new(0), AtomicUsize::new(0)],
             close_asked: AtomicBool::new(false),
+            traffic,
         })
     }
 
@@ -105,6 +109,11 @@ impl Call {
         self.activity.bin(before).fetch_sub(1, Ordering::AcqRel);
     }
 
+    /// Where it is counted.
+    pub(super) fn traffic(&self) -> &Traffic {
+        &self.activity.traffic
+    }
+
     /// Has the connection closed once its calls have ended.
     pub(super) fn close_connection(&self) {
         self.activity.close_asked.store(true, Ordering::Relaxed);
@@ -125,7 +134,7 @@ mod tests {
 
     #[test]
     fn a_call_is_in_flight_until_its_last_share_is_gone() {
-        let activity = Activity::new();
+        let activity = Activity::new(Arc::default());
         assert!(activity.quiet_since().is_some());
         let call = activity.begin();
         let unsent = Arc::clone(&call);
@@ -138,7 +147,7 @@ mod tests {
 
     #[test]
     fn only_a_call_that_stood_still_for_a_whole_epoch_is_left_behind() {
-        let activity = Activity::new();
+        let activity = Activity::new(Arc::default());
         let (stuck, moving) = (activity.begin(), activity.begin());
         assert!(!activity.turn_epoch(), "began during the epoch that ended");
         moving.progress();
@@ -154,7 +163,7 @@ mod tests {
 
     #[test]
     fn calls_counted_from_many_threads_leave_nothing_behind() {
-        let activity = Activity::new();
+        let activity = Activity::new(Arc::default());
         std::thread::scope(|scope| {
             for _ in 0..4 {
                 scope.spawn(|| {

@@ -6,7 +6,7 @@
 use std::convert::Infallible;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hyper::body::Incoming;
 use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
@@ -22,6 +22,7 @@ use super::deadline::time_allowed;
 use super::panics;
 use crate::rpc::connection::{Connection, carries_a_key};
 use crate::rpc::turned_away::TurnedAway;
+use crate::telemetry::calls::{self, operation_of};
 
 /// What answers calls: a tonic service, or several behind one. Cloned for each call, and never asked whether it is ready:
 /// it must always be.
@@ -55,6 +56,27 @@ impl Drop for CloseBehind {
     }
 }
 
+/// Counts a call when it goes: by the code of its answer, or as one that nobody waited for.
+struct Measured {
+    call: Arc<Call>,
+    operation: usize,
+    began: Instant,
+    code: usize,
+}
+
+impl Measured {
+    fn begin(request: &Request<Incoming>, call: &Arc<Call>) -> Self {
+        let operation = operation_of(request.uri().path());
+        Self { call: Arc::clone(call), operation, began: Instant::now(), code: calls::CANCELLED }
+    }
+}
+
+impl Drop for Measured {
+    fn drop(&mut self) {
+        self.call.traffic().calls.count(self.operation, self.code, self.began.elapsed());
+    }
+}
+
 /// A call that was begun.
 enum Begun<S: CallService> {
     /// Nothing is left to do.
@@ -74,6 +96,7 @@ pub(super) fn answer<S: CallService>(
     limit: Duration,
 ) -> impl Future<Output = Result<Response<Answer>, Infallible>> + Send {
     let close = service.closes_behind(&request).then(|| CloseBehind(Arc::clone(&call)));
+    let mut measured = Measured::begin(&request, &call);
     // The request goes to the service before the future is made: in it, it would be moved again and again.
     let begun = begin(service, request, &call, &turns, limit);
     async move {
@@ -83,6 +106,8 @@ pub(super) fn answer<S: CallService>(
             Begun::Handled(future, allowed) => finish(future, allowed).await,
             Begun::Waits(asked, allowed) => finish(in_turn(*asked, turns, &call), allowed).await,
         };
+        measured.code = code_of(&response);
+        drop(measured);
         Ok(response.map(|body| Answer::new(body, call)))
     }
 }
@@ -139,6 +164,15 @@ fn refusal(request: &Request<Incoming>) -> Option<Response<Body>> {
 /// Source: gRPC over HTTP/2, "Content-Type": `application/grpc`, alone or with `+proto` or a parameter after it.
 fn is_grpc(content_type: &[u8]) -> bool {
     content_type.strip_prefix(b"application/grpc").is_some_and(|rest| matches!(rest, [] | [b'+' | b';', ..]))
+}
+
+/// The number of an answer's code. A success that has a message tells its code only behind that.
+fn code_of(response: &Response<Body>) -> usize {
+    match response.headers().get(Status::GRPC_STATUS) {
+        Some(code) => code.to_str().ok().and_then(|code| code.parse().ok()).unwrap_or(calls::UNKNOWN),
+        None if response.status() == StatusCode::OK => 0,
+        None => calls::UNKNOWN,
+    }
 }
 
 fn plain(status: StatusCode) -> Response<Body> {

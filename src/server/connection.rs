@@ -17,6 +17,7 @@ use tokio::time::{Instant, sleep_until};
 use super::activity::Activity;
 use super::call::{CallService, answer};
 use super::limits::Limits;
+use crate::telemetry::traffic::Traffic;
 
 /// How often an open connection is looked at. Also keeps the runtime's next timer near, so that arming a call's
 /// deadline never has to wake the thread that waits for it.
@@ -38,11 +39,12 @@ pub(super) struct Rules {
     http2: http2::Builder<TokioExecutor>,
     request_timeout: Duration,
     idle: Duration,
+    pub(super) traffic: Arc<Traffic>,
 }
 
 impl Rules {
-    pub(super) fn new(limits: &Limits) -> Self {
-        Self { http2: limits.http2(), request_timeout: limits.request_timeout, idle: limits.idle_connection }
+    pub(super) fn new(limits: &Limits, traffic: Arc<Traffic>) -> Self {
+        Self { http2: limits.http2(), request_timeout: limits.request_timeout, idle: limits.idle_connection, traffic }
     }
 }
 
@@ -54,7 +56,7 @@ pub(super) async fn run<S: CallService>(
     rules: Arc<Rules>,
     mut stop: Stop,
 ) -> usize {
-    let activity = Activity::new();
+    let activity = Activity::new(Arc::clone(&rules.traffic));
     let calls = Arc::clone(&activity);
     let limit = rules.request_timeout;
     let carry = service_fn(move |request| answer(service.clone(), request, calls.begin(), Arc::clone(&turns), limit));
@@ -171,7 +173,7 @@ mod tests {
 
     fn open() -> (Arc<Activity>, Instant, Life) {
         let now = Instant::now();
-        (Activity::new(), now, Life::new(now, IDLE, TIMEOUT))
+        (Activity::new(Arc::default()), now, Life::new(now, IDLE, TIMEOUT))
     }
 
     #[test]
@@ -232,7 +234,7 @@ mod tests {
     fn no_configured_duration_makes_the_clock_panic() {
         let now = Instant::now();
         let mut life = Life::new(now, Duration::MAX, Duration::MAX);
-        assert!(matches!(life.step(now, &Activity::new()), Step::Wait(_)));
+        assert!(matches!(life.step(now, &Activity::new(Arc::default())), Step::Wait(_)));
         assert!(later(now, Duration::MAX) > now);
     }
 }

@@ -4,6 +4,7 @@
 //! Called by `cli`, which hands in bound listeners, the service and the end.
 
 pub mod limits;
+pub mod metrics;
 pub mod notify;
 pub mod serve;
 

@@ -19,7 +19,9 @@ use super::connection::{self, Rules, Stop};
 use super::limits::Limits;
 use crate::sys::peer::{self, PeerCredentials};
 use crate::telemetry::chain::chain;
+use crate::telemetry::connections;
 use crate::telemetry::events;
+use crate::telemetry::traffic::Traffic;
 
 const FIRST_BACKOFF: Duration = Duration::from_millis(50);
 const LONGEST_BACKOFF: Duration = Duration::from_secs(1);
@@ -30,6 +32,8 @@ const DRAIN_MARGIN: Duration = Duration::from_secs(1);
 
 /// One socket, and how calls on it are served.
 pub struct Endpoint<F> {
+    /// What people and metrics call it.
+    pub name: &'static str,
     /// A listening socket.
     pub listener: std::os::unix::net::UnixListener,
     /// Makes the service of one connection, once, when it is accepted. `None`: the peer's credentials could not be
@@ -45,13 +49,14 @@ pub struct Drained {
 }
 
 /// Serves `endpoints` until `shutdown` ends: then no connection is accepted any more, every open one is told to go,
-/// calls in flight have until `limits.drain`, and what is left is dropped. Needs a Tokio runtime with time and I/O.
+/// calls in flight have until `limits.drain`, and what is left is dropped. All of it is counted in `traffic`. Needs a Tokio runtime with time and I/O.
 ///
 /// # Errors
 /// A listener that the runtime does not take. Nothing is served then.
 pub async fn serve<F, S>(
     endpoints: Vec<Endpoint<F>>,
     limits: Limits,
+    traffic: Arc<Traffic>,
     shutdown: impl Future<Output = ()>,
 ) -> io::Result<Drained>
 where
@@ -59,12 +64,14 @@ where
     S: CallService,
 {
     let (stopping, stop) = watch::channel(None);
-    let rules = Arc::new(Rules::new(&limits));
+    let rules = Arc::new(Rules::new(&limits, Arc::clone(&traffic)));
     let calls_cut = Arc::new(AtomicUsize::new(0));
     let mut doors = Vec::new();
     for endpoint in endpoints {
         endpoint.listener.set_nonblocking(true)?;
+        traffic.connections.serves(endpoint.name);
         doors.push(Door {
+            name: endpoint.name,
             listener: UnixListener::from_std(endpoint.listener)?,
             connection: endpoint.connection,
             admission: Admission::new(limits.connections, limits.connections_per_user, limits.calls_per_user),
@@ -91,6 +98,7 @@ where
 
 /// One listening socket at work.
 struct Door<F> {
+    name: &'static str,
     listener: UnixListener,
     connection: F,
     admission: Arc<Admission>,
@@ -127,10 +135,7 @@ where
             if concerns_one_connection(&error) {
                 continue;
             }
-            let (wait, first) = backoff.next();
-            if first {
-                warn!(event = events::ACCEPT_FAILED, %error, "connections cannot be accepted");
-            }
+            let wait = backoff.next(&error);
             tokio::select! {
                 _told = stop.changed() => return,
                 () = sleep(wait) => {}
@@ -141,10 +146,21 @@ where
     fn admit(&mut self, socket: UnixStream) {
         let credentials = self.credentials(&socket);
         match self.admission.admit(credentials.map(|peer| peer.uid)) {
-            Ok(seat) => self.spawn(socket, (self.connection)(credentials), seat),
+            Ok(seat) => {
+                let seated = (seat, self.rules.traffic.connections.open(self.peer(credentials)));
+                self.spawn(socket, (self.connection)(credentials), seated);
+            }
             // Closed by being dropped: the client learns it now, and need not wait in the backlog.
-            Err(full) => self.note_refusal(full, credentials),
+            Err(full) => {
+                self.rules.traffic.connections.refused(self.name);
+                self.note_refusal(full, credentials);
+            }
         }
+    }
+
+    fn peer(&self, credentials: Option<PeerCredentials>) -> connections::Peer {
+        let pid = credentials.map_or(0, |peer| peer.pid);
+        connections::Peer { socket: self.name, uid: credentials.map(|peer| peer.uid), pid }
     }
 
     fn credentials(&mut self, socket: &UnixStream) -> Option<PeerCredentials> {
@@ -163,13 +179,13 @@ where
         }
     }
 
-    fn spawn(&self, socket: UnixStream, service: S, seat: Seat) {
+    fn spawn(&self, socket: UnixStream, service: S, seated: (Seat, connections::Open)) {
         let (rules, calls_cut, stop) = (Arc::clone(&self.rules), Arc::clone(&self.calls_cut), self.stop.clone());
         tokio::spawn(async move {
             let last_breath = stop.clone();
-            let cut = connection::run(socket, service, seat.turns(), rules, stop).await;
+            let cut = connection::run(socket, service, seated.0.turns(), rules, stop).await;
             calls_cut.fetch_add(cut, Ordering::AcqRel);
-            drop(seat);
+            drop(seated);
             // Last: the server waits for this receiver to go, and then reads the count.
             drop(last_breath);
         });
@@ -194,25 +210,34 @@ where
 }
 
 /// Errors of accept that speak of the connection that was to be accepted, not of the process. Source: accept(2).
-fn concerns_one_connection(error: &io::Error) -> bool {
+pub(super) fn concerns_one_connection(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted, PermissionDenied, TimedOut};
     matches!(error.kind(), ConnectionAborted | ConnectionReset | Interrupted | TimedOut | PermissionDenied)
 }
 
 /// Longer and longer waits while accept fails for want of descriptors or memory.
 #[derive(Default)]
-struct Backoff {
+pub(super) struct Backoff {
     last: Option<Duration>,
 }
 
 impl Backoff {
+    /// The next wait; the first of its row is logged, with its cause.
+    pub(super) fn next(&mut self, error: &io::Error) -> Duration {
+        let (wait, first) = self.longer();
+        if first {
+            warn!(event = events::ACCEPT_FAILED, %error, "connections cannot be accepted");
+        }
+        wait
+    }
+
     /// The next wait, and whether it is the first of its row.
-    fn next(&mut self) -> (Duration, bool) {
+    fn longer(&mut self) -> (Duration, bool) {
         let wait = self.last.map_or(FIRST_BACKOFF, |last| (last * 2).min(LONGEST_BACKOFF));
         (wait, self.last.replace(wait).is_none())
     }
 
-    fn reset(&mut self) {
+    pub(super) fn reset(&mut self) {
         if self.last.take().is_some() {
             info!(event = events::ACCEPT_RESUMED, "connections are accepted again");
         }
@@ -239,11 +264,11 @@ mod tests {
     #[test]
     fn waits_grow_to_a_second_and_begin_anew_after_a_success() {
         let mut backoff = Backoff::default();
-        let waits: Vec<_> = (0..7).map(|_| backoff.next().0.as_millis()).collect();
+        let waits: Vec<_> = (0..7).map(|_| backoff.longer().0.as_millis()).collect();
         assert_eq!(waits, [50, 100, 200, 400, 800, 1000, 1000]);
         backoff.reset();
-        assert_eq!(backoff.next(), (FIRST_BACKOFF, true));
-        assert!(!backoff.next().1);
+        assert_eq!(backoff.longer(), (FIRST_BACKOFF, true));
+        assert!(!backoff.longer().1);
     }
 
     #[test]

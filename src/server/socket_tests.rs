@@ -34,6 +34,33 @@ async fn a_connection_with_a_long_call_is_not_idle() {
 }
 
 #[tokio::test]
+async fn every_call_is_counted_however_it_ends() {
+    let rig = Rig::start(patient());
+    let client = rig.client().await;
+    assert_eq!(client.call("/ok").await.0, tonic::Code::Ok);
+    assert_eq!(client.call("/panic").await.0, tonic::Code::Internal);
+    assert_eq!(client.call_with_timeout("/hang", "1m").await, tonic::Code::DeadlineExceeded);
+    client.answer(request("GET", "/ok", "application/grpc", Body::empty())).await;
+    // When the second is answered, the first has been begun.
+    let leaving = rig.client().await;
+    let hangs = leaving.send(grpc("/hang"));
+    assert_eq!(leaving.call("/ok").await.0, tonic::Code::Ok);
+    assert_eq!(rig.traffic.connections.sockets()[0].open, 2);
+    hangs.abort();
+    drop(leaving);
+    let counted = || rig.traffic.calls.counted().iter().flat_map(|one| one.buckets).sum::<u64>();
+    soon(async {
+        while counted() < 6 || rig.traffic.connections.sockets()[0].open > 1 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    let errors: Vec<_> = rig.traffic.calls.errors().into_iter().filter(|(_, count)| *count > 0).collect();
+    assert_eq!(errors, [("CANCELLED", 1), ("UNKNOWN", 1), ("DEADLINE_EXCEEDED", 1), ("INTERNAL", 1)]);
+    assert_eq!(rig.traffic.connections.sockets()[0].accepted, 2);
+}
+
+#[tokio::test]
 async fn a_silent_client_is_closed() {
     let rig = Rig::start(hasty_idle());
     let mut socket = rig.raw().await;

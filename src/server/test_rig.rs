@@ -7,6 +7,7 @@ use std::convert::Infallible;
 use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -26,6 +27,7 @@ use super::call::CallService;
 use super::limits::Limits;
 use super::serve::{Drained, Endpoint, serve};
 use crate::sys::peer::PeerCredentials;
+use crate::telemetry::traffic::Traffic;
 
 /// Longer than anything here takes on a busy machine, shorter than the times that must not be waited for.
 const SOON: Duration = Duration::from_secs(15);
@@ -113,6 +115,7 @@ pub(super) async fn drain_body(mut body: Incoming) -> usize {
 
 pub(super) struct Rig {
     pub(super) path: PathBuf,
+    pub(super) traffic: Arc<Traffic>,
     _directory: tempfile::TempDir,
     stop: oneshot::Sender<()>,
     server: JoinHandle<std::io::Result<Drained>>,
@@ -142,9 +145,11 @@ impl Rig {
         let path = directory.path().join("keyd.sock");
         let listener = UnixListener::bind(&path).unwrap();
         let (stop, stopped) = oneshot::channel();
-        let endpoint = Endpoint { listener, connection: |peer| Paths { peer } };
-        let server = tokio::spawn(serve(vec![endpoint], limits, async move { stopped.await.unwrap() }));
-        Self { path, _directory: directory, stop, server }
+        let endpoint = Endpoint { name: "test", listener, connection: |peer| Paths { peer } };
+        let traffic = Arc::<Traffic>::default();
+        let counted = Arc::clone(&traffic);
+        let server = tokio::spawn(serve(vec![endpoint], limits, counted, async move { stopped.await.unwrap() }));
+        Self { path, traffic, _directory: directory, stop, server }
     }
 
     pub(super) async fn raw(&self) -> UnixStream {

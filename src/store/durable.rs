@@ -28,6 +28,12 @@ pub fn directory_of(path: &Path) -> &Path {
     }
 }
 
+/// How large the file is, for people; none if the system does not say.
+#[must_use]
+pub fn length_bytes(path: &Path) -> Option<u64> {
+    fs::metadata(path).ok().map(|found| found.len())
+}
+
 /// Makes an entry of the directory survive a power cut.
 pub(super) fn sync_directory(directory: &Path) -> Result<(), StoreError> {
     let opened = OpenOptions::new().read(true).custom_flags(libc::O_DIRECTORY | libc::O_CLOEXEC).open(directory);

@@ -19,4 +19,5 @@ pub mod sandbox;
 pub mod signals;
 pub mod sockets;
 pub mod stack;
+pub mod terminal;
 pub mod wipe;

@@ -24,7 +24,7 @@ events! {
     SANDBOX_INCOMPLETE = "sandbox.incomplete";
     /// A socket listens: its path, its mode, and whether it was inherited.
     SOCKET_LISTENING = "socket.listening";
-    /// The group that should own the component socket does not exist; it keeps the daemon's primary group.
+    /// The group that should own a socket does not exist; it keeps the daemon's primary group.
     SOCKET_GROUP_MISSING = "socket.group_missing";
     /// Something about the place the master key comes from that should be mended.
     MASTER_KEY_SOURCE_WARNING = "master_key.source_warning";

@@ -1,14 +1,15 @@
-//! Sets up the log: text or JSON lines on standard error, shaped by who reads them.
+//! Sets up the log: text or JSON lines on standard error, shaped by who reads them, or entries of systemd's journal.
 //!
 //! Must never let another crate write below a warning: their details may be our callers' bytes.
 //! Called once by `cli`, as soon as the configuration says level and format.
 
 use std::fmt;
 use std::io::IsTerminal;
+use std::path::Path;
 use std::sync::OnceLock;
 
 use tracing::level_filters::LevelFilter;
-use tracing::{Event, Level, Subscriber};
+use tracing::{Event, Subscriber};
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::fmt::format::{self, Writer};
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, MakeWriter};
@@ -19,6 +20,8 @@ use tracing_subscriber::{Layer, Registry, reload};
 
 /// What is written, for [`set_level`].
 static FILTER: OnceLock<reload::Handle<Targets, Registry>> = OnceLock::new();
+
+use super::journal::{Journal, SOCKET, priority};
 
 /// How a line looks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,8 +61,17 @@ enum Reader {
 pub fn init(level: &str, format: Format) -> Result<(), LogFault> {
     let level = level_named(level)?;
     let (filter, handle) = reload::Layer::new(filter(level));
-    let subscriber = subscriber(filter, format, reader_of_stderr(), std::io::stderr);
-    subscriber.try_init().map_err(|_| LogFault::AlreadySet)?;
+    let reader = reader_of_stderr();
+    // Where the journal does not listen, its lines are what it has of us.
+    let journal = match (format, reader) {
+        (Format::Text, Reader::Journal) => Journal::connect(Path::new(SOCKET), std::io::stderr).ok(),
+        _ => None,
+    };
+    match journal {
+        Some(journal) => tracing_subscriber::registry().with(filter).with(journal).try_init(),
+        None => subscriber(filter, format, reader, std::io::stderr).try_init(),
+    }
+    .map_err(|_| LogFault::AlreadySet)?;
     // The first one is that of the log.
     let _ = FILTER.set(handle);
     Ok(())
@@ -71,6 +83,11 @@ pub fn set_level(level: &str) {
         // It fails where the log is gone.
         let _ = handle.reload(filter(level));
     }
+}
+
+/// This crate's events from `level` on, other crates' warnings and errors.
+fn filter(level: LevelFilter) -> Targets {
+    Targets::new().with_default(level.min(LevelFilter::WARN)).with_target(env!("CARGO_CRATE_NAME"), level)
 }
 
 fn level_named(name: &str) -> Result<LevelFilter, LogFault> {
@@ -97,12 +114,6 @@ fn reader_of_stderr() -> Reader {
     } else {
         Reader::Plain
     }
-}
-
-/// This crate's events from `level` on, others' warnings and errors.
-fn filter(level: LevelFilter) -> Targets {
-    let others = level.min(LevelFilter::WARN);
-    Targets::new().with_default(others).with_target(env!("CARGO_CRATE_NAME"), level)
 }
 
 fn subscriber<F, W>(filter: F, format: Format, reader: Reader, writer: W) -> impl Subscriber + Send + Sync
@@ -139,25 +150,20 @@ where
     N: for<'w> FormatFields<'w> + 'static,
 {
     fn format_event(&self, context: &FmtContext<'_, S, N>, mut line: Writer<'_>, event: &Event<'_>) -> fmt::Result {
-        line.write_str(match *event.metadata().level() {
-            Level::ERROR => "<3>",
-            Level::WARN => "<4>",
-            Level::INFO => "<6>",
-            _ => "<7>",
-        })?;
+        write!(line, "<{}>", priority(*event.metadata().level()))?;
         self.0.format_event(context, line, event)
     }
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::io;
     use std::sync::{Arc, Mutex};
 
     use super::*;
 
     #[derive(Clone, Default)]
-    struct Captured(Arc<Mutex<Vec<u8>>>);
+    pub(in crate::telemetry) struct Captured(Arc<Mutex<Vec<u8>>>);
 
     impl io::Write for Captured {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
@@ -173,8 +179,11 @@ mod tests {
         let writer = captured.clone();
         let subscriber = subscriber(filter(level_named(level).unwrap()), format, reader, move || writer.clone());
         tracing::subscriber::with_default(subscriber, act);
-        let bytes = captured.0.lock().unwrap().clone();
-        String::from_utf8(bytes).unwrap()
+        text_of(&captured)
+    }
+
+    pub(in crate::telemetry) fn text_of(captured: &Captured) -> String {
+        String::from_utf8(captured.0.lock().unwrap().clone()).unwrap()
     }
 
     #[test]

@@ -38,6 +38,7 @@ mod mark;
 mod memory_faults;
 mod memory_pressure;
 mod memory_wiped;
+mod metrics;
 mod other_uses;
 mod ownership;
 mod panics;
@@ -67,6 +68,7 @@ mod strangers;
 mod threads;
 #[cfg(target_arch = "x86_64")]
 mod traced;
+mod watching;
 
 /// What cannot run elsewhere says so.
 #[cfg(not(target_arch = "x86_64"))]

@@ -158,6 +158,8 @@ fn damage_under_a_running_daemon_stops_changes_alone_until_it_is_gone() {
     assert_eq!(health(&daemon, ADMIN), ServingStatus::NotServing);
     assert_eq!(health(&daemon, ""), ServingStatus::Serving);
     assert_eq!(health(&daemon, "servos.keyd.v1.KeyService"), ServingStatus::Serving);
+    daemon.keyctl(&["health", "--service", ADMIN]).run(KEYCTL).expect(1).saying(&["does not serve"]);
+    daemon.keyctl(&["health"]).run(KEYCTL).expect(0);
     assert!(matches!(rotate(&daemon), Err(Error::DataLoss { .. })));
     let told = daemon.keyctl(&["status"]).run(KEYCTL).expect(0);
     told.saying(&["The self-check found the store damaged", "PROBLEMS at"]);

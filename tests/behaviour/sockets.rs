@@ -146,6 +146,27 @@ fn health_is_told_for_the_whole_and_for_each_service() {
     });
 }
 
+#[test]
+fn the_tool_tells_health_by_its_exit_code_to_whoever_may_open_the_socket() {
+    let installation = Installation::made();
+    let health = |socket: &Path, more: &[&str]| {
+        let mut command = Command::new(KEYCTL);
+        command.env_clear().arg("--socket").arg(socket).arg("health").args(more).output().unwrap()
+    };
+    let daemon = installation.serve_for_admin();
+    for more in [&[][..], &["--service", KEY_SERVICE], &["--service", KEY_ADMIN]] {
+        let well = health(&daemon.component_socket, more);
+        assert_eq!((well.status.code(), said(&well).as_str()), (Some(0), "serving\n"), "{more:?}");
+    }
+    let json = health(&daemon.component_socket, &["--json"]);
+    let json: serde_json::Value = serde_json::from_slice(&json.stdout).unwrap();
+    assert_eq!(json, serde_json::json!({"service": "", "serving": true}));
+    let unknown = health(&daemon.component_socket, &["--service", "no.such.Service"]);
+    assert_eq!(unknown.status.code(), Some(66), "{}", said(&unknown));
+    let nobody = health(&installation.path("no-such.sock"), &[]);
+    assert_eq!(nobody.status.code(), Some(69), "{}", said(&nobody));
+}
+
 /// Runs the tool as another user, on a socket that the file system lets it reach or not.
 fn as_stranger(installation: &Installation, socket: &Path, arguments: &[&str]) -> Output {
     let tool = installation.path("keyctl");

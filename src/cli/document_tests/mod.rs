@@ -4,5 +4,6 @@
 //! Run by `cargo test`.
 
 mod exits;
+mod monitoring;
 mod pages;
 mod statuses;

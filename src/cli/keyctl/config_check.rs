@@ -76,12 +76,15 @@ fn text(file: Option<&Path>, settings: &[Setting], uses: &[(String, String)], wa
 /// What a start would refuse or complain of, as far as names and modes tell it.
 fn warnings(config: &Config) -> Vec<String> {
     let mut found = Vec::new();
-    for (key, socket) in
-        [("socket.path", Some(&config.socket.path)), ("socket.admin_path", config.socket.admin_path.as_ref())]
-    {
+    for (key, socket) in [
+        ("socket.path", Some(&config.socket.path)),
+        ("socket.admin_path", config.socket.admin_path.as_ref()),
+        ("metrics.socket", config.metrics.socket.as_ref()),
+    ] {
         found.extend(socket.and_then(|path| parent_fault(key, path)));
     }
-    found.extend(config.socket.group.as_deref().and_then(group_fault));
+    found.extend(config.socket.group.as_deref().and_then(|group| group_fault("socket.group", group)));
+    found.extend(config.metrics.group.as_deref().and_then(|group| group_fault("metrics.group", group)));
     found.extend(store_faults(config));
     if let Look::Absent = look(&config.backup.dir) {
         found.extend(parent_fault("backup.dir", &config.backup.dir));
@@ -121,11 +124,9 @@ fn parent_fault(key: &str, path: &Path) -> Option<String> {
     }
 }
 
-fn group_fault(group: &str) -> Option<String> {
+fn group_fault(key: &str, group: &str) -> Option<String> {
     match nix::unistd::Group::from_name(group) {
-        Ok(None) => Some(format!(
-            "socket.group: there is no group {group}: components of other users could not connect (groupadd {group})"
-        )),
+        Ok(None) => Some(format!("{key}: there is no group {group}: other users could not connect (groupadd {group})")),
         _ => None,
     }
 }

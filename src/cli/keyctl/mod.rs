@@ -15,6 +15,7 @@ mod daemon_failure;
 mod doctor;
 mod durable_file;
 mod generate_key;
+mod health;
 mod inspect;
 mod inspect_show;
 mod key_input;
@@ -129,14 +130,19 @@ enum Command {
 /// What the daemon is asked for.
 #[derive(Subcommand)]
 enum Asked {
-    /// Show the state of the daemon, its store and its keys, and what to mend
-    Status,
+    /// Show the state of the daemon, its store and its keys, who calls it, and what to mend
+    Status(status::StatusArguments),
     /// Show what is to be mended, and the command that mends it
     ///
     /// Exits with 0 if nothing is, with 1 otherwise.
     Doctor,
-    /// Print OpenMetrics for monitoring: how old drills and backups are, and what is overdue
+    /// Print OpenMetrics for monitoring: calls and errors, how old drills and backups are, and what is overdue
     Metrics,
+    /// Does the daemon serve? By its own word, for probes
+    ///
+    /// Needs no right but to open the socket. Exits with 0 if it serves, with 1 if it does not, and with 69 if no daemon
+    /// answers.
+    Health(health::HealthArguments),
     /// Show who the daemon takes you for, and what you may do
     Whoami,
     /// Seal a secret: standard input to standard output, or files
@@ -252,9 +258,10 @@ fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
 
 async fn dispatch(console: &mut Console, socket: &SocketArguments, asked: &Asked) -> Result<(), Failure> {
     match asked {
-        Asked::Status => status::run(console, socket).await,
+        Asked::Status(arguments) => status::run(console, socket, arguments).await,
         Asked::Doctor => doctor::run(console, socket).await,
         Asked::Metrics => metrics::run(console, socket).await,
+        Asked::Health(arguments) => health::run(console, socket, arguments).await,
         Asked::Whoami => whoami::run(console, socket).await,
         Asked::Encrypt(arguments) => seal::encrypt(console, socket, arguments).await,
         Asked::Decrypt(arguments) => seal::decrypt(console, socket, arguments).await,

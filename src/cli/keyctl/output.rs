@@ -51,6 +51,17 @@ pub(super) fn count(number: impl Into<u64>, one: &str) -> String {
     if number == 1 { format!("1 {one}") } else { format!("{number} {one}s") }
 }
 
+/// A size: `512 B`, `1.5 MiB`.
+pub(super) fn bytes(number: u64) -> String {
+    let tenths = |unit: u64, name: &str| format!("{}.{} {name}", number / unit, number % unit * 10 / unit);
+    match number {
+        0..0x400 => format!("{number} B"),
+        0x400..0x10_0000 => tenths(0x400, "KiB"),
+        0x10_0000..0x4000_0000 => tenths(0x10_0000, "MiB"),
+        _ => tenths(0x4000_0000, "GiB"),
+    }
+}
+
 /// A list below a title, with an empty line before it; nothing for no lines.
 pub(super) fn push_list(text: &mut String, title: &str, lines: &[String]) {
     if lines.is_empty() {
@@ -72,6 +83,16 @@ mod tests {
         assert_eq!(time(0), "-");
         assert_eq!(time(i64::MAX), "-");
         assert_eq!(time_value(0), Value::Null);
+    }
+
+    #[test]
+    fn sizes_have_the_unit_that_suits_them() {
+        for (number, said) in
+            [(0, "0 B"), (1_023, "1023 B"), (1_536, "1.5 KiB"), (8 << 20, "8.0 MiB"), (3 << 30, "3.0 GiB")]
+        {
+            assert_eq!(bytes(number), said);
+        }
+        assert!(bytes(u64::MAX).ends_with("GiB"));
     }
 
     #[test]

@@ -23,6 +23,7 @@ pub(super) async fn run(console: &mut Console, socket: &SocketArguments) -> Resu
         v1::Socket::Component => "component",
         v1::Socket::Admin => "admin",
         v1::Socket::Dev => "dev",
+        v1::Socket::Metrics => "metrics",
         v1::Socket::Unspecified => "unknown",
     };
     let value = json!({

@@ -13,6 +13,15 @@ const COMMANDS: [&str; 4] = ["`servos-keyd serve", "`servos-keyd init", "`servos
 /// The variables whose file the daemon needs too.
 const KEY_FILES: [&str; 2] = ["SERVOS_MASTER_KEY_FILE", "ACT_MASTER_KEY_FILE"];
 
+/// Where systemd looks for a unit of the system. Source: systemd.unit(5).
+const UNITS: [&str; 5] = [
+    "etc/systemd/system",
+    "run/systemd/system",
+    "usr/local/lib/systemd/system",
+    "usr/lib/systemd/system",
+    "lib/systemd/system",
+];
+
 /// A message whose commands take the configuration that this one took.
 pub fn with_config(message: &str, config: Option<&Path>) -> String {
     let Some(config) = config else { return message.to_owned() };
@@ -43,7 +52,32 @@ pub fn under_dev(message: &str, directory: Option<&Path>) -> String {
 pub fn start_command(config_file: Option<&Path>, config: &Config, source: &str) -> String {
     let variable = |name: &&str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let named = KEY_FILES.iter().find_map(|name| Some((*name, variable(name)?)));
+    let file = named.as_ref().map(|(_, path)| path.as_path());
+    if let Some(command) =
+        file.filter(|_| config_file.is_none() && unit_is_installed(Path::new("/"))).and_then(start_unit)
+    {
+        return command.to_owned();
+    }
     with_source(config_file, config.master_key.file.is_some(), named, source)
+}
+
+/// Whether systemd runs this machine, and knows the daemon's unit.
+fn unit_is_installed(root: &Path) -> bool {
+    let has = |path: &str| root.join(path).exists();
+    has("run/systemd/system") && UNITS.iter().any(|directory| has(&format!("{directory}/servos-keyd.service")))
+}
+
+/// The same by the unit of the package, for the files that it and its drop-in name.
+fn start_unit(key_file: &Path) -> Option<&'static str> {
+    match key_file.to_str()? {
+        "/etc/servos/servos.env" => Some("systemctl enable --now servos-keyd"),
+        "/etc/servos/master.key" => Some(
+            "install -D -m 644 -t /etc/systemd/system/servos-keyd.service.d \
+             /usr/share/doc/servos-keyd/drop-ins/key-file.conf && systemctl daemon-reload && \
+             systemctl enable --now servos-keyd",
+        ),
+        _ => None,
+    }
 }
 
 fn with_source(config: Option<&Path>, is_configured: bool, named: Option<(&str, PathBuf)>, source: &str) -> String {
@@ -75,6 +109,34 @@ mod tests {
         assert_eq!(salvage, "x `servos-keyd serve --dev /d --salvage`");
         let restore = under_dev("x `servos-keyd restore FILE`", None);
         assert!(restore.contains("keyd.toml names these paths"), "{restore}");
+    }
+
+    #[test]
+    fn the_unit_is_started_where_systemd_runs_and_knows_it() {
+        let root = tempfile::tempdir().unwrap();
+        let make = |path: &str| std::fs::create_dir_all(root.path().join(path)).unwrap();
+        make("lib/systemd/system/servos-keyd.service");
+        assert!(!unit_is_installed(root.path()), "a container without systemd");
+        make("run/systemd/system");
+        assert!(unit_is_installed(root.path()));
+        std::fs::remove_dir(root.path().join("lib/systemd/system/servos-keyd.service")).unwrap();
+        assert!(!unit_is_installed(root.path()));
+    }
+
+    #[test]
+    fn the_unit_is_started_with_the_key_files_that_it_or_its_drop_in_names() {
+        let packaging = concat!(env!("CARGO_MANIFEST_DIR"), "/packaging/systemd/");
+        for (file, says, unit) in [
+            ("/etc/servos/servos.env", "systemctl enable", "servos-keyd.service"),
+            ("/etc/servos/master.key", "drop-ins/key-file.conf", "drop-ins/key-file.conf"),
+        ] {
+            assert!(start_unit(Path::new(file)).unwrap().contains(says));
+            let text = std::fs::read_to_string(format!("{packaging}{unit}")).unwrap();
+            let loaded =
+                text.lines().filter(|line| line.starts_with("LoadCredential=") && line.ends_with(&format!(":{file}")));
+            assert_eq!(loaded.count(), 1, "{unit}");
+        }
+        assert_eq!(start_unit(Path::new("/mnt/master.key")), None);
     }
 
     #[test]

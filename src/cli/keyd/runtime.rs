@@ -19,12 +19,15 @@ use crate::operations::writer::Writer;
 use crate::rpc::connection::{Connection, Services};
 use crate::rpc::key_admin::KeyAdminHandler;
 use crate::rpc::key_service::KeyServiceHandler;
+use crate::rpc::metrics::MetricsHandler;
 use crate::server::limits::Limits;
+use crate::server::metrics::serve_metrics;
 use crate::server::notify::{Notification, tell_manager};
 use crate::server::serve::{Endpoint, serve};
 use crate::sys::allocator::release_free_memory;
 use crate::telemetry::chain::chain;
 use crate::telemetry::events;
+use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -165,12 +168,16 @@ impl Shell {
         }
         // Socket files go before their listeners do: while those are open, no other file can have the same inode.
         let mut files = Vec::new();
-        let mut endpoints = Vec::new();
+        let (mut endpoints, mut metrics) = (Vec::new(), Vec::new());
         for Listening { socket, listener, file } in sockets {
             files.extend(file);
+            if socket == Socket::Metrics {
+                metrics.push(self.serve_metrics(listener));
+                continue;
+            }
             let services = Arc::new(self.services(socket, &health));
             let connection = move |credentials| Connection::new(Arc::clone(&services), credentials);
-            endpoints.push(Endpoint { listener, connection });
+            endpoints.push(Endpoint { name: socket.name(), listener, connection });
         }
         self.resume();
         self.announce();
@@ -187,14 +194,27 @@ impl Shell {
             reloads.abort();
             // The drain has a deadline of its own.
             watched.inspect(JoinHandle::abort);
+            metrics.iter().for_each(JoinHandle::abort);
             for name in HEALTH_NAMES {
                 health.set_service_status(name, ServingStatus::NotServing).await;
             }
             tell_manager(&[Notification::Stopping]);
             drop(files);
         };
-        let drained = serve(endpoints, self.limits, stop).await.map_err(|error| Failure::new(exit::BUG, &error))?;
+        let drained = serve(endpoints, self.limits, Arc::clone(&self.engine.traffic), stop)
+            .await
+            .map_err(|error| Failure::new(exit::BUG, &error))?;
         Ok(drained.calls_cut)
+    }
+
+    fn serve_metrics(&self, listener: UnixListener) -> JoinHandle<()> {
+        let handler = MetricsHandler { policy: Arc::clone(&self.policy), engine: Arc::clone(&self.engine) };
+        let traffic = Arc::clone(&self.engine.traffic);
+        tokio::spawn(async move {
+            let text = move |credentials| handler.text(credentials);
+            let Err(error) = serve_metrics(listener, text, traffic).await;
+            tracing::warn!(event = events::ACCEPT_FAILED, %error, "the metrics cannot be served");
+        })
     }
 
     fn services(&self, socket: Socket, health: &HealthReporter) -> Services {

@@ -100,7 +100,7 @@ fn served(
     if purpose == Use::Change && (config.store.create || places.store.is_file()) {
         place::make_backup_directory(&places);
     }
-    let sockets = sockets::open(handed_over, &config.socket, arguments.dev.is_some())?;
+    let sockets = sockets::open(handed_over, &config, arguments.dev.is_some())?;
     let workers = runtime::workers();
     // 5. The sandbox, while there is one thread, and before anything is read that others wrote.
     let needs = Needs {

@@ -6,7 +6,7 @@
 use crate::auth::peer::Socket;
 use crate::cli::exit;
 use crate::cli::failure::Failure;
-use crate::config::settings;
+use crate::config::settings::{self, Config};
 use crate::sys::sockets::bound::{SocketFile, SocketMode, bind};
 use crate::sys::sockets::inherited::{self, Inherited};
 use crate::telemetry::events;
@@ -31,18 +31,25 @@ pub fn take_inherited() -> Result<Vec<Inherited>, Failure> {
     inherited::take().map_err(|error| Failure::new(exit::CONFIG, &error))
 }
 
-/// Uses inherited sockets, or binds those of the configuration.
+/// Uses inherited sockets, or binds those of the configuration. The socket of the metrics is bound where it alone was not
+/// handed over.
 ///
 /// # Errors
 /// 73, 75, 77 or 78, as `sys` says.
-pub fn open(handed_over: Vec<Inherited>, configured: &settings::Socket, dev: bool) -> Result<Vec<Listening>, Failure> {
-    let sockets = if handed_over.is_empty() {
-        bind_all(configured, dev)?
+pub fn open(handed_over: Vec<Inherited>, config: &Config, dev: bool) -> Result<Vec<Listening>, Failure> {
+    let mut sockets = if handed_over.is_empty() {
+        bind_all(&config.socket, dev)?
     } else {
-        let sockets = handed_over.into_iter().map(|one| recognise(one, configured)).collect::<Result<Vec<_>, _>>()?;
+        let sockets = handed_over.into_iter().map(|one| recognise(one, config)).collect::<Result<Vec<_>, _>>()?;
         refuse_twins(&sockets)?;
         sockets
     };
+    if let Some(path) =
+        config.metrics.socket.as_ref().filter(|_| sockets.iter().all(|one| one.socket != Socket::Metrics))
+    {
+        let group = config.metrics.group.as_deref().and_then(group_id);
+        sockets.push(bind_one(path, Socket::Metrics, SocketMode::OwnerAndGroup, group)?);
+    }
     for one in &sockets {
         let path = one.listener.local_addr().ok().and_then(|a| a.as_pathname().map(|p| p.display().to_string()));
         tracing::info!(
@@ -73,7 +80,7 @@ fn bind_one(path: &Path, socket: Socket, mode: SocketMode, group: Option<u32>) -
     Ok(Listening { socket, listener: bound.listener, file: Some(bound.file) })
 }
 
-/// The group that owns the component socket; without it the socket keeps the daemon's primary group.
+/// The group that owns a socket; without it the socket keeps the daemon's primary group.
 fn group_id(name: &str) -> Option<u32> {
     match nix::unistd::Group::from_name(name) {
         Ok(Some(group)) => Some(group.gid.as_raw()),
@@ -81,7 +88,7 @@ fn group_id(name: &str) -> Option<u32> {
             tracing::warn!(
                 event = events::SOCKET_GROUP_MISSING,
                 group = name,
-                "no such group: the component socket keeps the daemon's primary group. Make it with: groupadd --system {name}"
+                "no such group: the socket keeps the daemon's primary group. Make it with: groupadd --system {name}"
             );
             None
         }
@@ -89,26 +96,29 @@ fn group_id(name: &str) -> Option<u32> {
 }
 
 /// An inherited socket is known by its path, else by its name.
-fn recognise(one: Inherited, configured: &settings::Socket) -> Result<Listening, Failure> {
+fn recognise(one: Inherited, config: &Config) -> Result<Listening, Failure> {
+    let configured = &config.socket;
     let path = one.listener.local_addr().ok().and_then(|address| address.as_pathname().map(Path::to_owned));
     let is_admin = path.is_some() && path == configured.admin_path || one.name == "admin";
     let is_component = path.as_ref() == Some(&configured.path) || one.name == "component";
+    let is_metrics = path.is_some() && path == config.metrics.socket || one.name == "metrics";
     let refused = |problem: &str| {
         let shown = path.as_deref().map(|path| format!(" on {}", path.display())).unwrap_or_default();
         Err(Failure::say(exit::CONFIG, format!("LISTEN_FDNAMES: the inherited socket {:?}{shown} {problem}", one.name)))
     };
-    let socket = match (is_component, is_admin) {
-        (true, false) => Socket::Component,
-        (false, true) => Socket::Admin,
-        (false, false) => {
+    let socket = match (is_component, is_admin, is_metrics) {
+        (true, false, false) => Socket::Component,
+        (false, true, false) => Socket::Admin,
+        (false, false, true) => Socket::Metrics,
+        (false, false, false) => {
             return refused(
-                "is neither [socket] path nor admin_path: set FileDescriptorName=component or admin, or correct the paths",
+                "is neither [socket] path nor admin_path, nor [metrics] socket: set FileDescriptorName=component, admin or \
+                 metrics, or correct the paths",
             );
         }
-        (true, true) => {
+        _ => {
             return refused(
-                "is the components' and the operators' at once, by its name and by its path: correct FileDescriptorName= or \
-                 the paths",
+                "is for more than one purpose, by its name and by its path: correct FileDescriptorName= or the paths",
             );
         }
     };

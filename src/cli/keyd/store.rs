@@ -12,7 +12,7 @@ use crate::config::settings::Config;
 use crate::custody::random::Random;
 use crate::operations::Fingerprint;
 use crate::operations::create::{Creation, Vacancy, create, vacancy};
-use crate::operations::engine::{Clock, Engine, Facts};
+use crate::operations::engine::{Clock, Engine, Facts, LockedBytes};
 use crate::operations::key_choice;
 use crate::operations::keyring::Keyring;
 use crate::operations::ledger::{Ledger, Places};
@@ -20,6 +20,7 @@ use crate::operations::rotation::at_start::take_up;
 use crate::operations::rotation::key_sources::KeySources;
 use crate::operations::start_failure::StartFailure;
 use crate::operations::{load, mark_check, salvage as salvaging};
+use crate::store::durable::length_bytes;
 use crate::store::mark;
 use crate::store::port::{Snapshot, StoreError};
 use crate::store::redb_adapter::{self, RedbStore};
@@ -91,6 +92,7 @@ pub fn look(
         backup_directory: places.backups.display().to_string(),
         key_source: chosen.source.clone(),
         memfd_secret: memory.protection() == Protection::MemfdSecret,
+        lock_limit_bytes: memory.limit_bytes().unwrap_or(None),
         sandbox: Some(entered.sandbox.clone()),
         warnings: [chosen.warnings.as_slice(), &entered.warnings].concat(),
         sources: chosen.sources.clone(),
@@ -98,6 +100,12 @@ pub fn look(
         ..Facts::default()
     };
     Ok(Seen { snapshot, chosen, facts })
+}
+
+/// What tells status how much memory is locked.
+fn locked_bytes(memory: &LockedMemory) -> Box<LockedBytes> {
+    let memory = memory.clone();
+    Box::new(move || u64::try_from(memory.locked_bytes()).unwrap_or(u64::MAX))
 }
 
 fn view(places: &Places, salvage: bool) -> Result<Snapshot, StartFailure> {
@@ -178,7 +186,9 @@ pub fn open_with(
     mark_check::check(&places.mark, mark.as_ref(), &state, previous)?;
     let loaded = load::open(authentic, memory)?;
     report_opened(&loaded.keyring, given, &source, pending.as_deref());
-    let engine = Engine::new(loaded.keyring, random, clock, facts).with_background(background::run);
+    let engine = Engine::new(loaded.keyring, random, clock, facts)
+        .with_background(background::run)
+        .with_locked_bytes(locked_bytes(memory));
     let engine = Arc::new(engine);
     // What an interrupted rewrite left goes only now: under another key, or beside a damaged store, it may be all there is.
     redb_adapter::discard_unfinished(&places.store).map_err(StartFailure::from)?;
@@ -220,7 +230,9 @@ pub fn salvage(seen: Seen, places: &Places, memory: &LockedMemory) -> Result<Ope
     facts.salvage = true;
     facts.unopened = salvaged.unopened.into_iter().map(|(record, _)| record).collect();
     report_opened(&salvaged.keyring, given, &chosen.source, chosen.pending.as_deref());
-    let engine = Engine::new(salvaged.keyring, Box::new(key::random), Box::new(key::now), facts);
+    let engine = Engine::new(salvaged.keyring, Box::new(key::random), Box::new(key::now), facts)
+        .with_locked_bytes(locked_bytes(memory));
+    engine.progress.measured(length_bytes(&places.store).unwrap_or(0));
     engine.progress.counted(records);
     Ok(Opened { engine: Arc::new(engine), ledger: None })
 }

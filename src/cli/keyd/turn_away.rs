@@ -72,7 +72,7 @@ async fn answer(doors: Vec<Door>, cause: &str) -> std::io::Result<()> {
             Some(PeerCredentials { uid: 0, .. }) if tells_root => TurnedAway::operator(&cause),
             _ => TurnedAway::component(),
         };
-        Endpoint { listener, connection }
+        Endpoint { name: "turned away", listener, connection }
     });
     let stop = async {
         tokio::select! {
@@ -81,7 +81,7 @@ async fn answer(doors: Vec<Door>, cause: &str) -> std::io::Result<()> {
             () = tokio::time::sleep(LINGER) => (),
         }
     };
-    serve(endpoints.collect(), limits(), stop).await.map(drop)
+    serve(endpoints.collect(), limits(), Arc::default(), stop).await.map(drop)
 }
 
 fn limits() -> Limits {

@@ -142,6 +142,21 @@ impl LockedMemory {
         self.shared.fallback_reason.as_deref()
     }
 
+    /// How many bytes are locked now, guard pages not among them.
+    pub fn locked_bytes(&self) -> usize {
+        let (slabs, buffers) = (hold(&self.shared.slabs), hold(&self.shared.buffers));
+        let secrets: usize = slabs.iter().map(|slab| slab.region().len()).sum();
+        secrets + buffers.iter().filter_map(Weak::upgrade).map(|region| region.len()).sum::<usize>()
+    }
+
+    /// How many bytes the process may lock; none for any number. Whoever has CAP_IPC_LOCK may lock more.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn limit_bytes(&self) -> std::io::Result<Option<u64>> {
+        region::lock_limit_bytes()
+    }
+
     /// A new secret of 32 bytes, zeroed and then filled in place by `fill`.
     ///
     /// # Errors

@@ -281,10 +281,16 @@ fn nothing_may_be_locked() -> bool {
     getrlimit(Resource::RLIMIT_MEMLOCK).is_ok_and(|(soft, _)| soft == 0)
 }
 
+/// How many bytes the process may lock; none for any number.
+pub(super) fn lock_limit_bytes() -> io::Result<Option<u64>> {
+    let (soft, _) = getrlimit(Resource::RLIMIT_MEMLOCK)?;
+    Ok((soft != RLIM_INFINITY).then_some(soft))
+}
+
 fn lock_limit() -> String {
-    match getrlimit(Resource::RLIMIT_MEMLOCK) {
-        Ok((RLIM_INFINITY, _)) => "unlimited".to_owned(),
-        Ok((soft, _)) => format!("{soft} bytes"),
+    match lock_limit_bytes() {
+        Ok(None) => "unlimited".to_owned(),
+        Ok(Some(limit)) => format!("{limit} bytes"),
         Err(_) => "unknown".to_owned(),
     }
 }

@@ -52,7 +52,8 @@ impl InProcess {
         let socket = at("keyd.sock");
         let listener = UnixListener::bind(&socket).unwrap();
         let services = Arc::new(services(&engine, &writer));
-        let endpoint = Endpoint { listener, connection: move |peer| Connection::new(Arc::clone(&services), peer) };
+        let endpoint =
+            Endpoint { name: "dev", listener, connection: move |peer| Connection::new(Arc::clone(&services), peer) };
         let limits = Limits {
             connections: 64,
             connections_per_user: 64,
@@ -62,7 +63,7 @@ impl InProcess {
             idle_connection: Duration::from_secs(30),
             drain: DRAIN,
         };
-        tokio::spawn(serve(vec![endpoint], limits, std::future::pending()));
+        tokio::spawn(serve(vec![endpoint], limits, Arc::clone(&engine.traffic), std::future::pending()));
         Self { socket, writer, panics, _directory: directory }
     }
 

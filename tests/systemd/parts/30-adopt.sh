@@ -2,6 +2,7 @@
 # shellcheck shell=bash
 said=$(inside env SERVOS_MASTER_KEY_FILE=/etc/servos/servos.env servos-keyd init --adopt-legacy --check-legacy /root/rows.txt 2>&1)
 says 'the key opens 1 of 1 values' "$said"
+says 'systemctl enable --now servos-keyd' "$said"
 [[ $(inside stat --format '%U %a' /var/lib/servos-keyd/keyd.redb) == 'servos-keyd 600' ]] || fail 'the store is not the daemon'\''s'
 seal_as app >"$SCRATCH/remembered"
 [[ $(state ActiveState) == active && $(state SubState) == running ]] || fail 'the call did not start it'
