@@ -14,6 +14,10 @@ use crate::auth::permit::Permit;
 use crate::telemetry::traffic::Traffic;
 use std::sync::Arc;
 
+/// What is said where the kernel gives no memfd_secret.
+pub const NO_MEMFD_SECRET: &str = "The kernel refuses memfd_secret: keys lie in locked pages that root can read. Take a \
+                                   kernel of 5.14 or newer, booted with secretmem.enable=1 if it is older than 6.5.";
+
 /// The most warnings, and the most records that did not open, in one answer: it must not grow with the store.
 const MAX_LISTED: usize = 1000;
 
@@ -152,9 +156,7 @@ fn warnings(keyring: &Keyring, engine: &Engine) -> Vec<String> {
     }
     warnings.extend(drills::warnings(keyring, engine));
     if !engine.facts.memfd_secret {
-        warnings.push("The kernel refuses memfd_secret: keys lie in locked pages that root can read. Take a kernel of 5.14 or newer, booted \
-             with secretmem.enable=1 if it is older than 6.5."
-                .to_owned());
+        warnings.push(NO_MEMFD_SECRET.to_owned());
     }
     warnings.extend(engine.facts.sandbox.iter().flat_map(sandbox_warnings));
     let waits = |key: &&Arc<DataKey>| key.is_promoting() && keyring.rotation.is_none();

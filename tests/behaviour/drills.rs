@@ -91,26 +91,6 @@ fn status_warns_of_a_key_that_nobody_tried_until_somebody_does_and_of_an_old_bac
 }
 
 #[test]
-fn doctor_ends_with_0_only_where_nothing_is_to_be_mended_and_names_the_command_otherwise() {
-    let installation = Installation::made();
-    let daemon = installation.serve_for_admin();
-    let doctor = |arguments: &[&str]| daemon.keyctl(&[&["doctor"], arguments].concat()).run(KEYCTL);
-    let known = status(&daemon)["warnings"].as_array().unwrap().len();
-    let told = doctor(&["--json"]);
-    let value: Value = serde_json::from_str(&told.stdout).unwrap();
-    assert_eq!(value["to_mend"].as_array().unwrap().len(), known);
-    assert_eq!((value["well"].clone(), told.code), (Value::from(known == 0), Some(i32::from(known != 0))));
-    // A key that a rotation left there.
-    installation.write_private("master.key.next", b"left over\n");
-    doctor(&[]).expect(1).saying(&["To mend:", "master.key.next holds a key, and no rotation is under way", "rm "]);
-    std::fs::remove_file(installation.path("master.key.next")).unwrap();
-    std::fs::remove_file(installation.path("master.key")).unwrap();
-    doctor(&["--json"]).expect(1).saying(&["key-file", "is gone: the daemon serves from memory"]);
-    daemon.stop().expect(0);
-    Invocation::new(["doctor", "--socket", installation.path("keyd.sock").to_str().unwrap()]).run(KEYCTL).expect(69);
-}
-
-#[test]
 fn metrics_are_printed_whole_or_not_at_all() {
     let installation = Installation::made();
     let key = fingerprint(installation.key);

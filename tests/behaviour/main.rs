@@ -21,6 +21,7 @@ mod crash;
 mod creation;
 mod damage;
 mod dev;
+mod doctor;
 mod drills;
 mod exit_codes;
 mod faults;

@@ -52,10 +52,10 @@ is() { [[ $("${@:2}") == "$1" ]]; }
 
 # mark: what the journal says from here on is asked for with since_mark.
 mark() { CURSOR=$(inside journalctl --quiet --lines 1 --output cat --output-fields=__CURSOR --show-cursor | sed -n 's/^-- cursor: //p'); }
-since_mark() { inside journalctl --quiet --after-cursor "$CURSOR" --output cat "$@"; }
+since_mark() { inside journalctl --quiet --output cat --after-cursor "$CURSOR" "$@"; }
 
-# log_says WORDS: since the mark.
-log_says() { since_mark --unit servos-keyd.service | grep -qF -- "$1"; }
+# log_says WORDS: since the mark, in a message or in a field.
+log_says() { since_mark --unit servos-keyd.service --output export | grep -qF -- "$1"; }
 
 sockets_are_alive() {
     [[ $(state ActiveState servos-keyd.socket) == active && $(state ActiveState servos-keyd-admin.socket) == active ]] ||

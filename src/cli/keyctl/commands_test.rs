@@ -135,9 +135,7 @@ fn help_and_version_are_answers() {
 fn without_a_daemon_the_socket_that_was_tried_is_named_with_how_to_start_one() {
     let dir = tempfile::tempdir().unwrap();
     let socket = dir.path().join("none.sock");
-    for arguments in
-        [["status"].as_slice(), &["doctor"], &["metrics"], &["whoami"], &["keys", "list"], &["verify-canary"]]
-    {
+    for arguments in [["status"].as_slice(), &["metrics"], &["whoami"], &["keys", "list"], &["verify-canary"]] {
         let outcome = run(&socket, arguments, b"", false);
         assert_eq!(outcome.code, 69, "{arguments:?}");
         assert!(outcome.errors.contains(socket.to_str().unwrap()), "{}", outcome.errors);

@@ -1,7 +1,7 @@
 //! `servos-keyctl config check`: what the daemon would read in its configuration, and what it would trip over.
 //!
 //! Must never read a key, or make or change what a path names.
-//! Called by `keyctl::execute`.
+//! Called by `keyctl::execute`, and by `doctor` for what both look at.
 
 use super::console::Console;
 use super::output::table;
@@ -124,14 +124,16 @@ fn parent_fault(key: &str, path: &Path) -> Option<String> {
     }
 }
 
-fn group_fault(key: &str, group: &str) -> Option<String> {
+/// A group that is not there.
+pub(super) fn group_fault(key: &str, group: &str) -> Option<String> {
     match nix::unistd::Group::from_name(group) {
         Ok(None) => Some(format!("{key}: there is no group {group}: other users could not connect (groupadd {group})")),
         _ => None,
     }
 }
 
-fn store_faults(config: &Config) -> Vec<String> {
+/// What is missing in the places of store and mark.
+pub(super) fn store_faults(config: &Config) -> Vec<String> {
     let (store, mark) = (&config.store.path, &config.store.mark);
     match look(store) {
         Look::There(metadata) if !metadata.is_file() => vec![format!("store.path: {} is not a file", store.display())],

@@ -96,6 +96,11 @@ struct Arguments {
 enum Command {
     #[command(flatten)]
     Asked(Asked),
+    /// Find what is to be mended, and the command that mends it
+    ///
+    /// Asks the daemon, and looks at the machine: key files, modes, groups, memory, clock, the store's place. Needs no
+    /// daemon that answers; what cannot be looked at is said. Exits with 0 if nothing is to be mended, with 1 otherwise.
+    Doctor(doctor::DoctorArguments),
     /// Make a new master key, in a file
     GenerateKey(generate_key::GenerateKeyArguments),
     /// Does this key open this store, and if not, which one does?
@@ -132,10 +137,6 @@ enum Command {
 enum Asked {
     /// Show the state of the daemon, its store and its keys, who calls it, and what to mend
     Status(status::StatusArguments),
-    /// Show what is to be mended, and the command that mends it
-    ///
-    /// Exits with 0 if nothing is, with 1 otherwise.
-    Doctor,
     /// Print OpenMetrics for monitoring: calls and errors, how old drills and backups are, and what is overdue
     Metrics,
     /// Does the daemon serve? By its own word, for probes
@@ -240,6 +241,7 @@ fn execute(console: &mut Console, arguments: &Arguments) -> Result<(), Failure> 
     // Messages repeat the name of the socket, which may stand in a variable.
     arguments.socket.named().map_or(Ok(()), |socket| typed_key::refuse_as_path(&socket))?;
     match &arguments.command {
+        Command::Doctor(doctor) => doctor::run(console, &arguments.socket, doctor),
         Command::GenerateKey(arguments) => generate_key::run(console, arguments),
         Command::CheckKey(check) => check_key::run(console, &arguments.socket, check),
         Command::RecoveryKit(kit) => recovery_kit::run(console, &arguments.socket, kit),
@@ -259,7 +261,6 @@ fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
 async fn dispatch(console: &mut Console, socket: &SocketArguments, asked: &Asked) -> Result<(), Failure> {
     match asked {
         Asked::Status(arguments) => status::run(console, socket, arguments).await,
-        Asked::Doctor => doctor::run(console, socket).await,
         Asked::Metrics => metrics::run(console, socket).await,
         Asked::Health(arguments) => health::run(console, socket, arguments).await,
         Asked::Whoami => whoami::run(console, socket).await,

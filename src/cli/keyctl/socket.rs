@@ -39,6 +39,11 @@ impl SocketArguments {
         self.client_at(ADMIN_SOCKET)
     }
 
+    /// The same on a socket that the configuration names.
+    pub(super) fn admin_on(socket: &Path) -> AdminClient {
+        AdminClient::new(&Self::client_of(socket))
+    }
+
     /// The same for what may take so long.
     pub(super) fn admin_within(&self, deadline: Duration) -> AdminClient {
         AdminClient::new(&self.client_at(ADMIN_SOCKET).with_deadline(deadline))

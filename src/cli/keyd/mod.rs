@@ -11,7 +11,7 @@ mod fsck;
 mod init;
 mod output;
 pub mod place;
-mod place_check;
+pub mod place_check;
 mod reload;
 mod remedy;
 mod restore;

@@ -1,7 +1,7 @@
 //! Where the daemon's files lie, made ready and locked: one process at a time.
 //!
 //! Must never make a directory that others can write to.
-//! Called by every command that touches the store.
+//! Called by every command that touches the store, and by `servos-keyctl doctor`.
 
 use super::output;
 use super::place_check::{self, Use};
@@ -127,29 +127,46 @@ pub fn lock_beside_readers(places: &Places) -> Result<DirectoryLock, Failure> {
 
 /// Refuses a directory in which others could put another store into this one's place.
 fn check_directory(directory: &Path) -> Result<(), Failure> {
-    let Ok(found) = directory.metadata() else { return Ok(()) };
+    match directory_fault(directory) {
+        None => {}
+        Some(Fault::Refused(what)) => return Err(Failure::say(exit::NOT_PERMITTED, what)),
+        Some(Fault::Warned(what)) if output::has_log() => {
+            tracing::warn!(event = events::STORE_DIRECTORY_WRITABLE, "{what}");
+        }
+        Some(Fault::Warned(what)) => output::remark(&format!("warning: {what}")),
+    }
+    Ok(())
+}
+
+/// What is wrong with the store's directory, with the command that mends it.
+pub enum Fault {
+    /// A start refuses it.
+    Refused(String),
+    /// A start warns of it.
+    Warned(String),
+}
+
+/// Whether others could put another store into this one's place.
+pub fn directory_fault(directory: &Path) -> Option<Fault> {
+    let found = directory.metadata().ok()?;
     let (mode, user) = (found.mode() & 0o7777, geteuid());
     if !user.is_root() && found.uid() != 0 && found.uid() != user.as_raw() {
         let (owner, daemon, path) = (user_name(found.uid()), chown_name(user.as_raw()), shell_quoted(directory));
         let what =
             format!("the store's directory {path} belongs to {owner}, not to the daemon's user: chown {daemon} {path}");
-        return Err(Failure::say(exit::NOT_PERMITTED, what));
+        return Some(Fault::Refused(what));
     }
     // The sticky bit keeps what is there from being renamed or removed by others.
     let (is_sticky, path) = (mode & 0o1000 != 0, shell_quoted(directory));
     if mode & 0o002 != 0 && !is_sticky {
         let what = format!("everyone can change the store's directory {path} (mode {mode:04o}): chmod 700 {path}");
-        return Err(Failure::say(exit::NOT_PERMITTED, what));
+        return Some(Fault::Refused(what));
     }
     if mode & 0o020 != 0 && !is_sticky {
         let what = format!("the group can change the store's directory {path} (mode {mode:04o}): chmod 700 {path}");
-        if output::has_log() {
-            tracing::warn!(event = events::STORE_DIRECTORY_WRITABLE, "{what}");
-        } else {
-            output::remark(&format!("warning: {what}"));
-        }
+        return Some(Fault::Warned(what));
     }
-    Ok(())
+    None
 }
 
 /// Whether the store's directory is there.

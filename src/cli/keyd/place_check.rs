@@ -1,7 +1,7 @@
 //! What lies in the places of the daemon's files, judged before anything is read from it: file system, owners, modes.
 //!
 //! Must never read or write a byte of a file, nor refuse without the command that mends it.
-//! Called by `place`, for every command that touches the store.
+//! Called by `place`, for every command that touches the store, and by `servos-keyctl doctor`.
 
 use super::output;
 use crate::cli::exit;
@@ -36,7 +36,11 @@ pub fn check_file_system(directory: &Path) -> Result<(), Failure> {
     refuse_network(directory, network_file_system(there).as_deref())
 }
 
-fn refuse_network(directory: &Path, kind: Option<&str>) -> Result<(), Failure> {
+/// Refuses a directory for the store on this kind of network file system, if it is one.
+///
+/// # Errors
+/// 78 with the setting to change.
+pub fn refuse_network(directory: &Path, kind: Option<&str>) -> Result<(), Failure> {
     let Some(kind) = kind else { return Ok(()) };
     let directory = directory.display();
     Err(Failure::say(
@@ -54,14 +58,28 @@ fn refuse_network(directory: &Path, kind: Option<&str>) -> Result<(), Failure> {
 /// # Errors
 /// 77 with the commands that mend it.
 pub fn check_files(places: &Places, purpose: Use) -> Result<(), Failure> {
+    let Judged { refused, warnings } = judge_files(places, purpose);
+    warnings.iter().for_each(|warning| warn(warning));
+    if refused.is_empty() { Ok(()) } else { Err(Failure::say(exit::NOT_PERMITTED, refused.join("; "))) }
+}
+
+/// What is wrong with the files in the places, each a sentence with the command that mends it.
+pub struct Judged {
+    /// What a start refuses.
+    pub refused: Vec<String>,
+    /// What it warns of.
+    pub warnings: Vec<String>,
+}
+
+/// Judges what is in the places, as [`check_files`] does, and only tells.
+pub fn judge_files(places: &Places, purpose: Use) -> Judged {
     let mut judge = Judge { directory: directory_of(&places.store).metadata().ok(), ..Judge::default() };
     judge.file(&places.store, "the store", purpose);
     judge.file(&places.mark, "the mark", Use::Look);
     judge.names(&places.store);
     judge.place_of_mark(places);
     judge.backups(&places.backups);
-    judge.warnings.iter().for_each(|warning| warn(warning));
-    if judge.refused.is_empty() { Ok(()) } else { Err(Failure::say(exit::NOT_PERMITTED, judge.refused.join("; "))) }
+    Judged { refused: judge.refused, warnings: judge.warnings }
 }
 
 fn warn(warning: &str) {

@@ -1,7 +1,7 @@
 //! Binding a Unix socket at a path: its directory judged, a stale one cleared away, the mode final from the start.
 //!
 //! Must never touch a file that is no socket, a socket that somebody serves, or one that belongs to somebody else.
-//! Called by `cli` at the start, where the service manager handed over no socket, and at the stop.
+//! Called by `cli` at the start, where the service manager handed over no socket, and at the stop; and by `doctor`.
 
 use std::{
     fs, io,
@@ -201,8 +201,11 @@ fn make_directory(directory: &Path, group: Option<u32>) -> Result<(), BindError>
     }
 }
 
-/// Refuses a directory in which others could replace the socket by their own.
-fn judge_directory(directory: &Path, own: Uid) -> Result<(), BindError> {
+/// Refuses a directory in which others than root and `own`, the daemon's user, could replace the socket by their own.
+///
+/// # Errors
+/// [`BindError::PathNotSafe`] with the command that mends it, [`BindError::Refused`].
+pub fn judge_directory(directory: &Path, own: Uid) -> Result<(), BindError> {
     let found = fs::metadata(directory).map_err(refused("looking at", directory))?;
     let unsafe_for = |danger: String, command: &str| BindError::PathNotSafe {
         directory: directory.to_owned(),

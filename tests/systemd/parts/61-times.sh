@@ -4,7 +4,7 @@ ready=() service=() first=()
 for ((n = 0; n < 11; n++)); do
     inside systemctl restart servos-keyd.service
     service+=("$((($(state ActiveEnterTimestampMonotonic) - $(state ExecMainStartTimestampMonotonic)) / 1000))")
-    ready+=("$(inside journalctl --quiet --unit servos-keyd.service --output cat --grep 'daemon.ready' --lines 1 | sed -n 's/.*took_ms=\([0-9]*\).*/\1/p')")
+    ready+=("$(inside journalctl --quiet --lines 1 --output json SERVOS_KEYD_EVENT=daemon.ready | in_json 'it["SERVOS_KEYD_TOOK_MS"]')")
     inside systemctl stop servos-keyd.service
     first+=("$(inside_as app restart-client "$SOCKET" once)")
 done

@@ -8,14 +8,14 @@ reload_says() {
 }
 inside cp -p /etc/servos/keyd.toml /root/keyd.toml
 inside sed -i 's/^level = "info"/level = "debug"/' /etc/servos/keyd.toml
-reload_says 'in_force="log.level"'
+reload_says 'SERVOS_KEYD_IN_FORCE=log.level'
 inside sed -i 's/^streams = 128/streams = 64/' /etc/servos/keyd.toml
-reload_says 'after_restart="limits.streams"'
+reload_says 'SERVOS_KEYD_AFTER_RESTART=limits.streams'
 status_names_it() { inside systemctl status servos-keyd.service | grep -q 'Status:.*after a restart: limits.streams'; }
 eventually 'status names it' status_names_it
 inside sed -i 's/^streams = 64/streams = 0/' /etc/servos/keyd.toml
 reload_says 'the configuration before stays in force'
 remembered
 inside cp -p /root/keyd.toml /etc/servos/keyd.toml
-reload_says 'in_force="log.level"'
+reload_says 'SERVOS_KEYD_IN_FORCE=log.level'
 [[ $(state MainPID) == "$pid" && $(state ActiveState) == active ]] || fail 'a reload restarted it'

@@ -19,7 +19,7 @@ eventually 'it is started anew' another
 exec 8>&-
 wait
 says 'Watchdog timeout' "$(since_mark --unit servos-keyd.service)"
-says 'the store does not answer' "$(since_mark --unit servos-keyd.service)"
+log_says 'the store does not answer'
 remembered
 inside rm /etc/systemd/system/servos-keyd.service.d/watchdog.conf
 inside systemctl daemon-reload

@@ -7,12 +7,12 @@ mod ending;
 mod journal;
 mod place;
 mod plan;
-mod program;
+pub(super) mod program;
 mod step;
 mod steps;
 mod tidying;
 mod undo;
-mod unit;
+pub(super) mod unit;
 mod waiting;
 
 use super::console::Console;
@@ -24,6 +24,7 @@ use crate::cli::key;
 use crate::client::key_admin::AdminClient;
 use crate::client::key_service::Client;
 use crate::config::key_source_error::shell_quoted;
+use crate::custody::keys::MasterKey;
 use crate::proto::v1::GetStatusResponse;
 use crate::store::fault;
 use crate::sys::locked::LockedMemory;
@@ -38,7 +39,7 @@ use step::Step;
 use steps::Stage;
 
 /// The daemon's unit, where no other is named.
-const UNIT: &str = "servos-keyd.service";
+pub(super) const UNIT: &str = "servos-keyd.service";
 
 /// Begin writes a backup, and a disk may be slow.
 const DEADLINE: Duration = Duration::from_secs(120);
@@ -359,7 +360,12 @@ fn interrupted(journal: &Journal, arguments: &RunArguments, socket: Option<&Path
 pub(super) fn interrupted_beside(status: &GetStatusResponse) -> Option<String> {
     let opened = KeyPlace::find(status, None).ok()?.map(|place| place.file);
     let file = opened.or_else(|| Some(unit::source(UNIT, &key::memory().ok()?)?.file))?;
-    let (journal, file) = (journal::beside(&file), shell_quoted(&file));
+    interrupted_at(&file)
+}
+
+/// The same of a run that was to replace the key in this file.
+pub(super) fn interrupted_at(file: &Path) -> Option<String> {
+    let (journal, file) = (journal::beside(file), shell_quoted(file));
     journal.symlink_metadata().is_ok().then(|| {
         format!(
             "{} is there: a `servos-keyctl rotate run` is under way, or was interrupted. `servos-keyctl rotate run --resume \
@@ -367,6 +373,14 @@ pub(super) fn interrupted_beside(status: &GetStatusResponse) -> Option<String> {
             journal.display()
         )
     })
+}
+
+/// The key in a credential that systemd-creds encrypted under this name.
+///
+/// # Errors
+/// What kept it from being decrypted.
+pub(super) fn key_in_credential(name: &str, file: &Path, memory: &LockedMemory) -> Result<MasterKey, Failure> {
+    Ok(Place { file: file.to_owned(), credential: Some(name.to_owned()) }.held(memory)?.key)
 }
 
 /// The file that the daemon's unit takes the key from, with the key that it holds, where both can be told.

@@ -1,7 +1,7 @@
 //! Other programs that a rotation needs: systemd-creds, systemctl, and the command that restarts the daemon.
 //!
 //! Must never put a key into an argument or the environment; keys go through pipes, into locked memory.
-//! Called by `place`, `unit` and `restart`.
+//! Called by `place`, `unit` and `restart`, and by `doctor`.
 
 use crate::cli::exit;
 use crate::cli::failure::Failure;
@@ -18,7 +18,7 @@ const WORDS_LIMIT_BYTES: u64 = 4096;
 ///
 /// # Errors
 /// 69 if there is no such program, 65 if it ends with an error: with its own words.
-pub(super) fn run(
+pub(in crate::cli::keyctl) fn run(
     program: &str,
     arguments: &[&str],
     input: &[u8],

@@ -1,10 +1,11 @@
 //! What the daemon's systemd unit says of where its key comes from, and whether systemd restarts it.
 //!
 //! Must never guess: a unit that does not say it plainly says nothing.
-//! Called by `plan`.
+//! Called by `plan`, and by `doctor`.
 
 use super::program;
-use crate::sys::locked::LockedMemory;
+use crate::cli::failure::Failure;
+use crate::sys::locked::{LockedBuffer, LockedMemory};
 use std::path::{Path, PathBuf};
 
 /// The credentials that the daemon looks for, in its order.
@@ -12,17 +13,24 @@ const CREDENTIALS: [&str; 4] = ["servos_master_key", "act_master_key", "servos.e
 
 /// The file that a unit takes the key from.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct UnitSource {
-    /// Absolute.
-    pub(super) file: PathBuf,
+pub(in crate::cli::keyctl) struct UnitSource {
+    /// As the unit names it.
+    pub(in crate::cli::keyctl) file: PathBuf,
     /// The credential's name, where the file is encrypted.
-    pub(super) encrypted: Option<String>,
+    pub(in crate::cli::keyctl) encrypted: Option<String>,
 }
 
 /// Where the unit takes the key from; none where there is no such unit, or it does not say.
 pub(super) fn source(unit: &str, memory: &LockedMemory) -> Option<UnitSource> {
-    let text = program::run("systemctl", &["cat", "--", unit], b"", memory).ok()?;
-    source_in(std::str::from_utf8(text.expose_bytes()).ok()?)
+    source_in(std::str::from_utf8(text(unit, memory).ok()?.expose_bytes()).ok()?)
+}
+
+/// All that the unit says, its drop-ins too: a key may stand in it.
+///
+/// # Errors
+/// 69 without systemctl, 65 where there is no such unit.
+pub(in crate::cli::keyctl) fn text(unit: &str, memory: &LockedMemory) -> Result<LockedBuffer, Failure> {
+    program::run("systemctl", &["cat", "--", unit], b"", memory)
 }
 
 /// Whether systemd runs the unit now.
@@ -35,44 +43,51 @@ pub(super) fn restart_command(unit: &str) -> String {
     format!("systemctl restart {}", crate::config::key_source_error::shell_quoted(Path::new(unit)))
 }
 
-/// Source: systemd.exec(5). The last line for a credential counts; one whose path is not absolute is looked up elsewhere.
+/// Source: systemd.exec(5). One whose path is not absolute is looked up elsewhere.
 fn source_in(text: &str) -> Option<UnitSource> {
-    let value_of = |line: &str, key: &str| {
-        let (name, value) = line.split_once('=')?;
-        (name.trim() == key).then(|| value.trim().to_owned())
-    };
-    // An empty one takes back all before it.
-    let assigned = |key: &str| {
-        let mut values = Vec::new();
-        for (at, value) in text.lines().enumerate().filter_map(|(at, line)| Some((at, value_of(line, key)?))) {
-            if value.is_empty() { values.clear() } else { values.push((at, value)) }
-        }
-        values
-    };
-    let plain = assigned("LoadCredential").into_iter().map(|(at, value)| (at, value, false));
-    let encrypted = assigned("LoadCredentialEncrypted").into_iter().map(|(at, value)| (at, value, true));
-    let mut given: Vec<(usize, String, bool)> = plain.chain(encrypted).collect();
-    given.sort_unstable();
-    let of_credential = |credential: &str| {
-        given.iter().rev().find_map(|(_, value, is_encrypted)| {
-            let (name, path) = value.split_once(':')?;
-            (name == credential).then(|| (PathBuf::from(path), *is_encrypted))
-        })
-    };
-    if let Some((name, (file, is_encrypted))) =
-        CREDENTIALS.into_iter().find_map(|name| Some((name, of_credential(name)?)))
-    {
-        let encrypted = is_encrypted.then(|| name.to_owned());
-        return is_plain(&file).then_some(UnitSource { file, encrypted });
+    if let Some(first) = credentials_in(text).into_iter().next() {
+        return is_plain(&first.file).then_some(first);
     }
     // Where several are named, it does not say which of them has the key.
-    let mut files = assigned("EnvironmentFile").into_iter();
+    let mut files = assigned(text, "EnvironmentFile").into_iter();
     let file = PathBuf::from(files.next()?.1.trim_start_matches('-'));
     (files.next().is_none() && is_plain(&file)).then_some(UnitSource { file, encrypted: None })
 }
 
+/// The files of the credentials that the daemon looks for, in its order; of each, the last line counts.
+pub(in crate::cli::keyctl) fn credentials_in(text: &str) -> Vec<UnitSource> {
+    let of = |key: &str, is_encrypted: bool| {
+        assigned(text, key).into_iter().map(move |(at, value)| (at, value, is_encrypted)).collect::<Vec<_>>()
+    };
+    let mut given = [of("LoadCredential", false), of("LoadCredentialEncrypted", true)].concat();
+    given.sort_unstable();
+    let of_credential = |credential: &str| {
+        given.iter().rev().find_map(|(_, value, is_encrypted)| {
+            let (name, path) = value.split_once(':')?;
+            let encrypted = is_encrypted.then(|| name.to_owned());
+            (name == credential).then(|| UnitSource { file: PathBuf::from(path), encrypted })
+        })
+    };
+    CREDENTIALS.into_iter().filter_map(of_credential).collect()
+}
+
+/// What a setting was given, with the number of each line; an empty one takes back all before it.
+pub(in crate::cli::keyctl) fn assigned(text: &str, key: &str) -> Vec<(usize, String)> {
+    let mut values = Vec::new();
+    for (at, line) in text.lines().enumerate() {
+        match line.split_once('=') {
+            Some((name, value)) if name.trim() == key => match value.trim() {
+                "" => values.clear(),
+                value => values.push((at, value.to_owned())),
+            },
+            _ => {}
+        }
+    }
+    values
+}
+
 /// Absolute, without a specifier that systemd replaces.
-fn is_plain(file: &Path) -> bool {
+pub(in crate::cli::keyctl) fn is_plain(file: &Path) -> bool {
     file.is_absolute() && !file.to_string_lossy().contains('%')
 }
 

@@ -1,0 +1,165 @@
+//! What the daemon tells, or that it tells nothing: its warnings, each under the id of what it warns of.
+//!
+//! Must never lose a warning, nor pass over what the status says without one.
+//! Called by `doctor`, as its first families of checks.
+
+use super::case::{Case, Daemon};
+use super::finding::{self, Kind, Report, Severity};
+use crate::cli::keyctl::output::count;
+use crate::cli::keyctl::rotate_run::UNIT;
+use crate::config::key_source_error::shell_quoted;
+use crate::operations::status::NO_MEMFD_SECRET;
+use crate::proto::v1::{Confinement, GetStatusResponse, SelfCheckResult, StoreState, StoreStatus};
+
+/// A kind of warning of the daemon's.
+struct Told {
+    kind: &'static Kind,
+    /// How the daemon begins it.
+    begins: &'static [&'static str],
+    /// Whether the status says so, whatever its warnings are.
+    is_so: fn(&GetStatusResponse) -> bool,
+    /// The command that mends it.
+    mend: fn(&GetStatusResponse) -> Option<String>,
+}
+
+const TOLD: [Told; 8] = [
+    Told {
+        kind: finding::SALVAGE,
+        begins: &["Salvage: "],
+        is_so: |status| status.salvage,
+        mend: |_| Some("servos-keyd restore FILE".to_owned()),
+    },
+    Told {
+        kind: finding::STORE_NOT_WRITABLE,
+        begins: &["No change is possible", "What a change needs cannot be written"],
+        is_so: |status| !matches!(state(status), Some(StoreState::Healthy | StoreState::ReadOnly)),
+        mend: |status| match state(status) {
+            Some(StoreState::Suspended) => Some("systemctl restart servos-keyd".to_owned()),
+            _ => Some("servos-keyctl status".to_owned()),
+        },
+    },
+    Told {
+        kind: finding::SELF_CHECK,
+        begins: &["The self-check found"],
+        is_so: |status| status.self_check.as_ref().is_some_and(|check| check.result() == SelfCheckResult::Faulty),
+        mend: |_| None,
+    },
+    Told {
+        kind: finding::ROTATION_PENDING,
+        begins: &["A rotation of the master key is"],
+        is_so: |status| status.rotation.is_some(),
+        mend: |_| Some("servos-keyctl rotate status".to_owned()),
+    },
+    Told {
+        kind: finding::LEGACY_OPEN,
+        begins: &["Legacy values open"],
+        is_so: |status| !status.legacy_keys.is_empty(),
+        mend: |status| {
+            let retire =
+                status.legacy_keys.iter().map(|key| format!("servos-keyctl legacy retire {}", key.fingerprint));
+            Some(retire.collect::<Vec<_>>().join("; "))
+        },
+    },
+    Told {
+        kind: finding::KEY_SHARED,
+        begins: &["The master key is shared"],
+        is_so: |status| status.master_key.as_ref().is_some_and(|master| master.shared),
+        mend: |_| Some("servos-keyctl rotate run".to_owned()),
+    },
+    Told {
+        kind: finding::BACKUP_OVERDUE,
+        begins: &["The newest backup in ", "No backup of the store is known"],
+        is_so: |status| status.backup.as_ref().is_some_and(|backup| backup.overdue),
+        mend: |_| Some("servos-keyctl backup".to_owned()),
+    },
+    Told {
+        kind: finding::DRILL_OVERDUE,
+        begins: &["No copy of the master key"],
+        is_so: |status| status.drills.as_ref().is_some_and(|drills| drills.overdue),
+        mend: |_| Some("servos-keyctl check-key --key-file FILE".to_owned()),
+    },
+];
+
+/// How it begins a warning of its sandbox, which may be without either half.
+const OF_SANDBOX: &str = "The sandbox ";
+
+/// Who is not mapped arrives as this user, and so does whoever is it.
+const NOBODY: u32 = 65_534;
+
+fn state(status: &GetStatusResponse) -> Option<StoreState> {
+    status.store.as_ref().map(StoreStatus::state)
+}
+
+/// Whether it answers.
+pub(super) fn answer(case: &Case, report: &mut Report) {
+    let (kind, failure) = match &case.daemon {
+        Daemon::Answered(_) => return,
+        Daemon::Silent(failure) => (finding::NO_DAEMON, failure),
+        Daemon::Closed(failure) => (finding::DAEMON_NOT_ASKED, failure),
+        Daemon::Unmapped(failure) => (finding::PEERS_UNMAPPED, failure),
+    };
+    let mut text = failure.message.clone();
+    if let Some(hint) = &failure.hint {
+        text = format!("{text}: {hint}");
+    }
+    if let Some(state) = &case.state {
+        text = format!("{text}. systemd says of {UNIT}: {state}");
+    }
+    let mend = match &case.daemon {
+        Daemon::Closed(_) => match case.config().and_then(|config| config.socket.admin_path.as_ref()) {
+            Some(admin) if *admin != case.socket => format!("servos-keyctl doctor --socket {}", shell_quoted(admin)),
+            _ => "sudo servos-keyctl doctor".to_owned(),
+        },
+        Daemon::Unmapped(_) if case.machine.euid == NOBODY => {
+            "useradd --system --groups servos USER # and run the component as that user, not as nobody".to_owned()
+        }
+        Daemon::Unmapped(_) => {
+            "systemctl cat servos-keyd # PrivateUsers=no, and the daemon where its components run".to_owned()
+        }
+        _ if case.unit.is_ok() => "systemctl restart servos-keyd; journalctl -u servos-keyd -n 20".to_owned(),
+        _ => "servos-keyd serve --config FILE".to_owned(),
+    };
+    report.problem(kind, text, mend);
+    report.not_made(
+        "what the daemon alone knows (its warnings, drills, self-check, sandbox, the state of legacy keys): it did not answer",
+    );
+}
+
+/// What it warns of.
+pub(super) fn warnings(case: &Case, report: &mut Report) {
+    let Some(status) = case.status() else { return };
+    let mut met = Vec::new();
+    // Whether its memory is closed to root is looked at with the rest of the memory.
+    for warning in status.warnings.iter().filter(|warning| *warning != NO_MEMFD_SECRET) {
+        let told = TOLD.iter().find(|told| told.begins.iter().any(|begin| warning.starts_with(begin)));
+        let (kind, mend) = match told {
+            Some(told) => (told.kind, (told.mend)(status)),
+            None if warning.starts_with(OF_SANDBOX) => (finding::SANDBOX, None),
+            None => (finding::DAEMON_WARNING, None),
+        };
+        met.push(kind);
+        report.add(kind, Severity::Problem, warning.clone(), mend);
+    }
+    for told in TOLD.iter().filter(|told| !met.contains(&told.kind) && (told.is_so)(status)) {
+        let text = format!("The daemon's status tells of it, and no warning does ({}).", told.kind.id);
+        report.add(
+            told.kind,
+            Severity::Problem,
+            text,
+            (told.mend)(status).or_else(|| Some("servos-keyctl status".to_owned())),
+        );
+    }
+    let sandbox = status.sandbox.as_ref();
+    let is_without = sandbox.is_some_and(|its| [its.landlock(), its.seccomp()].contains(&Confinement::Unavailable));
+    if is_without && !met.contains(&finding::SANDBOX) {
+        report.problem(finding::SANDBOX, "The daemon runs without half of its sandbox.", "servos-keyctl status");
+    }
+    if let Ok(number @ 1..) = u64::try_from(status.unopened_records.len()) {
+        let text = format!("{} of the store could not be opened.", count(number, "record"));
+        report.problem(finding::RECORDS_UNOPENED, text, "servos-keyd restore FILE");
+    }
+}
+
+#[cfg(test)]
+#[path = "daemon_tests.rs"]
+mod tests;

@@ -1,0 +1,106 @@
+//! Tests of `daemon`.
+//!
+//! Must never hold the daemon's words to more than how a warning begins.
+//! Run by `cargo test`.
+
+use super::*;
+use crate::cli::exit;
+use crate::cli::failure::Failure;
+use crate::cli::keyctl::doctor::planted::Planted;
+use crate::proto::v1::{BackupStatus, DrillStatus, LegacyKeyStatus, Rotation, SandboxStatus, SelfCheck};
+
+#[test]
+fn a_daemon_that_does_not_answer_is_the_first_finding_and_everything_else_is_still_looked_at() {
+    let mut planted = Planted::silent().unit("LoadCredential=servos_master_key:/no/such/file\n");
+    planted.case.state = Some("ActiveState=failed, ExecMainStatus=78".to_owned());
+    let found = planted.sees("no-daemon", "journalctl -u servos-keyd");
+    for words in ["no daemon answers: start it", "ActiveState=failed, ExecMainStatus=78"] {
+        assert!(found.text.contains(words), "{}", found.text);
+    }
+    assert_eq!(planted.ids()[0], "no-daemon");
+    assert!(planted.ids().contains(&"key-missing"), "{:?}", planted.ids());
+    assert!(planted.not_made().contains("daemon: what the daemon alone knows"), "{}", planted.not_made());
+    assert_eq!(Planted::silent().ids(), ["no-daemon"]);
+}
+
+#[test]
+fn a_daemon_that_may_not_be_asked_is_told_apart_from_one_that_is_not_there() {
+    let mut planted = Planted::silent();
+    planted.case.daemon = Daemon::Closed(Failure::say(exit::NOT_PERMITTED, "administration is for root"));
+    planted.sees("daemon-not-asked", "sudo servos-keyctl doctor");
+    planted.case.socket = planted.at("run/keyd.sock");
+    planted.sees("daemon-not-asked", "servos-keyctl doctor --socket ");
+    planted.case.daemon = Daemon::Unmapped(Failure::say(exit::NOT_PERMITTED, "the kernel did not tell who is calling"));
+    planted.case.machine.euid = 4242;
+    planted.sees("peers-unmapped", "PrivateUsers=no");
+    planted.case.machine.euid = NOBODY;
+    planted.sees("peers-unmapped", "useradd --system --groups servos USER");
+}
+
+#[test]
+fn every_warning_has_the_id_of_what_it_warns_of_once_and_the_rest_is_kept() {
+    let mut planted = Planted::well();
+    let status = planted.status();
+    status.salvage = true;
+    status.store.as_mut().unwrap().state = StoreState::Suspended.into();
+    status.self_check = Some(SelfCheck { result: SelfCheckResult::Faulty.into(), ..SelfCheck::default() });
+    status.rotation = Some(Rotation::default());
+    status.legacy_keys = vec![LegacyKeyStatus { fingerprint: "00aa".into(), ..LegacyKeyStatus::default() }];
+    status.master_key.as_mut().unwrap().shared = true;
+    status.backup = Some(BackupStatus { overdue: true, ..status.backup.clone().unwrap() });
+    status.drills = Some(DrillStatus { overdue: true, ..DrillStatus::default() });
+    status.sandbox = Some(SandboxStatus { seccomp: Confinement::Unavailable.into(), ..SandboxStatus::default() });
+    status.unopened_records = vec!["key/00".into()];
+    let expected = [
+        ("salvage", "servos-keyd restore"),
+        ("store-not-writable", "systemctl restart servos-keyd"),
+        ("self-check", "servos-keyctl status"),
+        ("rotation-pending", "servos-keyctl rotate status"),
+        ("legacy-open", "servos-keyctl legacy retire 00aa"),
+        ("key-shared", "servos-keyctl rotate run"),
+        ("backup-overdue", "servos-keyctl backup"),
+        ("drill-overdue", "servos-keyctl check-key --key-file FILE"),
+        ("sandbox", "servos-keyctl status"),
+        ("records-unopened", "servos-keyd restore FILE"),
+    ];
+    // What the status says is told without a warning too.
+    for (id, mend) in expected {
+        planted.sees(id, mend);
+    }
+    planted.status().warnings = [
+        "Salvage: the daemon only opens.",
+        "No change is possible: x",
+        "The self-check found a problem at y",
+        "A rotation of the master key is pending: z",
+        "Legacy values open: z",
+        "The master key is shared: z",
+        "The newest backup in /b is of z",
+        "No copy of the master key z was tried",
+        "The sandbox is without seccomp: z",
+        NO_MEMFD_SECRET,
+        "Something that is new.",
+    ]
+    .map(str::to_owned)
+    .to_vec();
+    let mut ids: Vec<&str> = expected.iter().map(|(id, _)| *id).collect();
+    ids.insert(9, "daemon-warning");
+    assert_eq!(planted.ids(), ids);
+}
+
+#[test]
+fn a_store_that_does_not_say_that_it_is_well_is_not_taken_for_well() {
+    for state in [StoreState::Unspecified, StoreState::Failing] {
+        let mut planted = Planted::well();
+        planted.status().store.as_mut().unwrap().state = state.into();
+        planted.sees("store-not-writable", "servos-keyctl status");
+    }
+}
+
+#[test]
+fn every_beginning_that_a_warning_is_known_by_is_one_of_the_daemons() {
+    let words = [include_str!("../../../operations/status.rs"), include_str!("../../../operations/drills.rs")].concat();
+    for begin in TOLD.iter().flat_map(|told| told.begins).chain([&OF_SANDBOX]) {
+        let is_said = ["\"", "= \"", "(\""].iter().any(|before| words.contains(&format!("{before}{begin}")));
+        assert!(is_said, "no warning begins with {begin:?}");
+    }
+}

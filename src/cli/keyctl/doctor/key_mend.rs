@@ -1,0 +1,133 @@
+//! The command that makes a key of what is nearly one, or a file that holds one safe.
+//!
+//! Must never hold a byte of the key, nor have one printed: it is changed where it stands.
+//! Called by `key_sources`.
+
+use crate::config::key_source_error::{KeySourceError, chown_name, shell_quoted};
+use crate::custody::keys::Malformed;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+
+/// What nobody but a file's owner needs of a key.
+pub(super) const EXPOSED_BITS: u32 = 0o066;
+
+/// For a file of whose owner and mode a start complains.
+pub(super) fn owner_and_mode(path: &Path, daemon_uid: u32) -> String {
+    let quoted = shell_quoted(path);
+    let mut commands = Vec::new();
+    if let Ok(found) = path.metadata() {
+        if found.uid() != 0 && found.uid() != daemon_uid {
+            commands.push(format!("chown {} {quoted}", chown_name(daemon_uid)));
+        }
+        if found.mode() & EXPOSED_BITS != 0 {
+            commands.push(format!("chmod 600 {quoted}"));
+        }
+    }
+    if commands.is_empty() { format!("ls -l {quoted}") } else { commands.join(" && ") }
+}
+
+/// For a file that holds neither a key nor an env file with one.
+pub(super) fn of_file(error: &KeySourceError, path: &Path) -> String {
+    let file = shell_quoted(path);
+    match error {
+        KeySourceError::ByteOrderMark { .. } => format!("sed -i '1s/^\\xEF\\xBB\\xBF//' {file}"),
+        // More than one word, none of which assigns.
+        KeySourceError::NoKeyInside { .. } => format!(
+            "sed -i -z 's/[[:space:]]//g' {file} # if it is to hold the key alone, and that is broken over lines or has \
+             blanks in it"
+        ),
+        _ => back(path),
+    }
+}
+
+/// For a text that is no key; `variable` is that of an env file.
+pub(super) fn of_text(problem: Malformed, variable: Option<&str>, path: Option<&Path>) -> String {
+    let Some(path) = path else {
+        return format!("unset {}", variable.unwrap_or("SERVOS_MASTER_KEY"));
+    };
+    let file = shell_quoted(path);
+    let on = |bare: &str, assigned: &str| match variable {
+        None => format!("sed -i '{bare}' {file}"),
+        Some(variable) => format!("sed -i '/{variable}=/{assigned}' {file}"),
+    };
+    match problem {
+        Malformed::Quoted => on("s/[\"'\\'']//g", "s/[\"'\\'']//g"),
+        Malformed::Blanks => on("s/[[:space:]]//g", "s/=[[:space:]]*/=/"),
+        Malformed::HexPrefix => on("s/0[xX]//", "s/=0[xX]/=/"),
+        Malformed::Unpadded => on("s/$/=/", "s/[[:space:]]*$/=/"),
+        Malformed::UrlAlphabet => on("y,-_,+/,", "{s/=/\\n/;h;s/.*\\n//;y,-_,+/,;x;s/\\n.*//;G;s/\\n/=/}"),
+        Malformed::Raw { bytes: 32 } if variable.is_none() => format!(
+            "(umask 077; od -An -v -tx1 {file} | tr -d ' \\n' > {file}.hex) && chown --reference={file} {file}.hex && mv {file}.hex {file}"
+        ),
+        _ => back(path),
+    }
+}
+
+/// What was lost no command finds again: from paper, or from where a copy is kept.
+fn back(path: &Path) -> String {
+    let file = shell_quoted(path);
+    format!(
+        "mv {file} {file}.wrong && servos-keyctl recover --typed --out {file} # or bring back the copy that is kept, and \
+         try it: servos-keyctl check-key --key-file {file}"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::process::Command;
+
+    const HEX: &str = "7b1d3eca22fa84bee47e3d1cac2d688f4b8d36d373dc7e874a7f2b679f6186cb";
+    const BASE64: &str = "ex0+yiL6hL7kfj0crC1oj0uNNtNz3H6HSn8rZ59hhss=";
+
+    /// What a file holds after the command that mends it was run on it.
+    fn mended(problem: Malformed, variable: Option<&str>, before: &[u8]) -> String {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("the key's file");
+        std::fs::write(&file, before).unwrap();
+        let command = of_text(problem, variable, Some(&file));
+        let done = Command::new("sh").args(["-c", &command]).status().unwrap();
+        assert!(done.success(), "{command}");
+        std::fs::read_to_string(&file).unwrap()
+    }
+
+    #[test]
+    fn each_command_makes_of_a_near_miss_the_key_that_was_meant_and_touches_nothing_else() {
+        let url = BASE64.replace('+', "-").replace('/', "_");
+        for (problem, text, key) in [
+            (Malformed::Quoted, format!("\"{HEX}\""), HEX),
+            (Malformed::Quoted, format!("'{BASE64}'"), BASE64),
+            (Malformed::HexPrefix, format!("0x{HEX}"), HEX),
+            (Malformed::Unpadded, BASE64.trim_end_matches('=').to_owned(), BASE64),
+            (Malformed::UrlAlphabet, url, BASE64),
+        ] {
+            assert_eq!(mended(problem, None, format!("{text}\n").as_bytes()), format!("{key}\n"), "{problem:?}");
+            let around = |text: &str| format!("A_B=\"c d-e\"\nSERVOS_MASTER_KEY={text}\nF-G_H='0x1'\n");
+            let env = mended(problem, Some("SERVOS_MASTER_KEY"), around(&text).as_bytes());
+            assert_eq!(env, around(key), "{problem:?}");
+        }
+        let raw: Vec<u8> = (129..161).collect();
+        let hex: String = raw.iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(mended(Malformed::Raw { bytes: 32 }, None, &raw), hex);
+    }
+
+    #[test]
+    fn a_key_that_is_broken_over_lines_is_put_together() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("key");
+        let (first, second) = HEX.split_at(30);
+        std::fs::write(&file, format!("{first}\n{second} \n")).unwrap();
+        let command = of_file(&KeySourceError::NoKeyInside { place: String::new() }, &file);
+        assert!(Command::new("sh").args(["-c", &command]).status().unwrap().success());
+        assert_eq!(std::fs::read_to_string(&file).unwrap(), HEX);
+    }
+
+    #[test]
+    fn what_no_command_can_find_again_is_brought_back_beside_what_is_there() {
+        for problem in [Malformed::HexDigits { digits: 63 }, Malformed::Base64Of { bytes: 33 }, Malformed::AllEqual] {
+            let said = of_text(problem, None, Some(Path::new("/k")));
+            assert!(said.starts_with("mv /k /k.wrong && servos-keyctl recover --typed --out /k"), "{said}");
+        }
+        assert_eq!(of_text(Malformed::Quoted, Some("ACT_MASTER_KEY"), None), "unset ACT_MASTER_KEY");
+    }
+}

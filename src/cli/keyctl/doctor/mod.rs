@@ -1,0 +1,156 @@
+//! `servos-keyctl doctor`: everything that is to be mended, with the command that mends it, whether a daemon answers or not.
+//!
+//! Must never mend anything itself, nor end with 0 while something is to be mended, nor pass over a check in silence.
+//! Called by `keyctl::execute`.
+
+mod case;
+mod clock;
+mod container;
+mod daemon;
+mod finding;
+mod key_mend;
+mod key_places;
+mod key_sources;
+mod machine;
+mod memory;
+mod peers;
+mod rotation;
+mod sockets;
+mod store;
+mod swap;
+mod unit;
+
+#[cfg(test)]
+mod document_test;
+#[cfg(test)]
+mod planted;
+
+use super::console::Console;
+use super::output::count;
+use super::socket::SocketArguments;
+use crate::cli::exit;
+use crate::cli::failure::Failure;
+use case::{Case, Configured};
+use clap::Args;
+use finding::{Finding, Report, Severity};
+use serde_json::{Value, json};
+use std::path::PathBuf;
+
+#[derive(Args)]
+pub(super) struct DoctorArguments {
+    /// The configuration of the daemon that is meant [default: /etc/servos/keyd.toml, if it is there]
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+
+    /// A user whose component is to reach the daemon; may be given more than once
+    #[arg(long, value_name = "NAME")]
+    user: Vec<String>,
+}
+
+/// A family of checks.
+type Check = fn(&Case, &mut Report);
+
+/// Every family by its name, the most urgent first.
+const CHECKS: &[(&str, Check)] = &[
+    ("daemon", daemon::answer),
+    ("configuration", configuration),
+    ("store", store::check),
+    ("key-sources", key_sources::check),
+    ("rotation", rotation::check),
+    ("warnings", daemon::warnings),
+    ("sockets", sockets::check),
+    ("peers", peers::check),
+    ("memory", memory::check),
+    ("swap", swap::check),
+    ("container", container::check),
+    ("clock", clock::check),
+];
+
+/// Makes every check that can be made here; ends with 1 if something is to be mended.
+pub(super) fn run(console: &mut Console, socket: &SocketArguments, arguments: &DoctorArguments) -> Result<(), Failure> {
+    let report = examine(&Case::gather(socket, arguments)?);
+    console.result(&value(&report), &text(&report))?;
+    match u64::try_from(report.of(Severity::Problem).count()).unwrap_or(u64::MAX) {
+        0 => Ok(()),
+        number => {
+            let failure = format!("{} to be mended", count(number, "thing"));
+            Err(Failure::say(exit::NO, failure).with_hint("each names what mends it"))
+        }
+    }
+}
+
+fn examine(case: &Case) -> Report {
+    let mut report = Report::default();
+    for (name, check) in CHECKS {
+        report.check = name;
+        check(case, &mut report);
+    }
+    report
+}
+
+/// What is wrong with the configuration as a whole.
+fn configuration(case: &Case, report: &mut Report) {
+    match &case.configured {
+        Configured::Invalid(text) => {
+            report.problem(finding::CONFIGURATION, text.clone(), "servos-keyctl config check");
+        }
+        Configured::Unknown(reason) => report.not_made(reason.clone()),
+        Configured::By(config) => {
+            let told = case.status().and_then(|status| status.store.as_ref()).map(|store| PathBuf::from(&store.path));
+            if let Some(serves) = told.filter(|serves| *serves != config.store.path) {
+                let text = format!(
+                    "The daemon serves the store {}, and the configuration names {}: it was changed since the daemon's start, \
+                     or is another daemon's.",
+                    serves.display(),
+                    config.store.path.display()
+                );
+                report.advice(finding::CONFIGURATION, text, "servos-keyctl config check");
+            }
+        }
+    }
+}
+
+fn value(report: &Report) -> Value {
+    let shown = |finding: &Finding| {
+        json!({
+            "check": finding.check,
+            "id": finding.kind.id,
+            "severity": match finding.severity { Severity::Problem => "problem", Severity::Advice => "advice" },
+            "text": finding.text,
+            "why": finding.kind.why,
+            "mend": finding.mend,
+        })
+    };
+    let of = |severity| report.of(severity).map(shown).collect::<Vec<_>>();
+    json!({
+        "well": report.of(Severity::Problem).next().is_none(),
+        "to_mend": of(Severity::Problem),
+        "advice": of(Severity::Advice),
+        "checks": CHECKS.iter().map(|(name, _)| *name).collect::<Vec<_>>(),
+        "not_made": report.not_made.iter().map(|one| json!({"check": one.check, "reason": one.reason})).collect::<Vec<_>>(),
+    })
+}
+
+fn text(report: &Report) -> String {
+    let mut text = String::new();
+    let mut list = |title: &str, severity| {
+        let mut found = report.of(severity).peekable();
+        if found.peek().is_some() {
+            text.push_str(&format!("{title}\n"));
+        }
+        for Finding { kind, text: what, mend, .. } in found {
+            text.push_str(&format!("  - {what} [{}]\n      {}\n", kind.id, kind.why));
+            text.extend(mend.iter().map(|mend| format!("      mend: {mend}\n")));
+        }
+    };
+    list("To mend:", Severity::Problem);
+    list("To know:", Severity::Advice);
+    if report.of(Severity::Problem).next().is_none() {
+        text.insert_str(0, "Nothing to mend.\n");
+    }
+    if !report.not_made.is_empty() {
+        text.push_str("Not checked:\n");
+        report.not_made.iter().for_each(|one| text.push_str(&format!("  - {}: {}\n", one.check, one.reason)));
+    }
+    text
+}

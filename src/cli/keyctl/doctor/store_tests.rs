@@ -1,0 +1,106 @@
+//! Tests of `store`.
+//!
+//! Must never need a file system of another kind: the machine tells.
+//! Run by `cargo test`.
+
+use super::*;
+use crate::cli::keyctl::doctor::case::Configured;
+use crate::cli::keyctl::doctor::machine::Mount;
+use crate::cli::keyctl::doctor::planted::{KEY, Planted, chmod, fingerprint};
+use crate::store::backup_file::{Backup, write_durably};
+use crate::store::port::Snapshot;
+
+fn on(mount: Mount) -> Planted {
+    let mut planted = Planted::well();
+    planted.case.machine.mount = Box::new(move |_| Some(mount.clone()));
+    planted
+}
+
+#[test]
+fn a_disk_that_does_not_keep_the_store_is_told() {
+    let room = Mount { free_bytes: 1 << 30, ..Mount::default() };
+    let found = on(Mount { network: Some("nfs".into()), ..room.clone() }).sees("store-network-file-system", "cp -a ");
+    assert!(found.text.contains("is on nfs, a network file system"), "{}", found.text);
+    on(Mount { is_read_only: true, ..room.clone() }).sees("store-read-only", "mount -o remount,rw ");
+    on(Mount { free_bytes: 4096, ..room.clone() }).sees("store-full", "df -h ");
+    assert!(on(room).ids().is_empty());
+    let mut unknown = Planted::well();
+    unknown.case.machine.mount = Box::new(|_| None);
+    assert!(unknown.not_made().contains("store: what "), "{}", unknown.not_made());
+}
+
+#[test]
+fn modes_that_let_others_change_the_store_are_told_with_chmod() {
+    let planted = Planted::well();
+    planted.write("state/keyd.redb", "");
+    planted.write("state/keyd.redb.mark", "");
+    assert!(planted.ids().is_empty(), "{:?}", planted.ids());
+    for (name, mode, good) in
+        [("state", 0o777, 0o700), ("state/keyd.redb", 0o666, 0o600), ("state/keyd.redb.mark", 0o606, 0o600)]
+    {
+        chmod(&planted.at(name), mode);
+        let found = planted.sees("store-modes", "chmod ");
+        assert!(found.severity == Severity::Problem && found.text.contains(&format!("{mode:04o}")), "{}", found.text);
+        assert!(found.mend.unwrap().starts_with("chmod "));
+        chmod(&planted.at(name), good);
+    }
+    // What has no command has none made of its sentence.
+    planted.write("state/backup", "a file");
+    let found = planted.examined().found;
+    assert!(
+        found.len() == 1 && found[0].text.ends_with("it is not a directory") && found[0].mend.is_none(),
+        "{found:?}"
+    );
+    std::fs::remove_file(planted.at("state/backup")).unwrap();
+    chmod(&planted.at("state/keyd.redb"), 0o644);
+    assert_eq!(planted.sees("store-modes", "chmod 600 ").severity, Severity::Advice);
+}
+
+#[test]
+fn a_store_that_is_not_there_is_told_with_what_brings_it_back() {
+    let mut planted = Planted::silent();
+    planted.config().store.create = false;
+    planted.sees("store-missing", "servos-keyd init");
+    write_durably(&planted.at("state/backup"), &Backup::of([7; 16], 1, Snapshot::default())).unwrap();
+    let found = planted.sees("store-missing", "servos-keyd restore ");
+    assert!(found.text.contains("is gone, but"), "{}", found.text);
+    planted.write("state/keyd.redb", "");
+    planted.sees("store-missing", "servos-keyd accept");
+    planted.case.claimed = Claimed::Damaged("the store is damaged".to_owned());
+    planted.sees("store-damaged", "servos-keyd restore FILE");
+    planted.case.claimed = Claimed::Unread("a process has it".to_owned());
+    assert!(planted.not_made().contains("what the store says of its keys: a process has it"));
+}
+
+#[test]
+fn an_old_backup_is_told_without_the_daemon_where_the_store_went_on() {
+    let mut planted = Planted::silent();
+    planted.write("state/keyd.redb", "");
+    planted.write("state/keyd.redb.mark", "");
+    let made = u64::try_from(planted.case.machine.now - 40 * 86_400).unwrap();
+    let snapshot = Snapshot { generation: 4, ..Snapshot::default() };
+    write_durably(&planted.at("state/backup"), &Backup::of([7; 16], made, snapshot)).unwrap();
+    planted.case.claimed = Claimed::Keys { fingerprints: vec![fingerprint(KEY)], generation: 5 };
+    assert_eq!(planted.sees("backup-overdue", "servos-keyctl backup").severity, Severity::Advice);
+    planted.case.claimed = Claimed::Keys { fingerprints: vec![fingerprint(KEY)], generation: 4 };
+    assert_eq!(planted.ids(), ["no-daemon"]);
+}
+
+#[test]
+fn what_another_users_directory_holds_is_said_to_be_unseen() {
+    let mut planted = Planted::silent();
+    planted.case.machine.euid = 4242;
+    assert!(planted.not_made().contains("only root and the daemon's own user can: sudo servos-keyctl doctor"));
+    planted.case.configured = Configured::Unknown("x is not a socket of y".to_owned());
+    assert!(planted.not_made().contains("store: the store's place: x is not a socket of y"));
+}
+
+#[test]
+fn a_configuration_that_cannot_be_read_or_is_not_the_daemons_is_told() {
+    let mut planted = Planted::well();
+    planted.status().store.as_mut().unwrap().path = planted.at("other/keyd.redb").display().to_string();
+    assert_eq!(planted.sees("configuration", "servos-keyctl config check").severity, Severity::Advice);
+    planted.case.configured = Configured::Invalid("keyd.toml: line 3: there is no key `sockets`".to_owned());
+    let found = planted.sees("configuration", "servos-keyctl config check");
+    assert!(found.severity == Severity::Problem && found.text.contains("line 3"));
+}

@@ -1,0 +1,133 @@
+//! The daemon's unit, as far as it can hold a mistake: where the key comes from, and what it sets for the process.
+//!
+//! Must never keep a key that stands in it, but only where it stands.
+//! Called by `case`.
+
+use crate::cli::failure::Failure;
+use crate::cli::keyctl::rotate_run::{UNIT, program, unit};
+use crate::sys::locked::LockedMemory;
+use std::path::{Path, PathBuf};
+
+/// What the unit says.
+#[derive(Default)]
+pub(super) struct Unit {
+    /// Files of credentials that the daemon looks for, with the name of those that are encrypted.
+    pub(super) credentials: Vec<(PathBuf, Option<String>)>,
+    /// Files that its environment comes from, and whether one may be missing.
+    pub(super) environment_files: Vec<(PathBuf, bool)>,
+    /// Files that a variable of its names as the key's.
+    pub(super) key_files: Vec<PathBuf>,
+    /// The settings in which a key stands itself.
+    pub(super) holds_key: Vec<&'static str>,
+    pub(super) private_users: Option<String>,
+    pub(super) memory_lock: Option<String>,
+    pub(super) memory_swap_max: Option<String>,
+}
+
+impl Unit {
+    /// Asks systemd.
+    ///
+    /// # Errors
+    /// Why it does not tell.
+    pub(super) fn read(memory: &LockedMemory) -> Result<Self, String> {
+        let text = unit::text(UNIT, memory).map_err(|Failure { message, .. }| message)?;
+        let text = std::str::from_utf8(text.expose_bytes()).map_err(|_| format!("{UNIT} is no text"))?;
+        Ok(Self::of(text))
+    }
+
+    /// Source: systemd.exec(5).
+    pub(super) fn of(text: &str) -> Self {
+        let last = |key: &str| unit::assigned(text, key).pop().map(|(_, value)| value);
+        let all = |key: &str| unit::assigned(text, key).into_iter().map(|(_, value)| value).collect::<Vec<_>>();
+        let environment = all("Environment");
+        let variables = || environment.iter().flat_map(|line| line.split_ascii_whitespace()).map(unquoted);
+        let key_files = variables().filter_map(|word| {
+            let (name, value) = word.split_once('=')?;
+            matches!(name, "SERVOS_MASTER_KEY_FILE" | "ACT_MASTER_KEY_FILE").then(|| PathBuf::from(value))
+        });
+        let is_key = |word: &str| ["SERVOS_MASTER_KEY=", "ACT_MASTER_KEY="].iter().any(|name| word.starts_with(name));
+        let is_key_credential = |value: &String| {
+            ["servos_master_key:", "act_master_key:", "servos.env:", "act.env:"]
+                .iter()
+                .any(|name| value.starts_with(name))
+        };
+        let mut holds_key = Vec::new();
+        if variables().any(is_key) {
+            holds_key.push("Environment=");
+        }
+        if all("SetCredential").iter().any(is_key_credential) {
+            holds_key.push("SetCredential=");
+        }
+        Self {
+            credentials: unit::credentials_in(text).into_iter().map(|one| (one.file, one.encrypted)).collect(),
+            environment_files: all("EnvironmentFile").iter().map(|value| optional(value)).collect(),
+            key_files: key_files.collect(),
+            holds_key,
+            private_users: last("PrivateUsers").filter(|value| !is_no(value)),
+            memory_lock: last("LimitMEMLOCK"),
+            memory_swap_max: last("MemorySwapMax"),
+        }
+    }
+
+    /// Every file of its that may hold a key, and that is a plain file by a plain name.
+    pub(super) fn plain_files(&self) -> impl Iterator<Item = &Path> {
+        let credentials = self.credentials.iter().filter(|(_, encrypted)| encrypted.is_none()).map(|(file, _)| file);
+        credentials.chain(&self.key_files).map(PathBuf::as_path).filter(|file| unit::is_plain(file))
+    }
+}
+
+fn optional(value: &str) -> (PathBuf, bool) {
+    match value.strip_prefix('-') {
+        Some(file) => (file.into(), true),
+        None => (value.into(), false),
+    }
+}
+
+fn unquoted(word: &str) -> &str {
+    word.trim_matches(|mark| matches!(mark, '"' | '\''))
+}
+
+/// Source: systemd.syntax(7).
+fn is_no(value: &str) -> bool {
+    matches!(value.to_ascii_lowercase().as_str(), "no" | "false" | "off" | "0" | "n" | "f")
+}
+
+/// What systemd says of the service in one line, and nothing where there is no systemd.
+pub(super) fn state(memory: &LockedMemory) -> Option<String> {
+    let wanted = "--property=ActiveState,SubState,Result,ExecMainStatus,StatusText";
+    let told = program::run("systemctl", &["show", wanted, "--", UNIT], b"", memory).ok()?;
+    let told = String::from_utf8_lossy(told.expose_bytes()).into_owned();
+    let words: Vec<&str> = told.lines().filter(|line| !line.ends_with('=')).collect();
+    (!words.is_empty()).then(|| words.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_in_a_unit_is_told_by_where_it_stands_alone() {
+        for (text, expected) in [
+            ("Environment=SERVOS_MASTER_KEY=x", &["Environment="][..]),
+            ("Environment=\"A=b\" \"ACT_MASTER_KEY=x\"", &["Environment="]),
+            ("SetCredential=servos_master_key:x", &["SetCredential="]),
+            ("SetCredential=other:x\nEnvironment=SERVOS_MASTER_KEY_FILE=/k", &[]),
+            ("Environment=SERVOS_MASTER_KEY=x\nEnvironment=", &[]),
+        ] {
+            assert_eq!(Unit::of(text).holds_key, expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn files_and_settings_are_read_as_systemd_reads_them() {
+        let unit = Unit::of(
+            "LoadCredential=servos.env:/e\nLoadCredentialEncrypted=servos_master_key:/c\nEnvironmentFile=-/a\n\
+             Environment=SERVOS_MASTER_KEY_FILE=/k\nPrivateUsers=no\nPrivateUsers=yes\nLimitMEMLOCK=64K\n",
+        );
+        assert_eq!(unit.plain_files().collect::<Vec<_>>(), [Path::new("/e"), Path::new("/k")]);
+        assert!(unit.credentials.contains(&("/c".into(), Some("servos_master_key".into()))));
+        assert_eq!(unit.environment_files, [("/a".into(), true)]);
+        assert_eq!((unit.private_users.as_deref(), unit.memory_lock.as_deref()), (Some("yes"), Some("64K")));
+        assert_eq!(Unit::of("PrivateUsers=off").private_users, None);
+    }
+}
