@@ -131,7 +131,7 @@ checked 'the command that it names leads from key to store to status'
 echo '# mine' >>"$machine/etc/servos/keyd.toml"
 store=$(inside sha256sum "$STORE")
 dpkg_does --install /tmp/next.deb
-# shellcheck disable=SC2016  # of dpkg-query
+# shellcheck disable=SC2016  # dpkg's own mark
 [[ $(inside dpkg-query --show --showformat '${Version}' servos-keyd) == 99.0.0-1 ]] || fail 'it is not the next version'
 [[ $calls != *stop* && $calls == *'try-restart servos-keyd.service'* ]] || fail 'an upgrade restarts, and stops nothing'
 [[ $(tail -n 1 "$machine/etc/servos/keyd.toml") == '# mine' ]] || fail 'the configuration was replaced'

@@ -111,8 +111,9 @@ pub fn run(arguments: impl Iterator<Item = OsString>) -> u8 {
         };
         failure
     };
+    let mut waiting = None;
     let outcome = typed.and_then(|()| match &arguments.command {
-        Command::Serve(arguments) => serve::run(arguments, remedied),
+        Command::Serve(arguments) => serve::run(arguments, &mut waiting).map_err(remedied),
         Command::Init(arguments) => init::run(arguments).map_err(remedied),
         Command::Restore(arguments) => restore::run(arguments).map_err(remedied),
         Command::Accept(arguments) => accept::run(arguments).map_err(remedied),
@@ -124,6 +125,10 @@ pub fn run(arguments: impl Iterator<Item = OsString>) -> u8 {
         Err(failure) => {
             let as_json = matches!(&arguments.command, Command::Restore(arguments) if arguments.json);
             output::error(&failure, as_json);
+            // Said before: the journal knows whose word it is only of a process that is there.
+            if let Some(waiting) = waiting {
+                waiting.turn_away(&failure);
+            }
             failure.exit.code
         }
     }

@@ -21,7 +21,6 @@ use crate::config::settings::{Config, LogFormat};
 use crate::operations::self_test;
 use crate::server::limits::{CALLS_PER_USER, DRAIN, Limits};
 use crate::sys::locked::{LockedMemory, Protection};
-use crate::sys::sockets::inherited::Inherited;
 use crate::telemetry::{events, log, panic};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -51,8 +50,8 @@ impl Arguments {
     }
 }
 
-/// Serves; `remedied` puts this installation's names into a failure.
-pub fn run(arguments: &Arguments, remedied: impl Fn(Failure) -> Failure) -> Result<(), Failure> {
+/// Serves. When the start fails, `waiting` has the sockets of the service manager in which somebody may wait for it.
+pub fn run(arguments: &Arguments, waiting: &mut Option<Waiting>) -> Result<(), Failure> {
     let began = Instant::now();
     // 1. Harden the process, while it has one thread and no secret.
     harden()?;
@@ -60,24 +59,7 @@ pub fn run(arguments: &Arguments, remedied: impl Fn(Failure) -> Failure) -> Resu
     // A limit that cannot be raised is no reason not to serve: descriptors that run out are waited for.
     let _ = crate::sys::harden::raise_descriptor_limit();
     let handed_over = sockets::take_inherited()?;
-    let mut waiting = Some(Waiting::hold(&handed_over));
-    served(arguments, began, handed_over, &mut waiting).map_err(|failure| {
-        let failure = remedied(failure);
-        // Those of a daemon that has served are with its successor.
-        if let Some(waiting) = waiting.take() {
-            waiting.turn_away(&failure);
-        }
-        failure
-    })
-}
-
-/// Steps 2 to 10. Drops `waiting` when the start has succeeded.
-fn served(
-    arguments: &Arguments,
-    began: Instant,
-    handed_over: Vec<Inherited>,
-    waiting: &mut Option<Waiting>,
-) -> Result<(), Failure> {
+    *waiting = Some(Waiting::hold(&handed_over));
     // 2. Configuration, which says how to log.
     let mut config = configuration(arguments)?;
     // Salvage reads what was lost; it begins nothing in its place.
@@ -132,6 +114,7 @@ fn served(
     // 8. Self-test with the live keys.
     self_test::run(&engine.keyring(), &key::random)?;
     crate::sys::allocator::release_free_memory();
+    // From here on whoever connects is served, or is the next daemon's.
     drop(waiting.take());
     // 9. Threads, serving, READY; then a signal, the drain, and the end.
     let policy = Arc::new(Policy::new(nix::unistd::geteuid().as_raw()));

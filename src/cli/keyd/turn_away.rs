@@ -2,7 +2,7 @@
 //!
 //! Must never touch a key: all are wiped before; nor take long, as the service manager waits, and starts anew for who is
 //! left.
-//! Called by `serve`.
+//! Filled by `serve`, called by `run`.
 
 use crate::cli::exit;
 use crate::cli::failure::Failure;
