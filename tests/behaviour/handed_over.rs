@@ -11,6 +11,9 @@ use std::process::{Child, Command, Stdio};
 use std::time::Instant;
 use tonic::Code;
 
+/// Makes a start fail.
+type Spoil = fn(&mut Installation);
+
 /// The two sockets as a service manager holds them.
 struct Manager {
     installation: Installation,
@@ -97,7 +100,7 @@ fn both_sockets_are_served_by_name_and_by_path_and_left_where_they_are() {
 
 #[test]
 fn who_waits_for_a_start_that_fails_is_answered_and_root_is_told_why() {
-    let causes: [(i32, &str, fn(&mut Installation)); 4] = [
+    let causes: [(i32, &str, Spoil); 4] = [
         (66, "no store at", |installation| std::fs::remove_dir_all(installation.path("backup")).unwrap()),
         (78, "MASTER KEY INTEGRITY CHECK FAILED", |installation| installation.write_key(random_key())),
         (66, "there is no such file", |installation| std::fs::remove_file(installation.path("master.key")).unwrap()),

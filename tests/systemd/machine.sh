@@ -77,7 +77,7 @@ await_boot() {
 
 # inside COMMAND...: as root of the machine, in its namespaces.
 inside() {
-    nsenter --target "$LEADER" --all -- /usr/bin/env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LANG=C.UTF-8 TERM=dumb "$@"
+    nsenter --target "$LEADER" --all -- /usr/bin/env -i PATH=/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LANG=C.UTF-8 TERM=dumb "$@"
 }
 
 # inside_as USER COMMAND...

@@ -2,7 +2,7 @@
 # shellcheck shell=bash
 key=$(inside sha256sum /etc/servos/servos.env)
 began=$(date +%s%N)
-said=$(inside bash -c 'DEBIAN_FRONTEND=noninteractive dpkg -i /root/packages/servos-keyd_0*.deb' 2>&1)
+said=$(install_package 0)
 figure "installed in $((($(date +%s%N) - began) / 1000000)) ms"
 says 'servos-keyd init --adopt-legacy' "$said"
 [[ $(inside sha256sum /etc/servos/servos.env) == "$key" ]] || fail 'the key file was touched'

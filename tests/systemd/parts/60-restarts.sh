@@ -9,7 +9,7 @@ for ((n = 1; n <= 20; n++)); do
     inside systemctl restart servos-keyd.service
     if ((n == 10)); then
         before=$(state MainPID)
-        said=$(inside dpkg -i /root/packages/servos-keyd_99*.deb 2>&1)
+        said=$(install_package 99)
         says 'servos-keyctl status' "$said"
         [[ $(state MainPID) != "$before" ]] || fail 'the upgrade left the old daemon running'
     fi

@@ -13,5 +13,5 @@ done
 [[ $(inside bash -c 'ls /var/lib/servos/keyd-backup/*.skb1 | wc -l') -gt 0 ]] || fail 'the backups are gone'
 ! inside test -e /etc/servos/keyd.toml || fail 'the configuration is left'
 # Installed again, it goes on where it was.
-inside dpkg -i /root/packages/servos-keyd_0*.deb >/dev/null 2>&1
+install_package 0 >/dev/null
 remembered
