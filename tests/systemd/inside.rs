@@ -18,6 +18,7 @@ mod held_thread;
 
 use held_thread::Held;
 use nix::errno::Errno;
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use std::io::Read;
 use std::process::ExitCode;
 
@@ -64,12 +65,22 @@ fn threads(process: &str) -> Vec<(i32, String)> {
 
 fn hold(process: &str, name: &str) -> ExitCode {
     let found = threads(process).into_iter().find(|(_, found)| found == name);
-    let Some(_held) = found.and_then(|(thread, _)| Held::stop(thread, None)) else {
+    let Some(held) = found.and_then(|(thread, _)| Held::stop(thread, None)) else {
         println!("no thread {name} that waits");
         return ExitCode::FAILURE;
     };
     println!("held");
-    let _ = std::io::stdin().read_to_end(&mut Vec::new());
+    std::thread::spawn(|| {
+        let _ = std::io::stdin().read_to_end(&mut Vec::new());
+        // What this process holds goes on without it.
+        std::process::exit(0);
+    });
+    // The dead are seen by who holds them first: else the process would never be gone for systemd.
+    while !matches!(
+        waitpid(held.thread, Some(WaitPidFlag::__WALL)),
+        Ok(WaitStatus::Exited(..) | WaitStatus::Signaled(..)) | Err(_)
+    ) {}
+    println!("it is gone");
     ExitCode::SUCCESS
 }
 

@@ -56,7 +56,7 @@ mark() { MARK=@$(date +%s.%6N); }
 since_mark() { inside journalctl --quiet --output cat --since "$MARK" "$@"; }
 
 # log_says WORDS: since the mark, in a message or in a field.
-log_says() { since_mark --unit servos-keyd.service --output export | grep -qF -- "$1"; }
+log_says() { since_mark --unit servos-keyd.service --output export | grep -F -- "$1" >/dev/null; }
 
 sockets_are_alive() {
     [[ $(state ActiveState servos-keyd.socket) == active && $(state ActiveState servos-keyd-admin.socket) == active ]] ||
@@ -87,7 +87,8 @@ failing_starts() {
     refused 75 'servos-keyd did not start' inside_as app servos-keyctl --socket "$SOCKET" verify-canary
     says "$words" "$(inside systemctl status servos-keyd.service --no-pager --lines 0 | grep '^ *Status: ')"
     eventually 'the start ends' is failed state ActiveState
-    said=$(since_mark --unit servos-keyd.service --priority err | grep -F "$words" | grep -v '^servos-keyd.service:')
+    said=$(since_mark --unit servos-keyd.service --priority err SERVOS_KEYD_EVENT=daemon.failed)
+    says "$words" "$said"
     [[ $(wc -l <<<"$said") == 1 ]] || fail "the journal says it in more than one line: $said"
     [[ $(state ExecMainStatus) == "$code" ]] || fail "it ended with $(state ExecMainStatus)"
     refused 75 "$words" inside servos-keyctl status

@@ -57,7 +57,10 @@ impl Held {
             let word = i64::from_ne_bytes(word.try_into().unwrap());
             ptrace::write(self.thread, (place + offset) as *mut _, word).unwrap();
         }
-        let opened = self.call(libc::SYS_openat, [i64::from(libc::AT_FDCWD).cast_unsigned(), place, flags.cast_unsigned().into(), 0o600])?;
+        let opened = self.call(
+            libc::SYS_openat,
+            [i64::from(libc::AT_FDCWD).cast_unsigned(), place, flags.cast_unsigned().into(), 0o600],
+        )?;
         self.call(libc::SYS_close, [opened, 0, 0, 0]).map(drop)
     }
 }

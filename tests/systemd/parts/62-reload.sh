@@ -11,7 +11,7 @@ inside sed -i 's/^level = "info"/level = "debug"/' /etc/servos/keyd.toml
 reload_says 'SERVOS_KEYD_IN_FORCE=log.level'
 inside sed -i 's/^streams = 128/streams = 64/' /etc/servos/keyd.toml
 reload_says 'SERVOS_KEYD_AFTER_RESTART=limits.streams'
-status_names_it() { inside systemctl status servos-keyd.service | grep -q 'Status:.*after a restart: limits.streams'; }
+status_names_it() { inside systemctl status servos-keyd.service | grep 'Status:.*after a restart: limits.streams' >/dev/null; }
 eventually 'status names it' status_names_it
 inside sed -i 's/^streams = 64/streams = 0/' /etc/servos/keyd.toml
 reload_says 'the configuration before stays in force'
