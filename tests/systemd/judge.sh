@@ -7,8 +7,10 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck source=machine.sh
 source "$here/machine.sh"
 readonly PART=$1 SCRATCH=$3
+# shellcheck disable=SC2034  # machine.sh reads it
+MACHINE=$SCRATCH/machine
 NSPAWN=$2
-LEADER=$(pgrep -P "$NSPAWN" | head -n 1)
+find_leader
 # shellcheck disable=SC2034  # parts read it
 readonly MACHINE_ROOT=$SCRATCH/machine/root
 readonly SOCKET=/run/servos/keyd.sock

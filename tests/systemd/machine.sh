@@ -52,17 +52,32 @@ boot() {
     mount -t overlay overlay -o "lowerdir=$1/root,upperdir=$MACHINE/upper,workdir=$MACHINE/work" "$MACHINE/root"
     # What systemd-nspawn's own filter refuses to every machine: memory that root cannot read, and the daemon's sandbox.
     local calls='memfd_secret @memlock seccomp landlock_create_ruleset landlock_add_rule landlock_restrict_self'
-    systemd-nspawn --directory="$MACHINE/root" --boot --register=no --keep-unit --machine="keyd-test-$$" \
-        --private-network --console=pipe --system-call-filter="$calls" >"$MACHINE/console" 2>&1 </dev/null &
+    # Ended with 133, it is to be booted anew.
+    (
+        code=133
+        while ((code == 133)); do
+            code=0
+            systemd-nspawn --directory="$MACHINE/root" --boot --register=no --keep-unit --machine="keyd-test-$$" \
+                --private-network --console=pipe --system-call-filter="$calls" || code=$?
+        done
+    ) >"$MACHINE/console" 2>&1 </dev/null &
     NSPAWN=$!
     await_boot
+}
+
+# find_leader: sets LEADER to the machine's first process, or to nothing.
+find_leader() {
+    LEADER=
+    local nspawn
+    nspawn=$(pgrep -x -P "$NSPAWN" systemd-nspawn || true)
+    [[ -z $nspawn ]] || LEADER=$(pgrep -P "$nspawn" | head -n 1 || true)
 }
 
 # await_boot: returns when all units of the boot have been started.
 await_boot() {
     local deadline=$((SECONDS + 60)) state
     while ((SECONDS < deadline)); do
-        LEADER=$(pgrep -P "$NSPAWN" 2>/dev/null | head -n 1 || true)
+        find_leader
         if [[ -n $LEADER ]]; then
             state=$(inside systemctl is-system-running 2>/dev/null || true)
             [[ $state != running && $state != degraded ]] || return 0
@@ -90,10 +105,10 @@ inside_as() {
 # stop_machine: ends it, and takes its mount away.
 stop_machine() {
     if [[ -n ${NSPAWN:-} ]] && kill -0 "$NSPAWN" 2>/dev/null; then
-        kill -TERM "$NSPAWN" 2>/dev/null || true
+        pkill -TERM -x -P "$NSPAWN" systemd-nspawn || true
         local deadline=$((SECONDS + 20))
         while kill -0 "$NSPAWN" 2>/dev/null && ((SECONDS < deadline)); do sleep 0.1; done
-        kill -KILL "$NSPAWN" 2>/dev/null || true
+        pkill -KILL -x -P "$NSPAWN" systemd-nspawn || true
         wait "$NSPAWN" 2>/dev/null || true
     fi
     [[ -z $MACHINE ]] || ! mountpoint -q "$MACHINE/root" || umount "$MACHINE/root"
