@@ -14,8 +14,8 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "runbook
 import follow  # noqa: E402
 
 BEGINNINGS = "First start, "
-# Asked for by `rotate run`, once.
-KNOWN = [(re.compile(rb"\[y/N\] ?$"), ["y"])]
+# Asked for by `rotate run`: before it begins, and before the new key takes the place of the old one.
+KNOWN = [(re.compile(rb"Type yes to go on: $"), ["yes", "yes"])]
 
 
 def main():
