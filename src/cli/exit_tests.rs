@@ -225,3 +225,17 @@ fn a_key_that_cannot_be_made_has_the_code_of_its_cause() {
     assert_eq!(of_key(&KeyError::NoRoom { needed: 64 }).code, 70);
     assert_eq!(of_key(&KeyError::Malformed(crate::custody::keys::Malformed::AllEqual)).code, 78);
 }
+
+#[test]
+fn a_restart_is_not_tried_after_what_it_changes_nothing_about() {
+    let unit = include_str!("../../packaging/systemd/servos-keyd.service");
+    let by_hand = include_str!("../../docs/operations.md");
+    // An answer, no daemon, a bug and what passes by itself.
+    let others = [1, 69, 70, 75];
+    let listed = ALL.iter().map(|exit| exit.code).filter(|code| !others.contains(code));
+    let line =
+        format!("RestartPreventExitStatus={}", listed.map(|code| code.to_string()).collect::<Vec<_>>().join(" "));
+    for (name, text) in [("the package's unit", unit), ("docs/operations.md", by_hand)] {
+        assert!(text.lines().any(|found| found == line), "{name}: {line}");
+    }
+}

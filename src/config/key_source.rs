@@ -24,8 +24,8 @@ pub(super) const VARIABLES: [&str; 2] = ["SERVOS_MASTER_KEY", "ACT_MASTER_KEY"];
 /// The variables that name a file.
 const FILE_VARIABLES: [&str; 2] = ["SERVOS_MASTER_KEY_FILE", "ACT_MASTER_KEY_FILE"];
 
-/// The names under which systemd may hand the key over.
-const CREDENTIALS: [&str; 4] = ["servos_master_key", "act_master_key", "servos.env", "act.env"];
+/// The names under which systemd may hand the key over, in the order in which they count.
+pub const CREDENTIALS: [&str; 4] = ["servos_master_key", "act_master_key", "servos.env", "act.env"];
 
 /// What the unit has systemd put in the place of a credential whose file is missing (`SetCredential=`): the daemon then says
 /// so itself, where systemd would end the start with a number.

@@ -147,7 +147,7 @@ checked 'downgraded: what was disabled stays disabled'
 
 # --- Removed, and purged: key, store, backups and users stay, and it says so.
 dpkg_does --remove servos-keyd
-[[ $calls == *'stop servos-keyd.socket servos-keyd-admin.socket servos-keyd.service'* ]] || fail 'nothing was stopped'
+[[ $calls == *'stop servos-keyd.socket servos-keyd-admin.socket servos-keyd-metrics.socket servos-keyd.service'* ]] || fail 'nothing was stopped'
 inside test ! -e /usr/bin/servos-keyd -a -e /etc/servos/keyd.toml || fail 'not removed, or the configuration with it'
 dpkg_does --purge servos-keyd
 says 'keys, stores and backups are not removed'

@@ -90,7 +90,7 @@ fn acquire(places: &Places, directory: &Path) -> Result<DirectoryLock, Failure> 
             exit::of_store(&error),
             format!(
                 "{error}: a servos-keyd that serves, or a command on its store. Stop it first: `systemctl stop \
-                 servos-keyd`, or Ctrl-C where it runs"
+                 'servos-keyd*'`, its sockets too, or Ctrl-C where it runs"
             ),
         ),
         error @ StoreError::NotPermitted { .. } => {

@@ -131,9 +131,29 @@ mod tests {
     }
 
     #[test]
-    fn every_key_that_is_in_force_at_once_is_one_of_the_configuration() {
-        let keys: Vec<&str> = Config::default().describe().iter().map(|setting| setting.key).collect();
-        assert!(IN_FORCE_AT_ONCE.iter().all(|key| keys.contains(key)));
+    fn every_key_that_is_in_force_at_once_is_put_in_force_and_no_other_of_its_sections_is() {
+        let before = parsed("");
+        let mut moved = Vec::new();
+        for (key, text) in [
+            ("backup.dir", "[backup]\ndir = \"/elsewhere\"\n"),
+            ("backup.interval", "[backup]\ninterval = \"7d\"\n"),
+            ("backup.keep", "[backup]\nkeep = 7\n"),
+            ("backup.keep_for", "[backup]\nkeep_for = \"7d\"\n"),
+            ("drill.interval", "[drill]\ninterval = \"7d\"\n"),
+            ("log.format", "[log]\nformat = \"json\"\n"),
+            ("log.level", "[log]\nlevel = \"debug\"\n"),
+        ] {
+            let after = parsed(text);
+            let told = changed(&before, &after);
+            assert_eq!([told.now, told.after_restart].concat(), [key], "the text changes this key alone");
+            if upkeep(&after) != upkeep(&before) || after.log.level != before.log.level {
+                moved.push(key);
+            }
+        }
+        assert_eq!(moved, IN_FORCE_AT_ONCE);
+        let sections = ["backup.", "drill.", "log."]
+            .map(|section| before.describe().iter().filter(|setting| setting.key.starts_with(section)).count());
+        assert_eq!(sections, [4, 1, 2], "a key that is new in these sections belongs into this test");
     }
 
     #[test]

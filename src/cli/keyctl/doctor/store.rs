@@ -76,7 +76,7 @@ fn disk(case: &Case, places: &Places, report: &mut Report) {
     let quoted = shell_quoted(directory);
     if let Err(failure) = refuse_network(directory, mount.network.as_deref()) {
         let mend = format!(
-            "systemctl stop servos-keyd && install -d -m 700 -o servos-keyd -g servos /var/lib/servos-keyd && cp -a {quoted}/. \
+            "systemctl stop 'servos-keyd*' && install -d -m 700 -o servos-keyd /var/lib/servos-keyd && cp -a {quoted}/. \
              /var/lib/servos-keyd/ # then path and mark under [store] of keyd.toml, and systemctl start servos-keyd"
         );
         report.problem(finding::STORE_NETWORK, failure.message, mend);

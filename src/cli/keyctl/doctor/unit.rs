@@ -5,6 +5,7 @@
 
 use crate::cli::failure::Failure;
 use crate::cli::keyctl::rotate_run::{UNIT, program, unit};
+use crate::config::key_source;
 use crate::sys::locked::LockedMemory;
 use std::path::{Path, PathBuf};
 
@@ -47,9 +48,8 @@ impl Unit {
         });
         let is_key = |word: &str| ["SERVOS_MASTER_KEY=", "ACT_MASTER_KEY="].iter().any(|name| word.starts_with(name));
         let is_key_credential = |value: &String| {
-            ["servos_master_key:", "act_master_key:", "servos.env:", "act.env:"]
-                .iter()
-                .any(|name| value.starts_with(name))
+            let held = value.split_once(':').filter(|(_, held)| *held != key_source::NOT_FOUND);
+            held.is_some_and(|(name, _)| key_source::CREDENTIALS.contains(&name))
         };
         let mut holds_key = Vec::new();
         if variables().any(is_key) {
@@ -104,6 +104,20 @@ pub(super) fn state(memory: &LockedMemory) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_package_s_units_hold_no_key_and_one_that_does_is_told() {
+        let unit = include_str!("../../../../packaging/systemd/servos-keyd.service");
+        let of = |more: &str| Unit::of(&format!("{unit}\n{more}")).holds_key;
+        assert!(of("").is_empty());
+        for drop_in in [
+            include_str!("../../../../packaging/systemd/drop-ins/key-file.conf"),
+            include_str!("../../../../packaging/systemd/drop-ins/encrypted-credential.conf"),
+        ] {
+            assert!(of(drop_in).is_empty(), "{drop_in}");
+        }
+        assert_eq!(of("[Service]\nSetCredential=servos_master_key:00ff"), ["SetCredential="]);
+    }
 
     #[test]
     fn a_key_in_a_unit_is_told_by_where_it_stands_alone() {

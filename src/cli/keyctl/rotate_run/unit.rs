@@ -5,11 +5,9 @@
 
 use super::program;
 use crate::cli::failure::Failure;
+use crate::config::key_source::CREDENTIALS;
 use crate::sys::locked::{LockedBuffer, LockedMemory};
 use std::path::{Path, PathBuf};
-
-/// The credentials that the daemon looks for, in its order.
-const CREDENTIALS: [&str; 4] = ["servos_master_key", "act_master_key", "servos.env", "act.env"];
 
 /// The file that a unit takes the key from.
 #[derive(Debug, PartialEq, Eq)]
