@@ -12,6 +12,7 @@ use super::upkeep::Upkeep;
 use crate::custody::random::Random;
 use crate::store::port::{DENIED, StoreError};
 use crate::telemetry::traffic::Traffic;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 /// Tells the time: Unix seconds.
@@ -121,6 +122,16 @@ pub struct Engine {
     /// How much memory is locked now.
     pub locked_bytes: Box<LockedBytes>,
     background: Background,
+    background_work: AtomicUsize,
+}
+
+/// Takes one off when it goes: with the work's end, or with a panic in it.
+struct Ended<'a>(&'a AtomicUsize);
+
+impl Drop for Ended<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
 }
 
 impl Engine {
@@ -140,6 +151,7 @@ impl Engine {
             traffic: Arc::default(),
             locked_bytes: Box::new(|| 0),
             background: |work| work(&mut || ()),
+            background_work: AtomicUsize::new(0),
         }
     }
 
@@ -166,9 +178,17 @@ impl Engine {
         Self { locked_bytes, ..self }
     }
 
+    /// Whether the writer waits for work that takes long, on a backup for one.
+    #[must_use]
+    pub fn is_in_background(&self) -> bool {
+        self.background_work.load(Ordering::Acquire) > 0
+    }
+
     /// Does work that takes long on a large store behind what serves calls. `None` would be work that was not done.
     pub(super) fn in_background<T: Send>(&self, work: impl FnOnce(&mut Rest) -> T + Send) -> Option<T> {
         let (mut work, mut done) = (Some(work), None);
+        self.background_work.fetch_add(1, Ordering::AcqRel);
+        let _ended = Ended(&self.background_work);
         (self.background)(&mut |rest| done = work.take().map(|work| work(rest)));
         done
     }

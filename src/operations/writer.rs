@@ -88,6 +88,15 @@ impl Writer {
         }))
     }
 
+    /// Hands in a job of the daemon's own that changes nothing: it needs no place among those that components ask for, and takes,
+    /// so, none from an operator either but its own.
+    ///
+    /// # Errors
+    /// As [`Writer::submit`].
+    pub fn submit_own_look(&self, job: Job) -> Result<(), Refusal> {
+        self.send(job)
+    }
+
     /// Hands in a job that may change something. If the outcome of the change before it is not known, that is found out
     /// first, if it can be.
     ///

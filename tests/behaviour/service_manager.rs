@@ -60,9 +60,9 @@ fn a_reload_puts_in_force_what_it_can_names_the_rest_and_refuses_what_is_not_val
     assert!(reloaded(&daemon, &manager).ends_with("in force after a restart: limits.streams"));
     reconfigure(&installation, "streams = 64", "streems = 64");
     let said = reloaded(&daemon, &manager);
-    assert!(said.contains("not valid") && said.contains("streems"), "{said}");
+    assert!(said.contains("was not taken") && said.contains("streems"), "{said}");
     std::fs::remove_file(installation.path("keyd.toml")).unwrap();
-    assert!(reloaded(&daemon, &manager).contains("not valid"));
+    assert!(reloaded(&daemon, &manager).contains("was not taken"));
     let said = daemon.said();
     for line in
         ["in_force=\"drill.interval\"", "after_restart=\"limits.streams\"", "the configuration before stays in force"]

@@ -57,7 +57,7 @@ impl Reload {
                     event = events::CONFIG_RELOAD_REFUSED,
                     "{problem}; the configuration before stays in force"
                 );
-                Some(format!("the configuration is not valid, the one before stays in force: {problem}"))
+                Some(format!("the configuration was not taken, the one before stays in force: {problem}"))
             }
         }
     }
@@ -163,7 +163,7 @@ mod tests {
         let mut reload = Reload::new(Some(file.clone()), parsed(""));
         std::fs::write(&file, "[backup]\nkeep = 0\n[drill]\ninterval = \"3d\"\n").unwrap();
         let said = reload.again(None).unwrap();
-        assert!(said.contains("not valid") && said.contains("keep"), "{said}");
+        assert!(said.contains("was not taken") && said.contains("keep"), "{said}");
         assert_eq!(reload.in_force, parsed(""));
         std::fs::write(&file, "[limits]\nstreams = 7\n[drill]\ninterval = \"3d\"\n").unwrap();
         for _ in 0..2 {

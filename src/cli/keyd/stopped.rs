@@ -11,6 +11,9 @@ use std::time::Duration;
 /// A start that cannot succeed is not begun more often than this by the calls that wait for it.
 const PAUSE: Duration = Duration::from_secs(1);
 
+/// The daemon's own end by arguments that it does not know, which it reads before it has the sockets.
+const WRONG_ARGUMENTS: &str = "64";
+
 /// What systemd gives as the exit code of a process that it did not get to start, for what an operator can mend.
 /// Source: systemd.exec(5), "Process Exit Codes".
 const PREVENTED: [(u8, &str, &str); 8] = [
@@ -35,10 +38,14 @@ const PREVENTED: [(u8, &str, &str); 8] = [
 #[allow(clippy::unnecessary_wraps, reason = "as every command of the binary")]
 pub fn run() -> Result<(), Failure> {
     let variable = |name: &str| std::env::var(name).unwrap_or_default();
-    let Some(said) = said(&variable("EXIT_CODE"), &variable("EXIT_STATUS")) else { return Ok(()) };
-    // Without a log it would be said to nobody, and there is no better place to say that.
-    let _ = log::init("info", log::Format::Text);
-    tracing::error!(event = events::START_PREVENTED, "{said}");
+    let (code, status) = (variable("EXIT_CODE"), variable("EXIT_STATUS"));
+    if let Some(said) = said(&code, &status) {
+        // Without a log it would be said to nobody, and there is no better place to say that.
+        let _ = log::init("info", log::Format::Text);
+        tracing::error!(event = events::START_PREVENTED, "{said}");
+    } else if (code.as_str(), status.as_str()) != ("exited", WRONG_ARGUMENTS) {
+        return Ok(());
+    }
     std::thread::sleep(PAUSE);
     Ok(())
 }

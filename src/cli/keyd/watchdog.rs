@@ -29,6 +29,12 @@ pub fn feed(engine: Arc<Engine>, writer: Option<Writer>) -> Option<JoinHandle<()
             match tokio::time::timeout(every, examined(&engine, writer.as_ref())).await {
                 Ok(Ok(())) => tell_manager(&[Notification::Watchdog]),
                 Ok(Err(problem)) => not_fed(&problem),
+                // A backup that takes long, or a directory of backups that does not answer, is no reason to end what needs
+                // memory alone.
+                Err(_) if engine.is_in_background() => match in_memory(&engine) {
+                    Ok(()) => tell_manager(&[Notification::Watchdog]),
+                    Err(problem) => not_fed(&problem),
+                },
                 Err(_) => not_fed("the store does not answer"),
             }
         }
@@ -42,16 +48,19 @@ fn not_fed(problem: &str) {
 
 async fn examined(engine: &Engine, writer: Option<&Writer>) -> Result<(), String> {
     let said = |refusal: Refusal| chain(&refusal);
-    let Some(writer) = writer else {
-        return self_test::run(&engine.keyring(), &*engine.random).map_err(said);
-    };
+    let Some(writer) = writer else { return in_memory(engine) };
     let (answer, answered) = oneshot::channel();
     let job = Box::new(move |ledger: &mut _| {
         // Whoever asked may have waited long enough.
         let _ = answer.send(liveness::examine(ledger));
     });
-    writer.submit_look(job).map_err(said)?;
+    writer.submit_own_look(job).map_err(said)?;
     answered.await.map_err(|_| "the self-test broke off".to_owned())?.map_err(said)
+}
+
+/// The part of it that needs no store.
+fn in_memory(engine: &Engine) -> Result<(), String> {
+    self_test::run(&engine.keyring(), &*engine.random).map_err(|refusal| chain(&refusal))
 }
 
 /// How often it is to be fed; none where nobody waits for it. Source: sd_watchdog_enabled(3).

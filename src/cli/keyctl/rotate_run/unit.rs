@@ -54,15 +54,12 @@ fn source_in(text: &str) -> Option<UnitSource> {
 
 /// The files of the credentials that the daemon looks for, in its order; of each, the last line counts.
 pub(in crate::cli::keyctl) fn credentials_in(text: &str) -> Vec<UnitSource> {
-    let of = |key: &str, is_encrypted: bool| {
-        assigned(text, key).into_iter().map(move |(at, value)| (at, value, is_encrypted)).collect::<Vec<_>>()
-    };
-    let mut given = [of("LoadCredential", false), of("LoadCredentialEncrypted", true)].concat();
-    given.sort_unstable();
+    // One list for both: an empty line of either takes back all before it. So systemd 252 has it.
+    let given = assigned_any(text, &["LoadCredential", "LoadCredentialEncrypted"]);
     let of_credential = |credential: &str| {
-        given.iter().rev().find_map(|(_, value, is_encrypted)| {
+        given.iter().rev().find_map(|(_, key, value)| {
             let (name, path) = value.split_once(':')?;
-            let encrypted = is_encrypted.then(|| name.to_owned());
+            let encrypted = (*key == "LoadCredentialEncrypted").then(|| name.to_owned());
             (name == credential).then(|| UnitSource { file: PathBuf::from(path), encrypted })
         })
     };
@@ -71,14 +68,18 @@ pub(in crate::cli::keyctl) fn credentials_in(text: &str) -> Vec<UnitSource> {
 
 /// What a setting was given, with the number of each line; an empty one takes back all before it.
 pub(in crate::cli::keyctl) fn assigned(text: &str, key: &str) -> Vec<(usize, String)> {
+    assigned_any(text, &[key]).into_iter().map(|(at, _, value)| (at, value)).collect()
+}
+
+/// The same of several that are one to systemd, each with its own name.
+fn assigned_any<'k>(text: &str, keys: &[&'k str]) -> Vec<(usize, &'k str, String)> {
     let mut values = Vec::new();
     for (at, line) in text.lines().enumerate() {
-        match line.split_once('=') {
-            Some((name, value)) if name.trim() == key => match value.trim() {
-                "" => values.clear(),
-                value => values.push((at, value.to_owned())),
-            },
-            _ => {}
+        let Some((name, value)) = line.split_once('=') else { continue };
+        let Some(key) = keys.iter().find(|key| **key == name.trim()) else { continue };
+        match value.trim() {
+            "" => values.clear(),
+            value => values.push((at, *key, value.to_owned())),
         }
     }
     values
@@ -123,10 +124,7 @@ mod tests {
             ("EnvironmentFile=/a\nEnvironmentFile=\nEnvironmentFile=/b\n", of("/b")),
             ("LoadCredential=servos_master_key:/a\n# /etc/drop-in\nLoadCredential=\n", None),
             ("LoadCredential=servos_master_key:/a\nLoadCredential=\nEnvironmentFile=/e\n", of("/e")),
-            (
-                "LoadCredentialEncrypted=servos_master_key:/c\nLoadCredential=\nLoadCredential=act.env:/b\n",
-                encrypted("/c", "servos_master_key"),
-            ),
+            ("LoadCredentialEncrypted=servos_master_key:/c\nLoadCredential=\nLoadCredential=act.env:/b\n", of("/b")),
             ("SetCredential=servos_master_key:secret\n", None),
         ] {
             assert_eq!(found(text), expected, "{text:?}");
