@@ -99,5 +99,9 @@ fn write_completions(command: &Command, directory: &Path) -> std::io::Result<()>
     let bash = made(&directory.join("bash"))?;
     let named_by_clap = clap_complete::generate_to(Bash, &mut command, name, &bash)?;
     // bash-completion looks for a file that is named as the command is.
-    std::fs::rename(named_by_clap, bash.join(name))
+    // clap_complete writes the program's own name in two ways where it has a hyphen, and finds no command below the first then.
+    let text = std::fs::read_to_string(&named_by_clap)?;
+    let text = text.replace(&name.replace('-', "__subcmd__"), &name.replace('-', "__"));
+    std::fs::remove_file(&named_by_clap)?;
+    std::fs::write(bash.join(name), text)
 }

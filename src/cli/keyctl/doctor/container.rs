@@ -24,7 +24,7 @@ pub(super) fn check(case: &Case, report: &mut Report) {
     let machine = &case.machine;
     let Some(container) = container(machine, report) else { return };
     let run_on_the_host = "install -d -m 750 -g servos /run/servos && systemctl enable --now servos-keyd # on the host; give \
-                           the containers /run/servos as a volume";
+                           the containers the file /run/servos/keyd.sock, and not its directory, in which the operators' socket lies";
     match RUNTIME_SOCKETS.into_iter().find(|socket| machine.has(socket)) {
         Some(socket) => {
             let text = format!(

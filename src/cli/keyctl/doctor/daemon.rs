@@ -57,7 +57,11 @@ const TOLD: [Told; 8] = [
         mend: |status| {
             let retire =
                 status.legacy_keys.iter().map(|key| format!("servos-keyctl legacy retire {}", key.fingerprint));
-            Some(retire.collect::<Vec<_>>().join("; "))
+            // Values that have not moved would open no more.
+            let retire = retire.collect::<Vec<_>>().join("; ");
+            Some(format!(
+                "servos-keyctl reencrypt --help # move each value that is left; when none is, and only then: {retire}"
+            ))
         },
     },
     Told {

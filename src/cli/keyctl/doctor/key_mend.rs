@@ -31,6 +31,8 @@ pub(super) fn of_file(error: &KeySourceError, path: &Path) -> String {
     let file = shell_quoted(path);
     match error {
         KeySourceError::ByteOrderMark { .. } => format!("sed -i '1s/^\\xEF\\xBB\\xBF//' {file}"),
+        // An env file holds other things, which no command of ours may touch.
+        _ if is_env_file(path) => line_of("SERVOS_MASTER_KEY", path),
         // More than one word, none of which assigns.
         KeySourceError::NoKeyInside { .. } => format!(
             "sed -i -z 's/[[:space:]]//g' {file} # if it is to hold the key alone, and that is broken over lines or has \
@@ -59,8 +61,22 @@ pub(super) fn of_text(problem: Malformed, variable: Option<&str>, path: Option<&
         Malformed::Raw { bytes: 32 } if variable.is_none() => format!(
             "(umask 077; od -An -v -tx1 {file} | tr -d ' \\n' > {file}.hex) && chown --reference={file} {file}.hex && mv {file}.hex {file}"
         ),
-        _ => back(path),
+        _ => variable.map_or_else(|| back(path), |variable| line_of(variable, path)),
     }
+}
+
+/// Known by its name, as nothing of it may be read here.
+fn is_env_file(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "env") || path.file_name().is_some_and(|name| name == ".env")
+}
+
+/// One line of a file whose others are somebody else's.
+fn line_of(variable: &str, path: &Path) -> String {
+    let file = shell_quoted(path);
+    format!(
+        "\"${{EDITOR:-vi}}\" {file} # put the key that is kept elsewhere into its line {variable}=, leave every other line, and \
+         try it: servos-keyctl check-key --key-file {file}"
+    )
 }
 
 /// What was lost no command finds again: from paper, or from where a copy is kept.
