@@ -19,6 +19,6 @@ inside systemctl stop servos-keyd-metrics.socket
 inside systemctl restart servos-keyd
 
 said=$(inside servos-keyctl --json doctor) || true
-found=$(in_json 'sorted({one["check"] for one in it["to_mend"]})' <<<"$said")
+found=$(in_json 'sorted({one["id"] for one in it["to_mend"]})' <<<"$said")
 figure "doctor, of an adopted key: $found"
-for own in key-in-unit no-daemon sandbox memory; do [[ $found != *"$own"* ]] || fail "doctor finds $own: $said"; done
+for own in key-in-unit no-daemon sandbox memlock-limit memfd-secret-missing; do [[ $found != *"$own"* ]] || fail "doctor finds $own: $said"; done
