@@ -160,7 +160,7 @@ fn another_installation_s_store_or_mark_and_a_running_daemon_s_are_left_alone() 
     let before = installation.files();
     for arguments in [vec![], vec!["--older"]] {
         let arguments: Vec<&str> = arguments.into_iter().chain([backup.to_str().unwrap()]).collect();
-        installation.restore_with(&arguments).expect(75).saying(&["systemctl stop servos-keyd"]);
+        installation.restore_with(&arguments).expect(75).saying(&["systemctl stop 'servos-keyd*'"]);
     }
     // Nor is a file that is no backup looked at before the daemon is seen.
     installation.restore(Path::new("/nowhere/file.skb1")).expect(75);

@@ -250,7 +250,7 @@ fn an_offline_command_beside_a_daemon_is_told_what_to_stop() {
         scene.installation.restore(&scene.newest_backup()),
         scene.installation.serve_refused(),
     ] {
-        refused.expect(75).saying(&["Stop it first: `systemctl stop servos-keyd`"]);
+        refused.expect(75).saying(&["Stop it first: `systemctl stop 'servos-keyd*'`"]);
     }
     scene.check(&daemon, "beside it");
     daemon.stop().expect(0);
