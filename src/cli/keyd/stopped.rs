@@ -16,11 +16,9 @@ const WRONG_ARGUMENTS: &str = "64";
 
 /// What systemd gives as the exit code of a process that it did not get to start, for what an operator can mend.
 /// Source: systemd.exec(5), "Process Exit Codes".
-const PREVENTED: [(u8, &str, &str); 8] = [
+/// A program or a user that is missing keeps this from running too, and systemd says so itself.
+const PREVENTED: [(u8, &str, &str); 5] = [
     (200, "the working directory is missing", "systemctl cat servos-keyd"),
-    (203, "the program /usr/bin/servos-keyd cannot be run", "install the package anew"),
-    (216, "the group of the unit does not exist", "systemd-sysusers"),
-    (217, "the user of the unit does not exist", "systemd-sysusers"),
     (226, "a directory that the unit's sandbox names cannot be mounted", "systemctl cat servos-keyd"),
     (228, "the kernel refuses the unit's filter of system calls", "systemctl cat servos-keyd"),
     (238, "a state directory of the unit cannot be made", "ls -ld /var/lib/servos-keyd /var/lib/servos"),

@@ -3,6 +3,7 @@
 # shellcheck shell=bash
 drop_ins=/usr/share/doc/servos-keyd/drop-ins
 unit_d=/etc/systemd/system/servos-keyd.service.d
+inside install -d "$unit_d"
 restarted() { inside systemctl daemon-reload && inside systemctl restart servos-keyd.service; }
 inside bash -c 'umask 077; sed -n "s/^SERVOS_MASTER_KEY=//p" /etc/servos/servos.env >/etc/servos/master.key'
 inside mv /etc/servos/servos.env /root/servos.env
@@ -47,7 +48,6 @@ prevented() {
     sockets_are_alive
     inside rm "$unit_d/prevented.conf"
 }
-prevented 'the user of the unit does not exist' 'User=no-such-user'
 prevented 'a directory that the unit' 'ReadWritePaths=/no/such/directory'
 prevented '' $'ExecStart=\nExecStart=/usr/bin/servos-keyd serve --no-such-option'
 restarted
