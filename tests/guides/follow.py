@@ -26,13 +26,19 @@ def main():
     if BEGINNINGS + beginning not in titles:
         sys.exit(f"{page}: no section is called {BEGINNINGS}{beginning}")
     wanted = [s for s in sections[1:] if not s.startswith(BEGINNINGS) or s.startswith(BEGINNINGS + beginning + "\n")]
-    blocks = [block for section in wanted for block in follow.BLOCK.findall(section)]
+    blocks = [befalls(section) + block for section in wanted for block in follow.BLOCK.findall(section)]
     everywhere = len(re.findall(r"^```", text, re.MULTILINE)) // 2
     if everywhere != len(follow.BLOCK.findall(text)):
         sys.exit(f"{page}: a block is none of commands")
     pathlib.Path(script).write_text("set -e -o pipefail\nset -v\n" + "".join(blocks))
     print(f"{len(blocks)} blocks")
     sys.exit(follow.type_at_a_terminal(command, KNOWN))
+
+
+def befalls(section):
+    """What the page speaks of as having happened, which no reader is to do."""
+    lost = "systemctl stop 'servos-keyd*' && mv /var/lib/servos-keyd/keyd.redb /root/lost.redb\n"
+    return lost if section.startswith("Restore\n") else ""
 
 
 if __name__ == "__main__":
