@@ -1,5 +1,5 @@
-# The drop-ins: the key alone in a file; the key sealed by systemd-creds, also where that cannot be opened here. And starts that systemd
-# does not get as far as: told, and not made without end.
+# The drop-ins: the key alone in a file; the key sealed by systemd-creds, also where that cannot be opened here. And an
+# option that the daemon does not know: no start is made without end.
 # shellcheck shell=bash
 drop_ins=/usr/share/doc/servos-keyd/drop-ins
 unit_d=/etc/systemd/system/servos-keyd.service.d
@@ -34,21 +34,15 @@ remembered
 inside rm "$unit_d/encrypted-credential.conf"
 inside mv /root/servos.env /etc/servos/servos.env
 
-# prevented WORDS LINE: with this line in the unit.
-prevented() {
-    local starts
-    printf '[Service]\n%s\n' "$2" >"$MACHINE_ROOT$unit_d/prevented.conf"
-    inside systemctl daemon-reload
-    inside systemctl stop servos-keyd.service
-    mark
-    inside timeout 4 servos-keyctl --socket "$SOCKET" verify-canary >/dev/null 2>&1 || true
-    [[ -z $1 ]] || eventually "the log says $1" log_says "$1"
-    starts=$(since_mark --unit servos-keyd.service --identifier systemd | grep -c '^Starting ')
-    ((starts >= 1 && starts <= 8)) || fail "$2: $starts starts in four seconds"
-    sockets_are_alive
-    inside rm "$unit_d/prevented.conf"
-}
-prevented 'a directory that the unit' 'ReadWritePaths=/no/such/directory'
-prevented '' $'ExecStart=\nExecStart=/usr/bin/servos-keyd serve --no-such-option'
+# An option that the daemon does not know, which it sees before it has the sockets.
+printf '[Service]\nExecStart=\nExecStart=/usr/bin/servos-keyd serve --no-such-option\n' >"$MACHINE_ROOT$unit_d/option.conf"
+inside systemctl daemon-reload
+inside systemctl stop servos-keyd.service
+mark
+inside timeout 4 servos-keyctl --socket "$SOCKET" verify-canary >/dev/null 2>&1 || true
+starts=$(since_mark --unit servos-keyd.service --identifier systemd | grep -c '^Starting ')
+((starts >= 1 && starts <= 8)) || fail "$starts starts in four seconds"
+sockets_are_alive
+inside rm "$unit_d/option.conf"
 restarted
 remembered
