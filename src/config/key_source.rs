@@ -22,7 +22,7 @@ pub use super::key_file::{Trust, is_in_memory};
 pub(super) const VARIABLES: [&str; 2] = ["SERVOS_MASTER_KEY", "ACT_MASTER_KEY"];
 
 /// The variables that name a file.
-const FILE_VARIABLES: [&str; 2] = ["SERVOS_MASTER_KEY_FILE", "ACT_MASTER_KEY_FILE"];
+pub const FILE_VARIABLES: [&str; 2] = ["SERVOS_MASTER_KEY_FILE", "ACT_MASTER_KEY_FILE"];
 
 /// The names under which systemd may hand the key over, in the order in which they count.
 pub const CREDENTIALS: [&str; 4] = ["servos_master_key", "act_master_key", "servos.env", "act.env"];

@@ -3,15 +3,13 @@
 //! Must never name a command that would look at another store than the one that failed.
 //! Called by `run` with the text of a failure, and by what prints the next step.
 
+use crate::config::key_source::FILE_VARIABLES;
 use crate::config::key_source_error::shell_quoted;
 use crate::config::settings::Config;
 use std::path::{Path, PathBuf};
 
 /// The commands on a store, as messages begin them.
 const COMMANDS: [&str; 4] = ["`servos-keyd serve", "`servos-keyd init", "`servos-keyd restore", "`servos-keyd accept"];
-
-/// The variables whose file the daemon needs too.
-const KEY_FILES: [&str; 2] = ["SERVOS_MASTER_KEY_FILE", "ACT_MASTER_KEY_FILE"];
 
 /// Where systemd looks for a unit of the system. Source: systemd.unit(5).
 const UNITS: [&str; 5] = [
@@ -51,7 +49,7 @@ pub fn under_dev(message: &str, directory: Option<&Path>) -> String {
 /// The command that starts the daemon with the key that this command had, from `source`.
 pub fn start_command(config_file: Option<&Path>, config: &Config, source: &str) -> String {
     let variable = |name: &&str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    let named = KEY_FILES.iter().find_map(|name| Some((*name, variable(name)?)));
+    let named = FILE_VARIABLES.iter().find_map(|name| Some((*name, variable(name)?)));
     let file = named.as_ref().map(|(_, path)| path.as_path());
     if let Some(command) =
         file.filter(|_| config_file.is_none() && unit_is_installed(Path::new("/"))).and_then(start_unit)

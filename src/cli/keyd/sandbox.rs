@@ -16,6 +16,7 @@ use crate::store::durable::directory_of;
 use crate::sys::sandbox::Enforcement;
 use crate::sys::sandbox::calls::{self, Owner};
 use crate::sys::sandbox::files::{Confined, Reach, confine};
+use crate::sys::sockets::inherited::path_of;
 use crate::sys::{harden, peer};
 use crate::telemetry::events;
 use nix::unistd::Uid;
@@ -136,7 +137,7 @@ fn reach(needs: &Needs<'_>) -> Reach {
 /// Where the sockets lie that were bound here, and are removed at the end.
 fn directories_of_bound(sockets: &[Listening]) -> impl Iterator<Item = PathBuf> {
     let bound = sockets.iter().filter(|one| one.file.is_some());
-    bound.filter_map(|one| Some(directory_of(one.listener.local_addr().ok()?.as_pathname()?).to_owned()))
+    bound.filter_map(|one| Some(directory_of(&path_of(&one.listener)?).to_owned()))
 }
 
 /// For whom files are made here, if that is not who makes them.

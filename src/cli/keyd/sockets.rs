@@ -8,7 +8,7 @@ use crate::cli::exit;
 use crate::cli::failure::Failure;
 use crate::config::settings::{self, Config};
 use crate::sys::sockets::bound::{SocketFile, SocketMode, bind};
-use crate::sys::sockets::inherited::{self, Inherited};
+use crate::sys::sockets::inherited::{self, Inherited, path_of};
 use crate::telemetry::events;
 use std::os::unix::net::UnixListener;
 use std::path::Path;
@@ -51,7 +51,7 @@ pub fn open(handed_over: Vec<Inherited>, config: &Config, dev: bool) -> Result<V
         sockets.push(bind_one(path, Socket::Metrics, SocketMode::OwnerAndGroup, group)?);
     }
     for one in &sockets {
-        let path = one.listener.local_addr().ok().and_then(|a| a.as_pathname().map(|p| p.display().to_string()));
+        let path = path_of(&one.listener).map(|path| path.display().to_string());
         tracing::info!(
             event = events::SOCKET_LISTENING,
             path = path.unwrap_or_default(),
@@ -98,7 +98,7 @@ fn group_id(name: &str) -> Option<u32> {
 /// An inherited socket is known by its path, else by its name.
 fn recognise(one: Inherited, config: &Config) -> Result<Listening, Failure> {
     let configured = &config.socket;
-    let path = one.listener.local_addr().ok().and_then(|address| address.as_pathname().map(Path::to_owned));
+    let path = path_of(&one.listener);
     let is_admin = path.is_some() && path == configured.admin_path || one.name == "admin";
     let is_component = path.as_ref() == Some(&configured.path) || one.name == "component";
     let is_metrics = path.is_some() && path == config.metrics.socket || one.name == "metrics";

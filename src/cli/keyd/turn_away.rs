@@ -12,7 +12,7 @@ use crate::server::limits::Limits;
 use crate::server::notify::{Notification, tell_manager};
 use crate::server::serve::{Endpoint, serve};
 use crate::sys::peer::PeerCredentials;
-use crate::sys::sockets::inherited::Inherited;
+use crate::sys::sockets::inherited::{Inherited, path_of};
 use crate::telemetry::events;
 use std::os::unix::net::UnixListener;
 use std::sync::Arc;
@@ -39,7 +39,7 @@ impl Waiting {
     pub fn hold(handed_over: &[Inherited]) -> Self {
         let admin_path = settings::Socket::default().admin_path;
         let held = handed_over.iter().filter_map(|one| {
-            let path = one.listener.local_addr().ok().and_then(|address| address.as_pathname().map(|p| p.to_owned()));
+            let path = path_of(&one.listener);
             let tells_root = one.name == "admin" || (path.is_some() && path == admin_path);
             Some(Door { listener: one.listener.try_clone().ok()?, tells_root })
         });

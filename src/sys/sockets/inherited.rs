@@ -12,6 +12,7 @@ use std::{
         fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd, RawFd},
         unix::net::UnixListener,
     },
+    path::PathBuf,
 };
 
 use nix::{
@@ -34,6 +35,12 @@ pub struct Inherited {
     pub name: String,
     /// The socket.
     pub listener: UnixListener,
+}
+
+/// Where a listening socket lies; none for one without a name, or with an abstract one.
+#[must_use]
+pub fn path_of(listener: &UnixListener) -> Option<PathBuf> {
+    Some(listener.local_addr().ok()?.as_pathname()?.to_owned())
 }
 
 /// What the service manager's variables say does not fit; each text names the variable.

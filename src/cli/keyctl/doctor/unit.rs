@@ -44,7 +44,7 @@ impl Unit {
         let variables = || environment.iter().flat_map(|line| line.split_ascii_whitespace()).map(unquoted);
         let key_files = variables().filter_map(|word| {
             let (name, value) = word.split_once('=')?;
-            matches!(name, "SERVOS_MASTER_KEY_FILE" | "ACT_MASTER_KEY_FILE").then(|| PathBuf::from(value))
+            key_source::FILE_VARIABLES.contains(&name).then(|| PathBuf::from(value))
         });
         let is_key = |word: &str| ["SERVOS_MASTER_KEY=", "ACT_MASTER_KEY="].iter().any(|name| word.starts_with(name));
         let is_key_credential = |value: &String| {
