@@ -168,8 +168,14 @@ fn a_piece_of_a_plaintext_is_found_and_one_that_goes_on_is_found_once() {
     let mut known = Known::default();
     known.add_marker("m", &marker);
     let plaintext: Vec<u8> = marker.iter().copied().cycle().take(1_000).collect();
-    for piece in [&plaintext[..], &plaintext[5..21], &plaintext[900..917]] {
-        let memory = [&random(77)[..], piece, &random(100), piece].concat();
+    for within in [0..1_000, 5..21, 900..917] {
+        // The byte before the piece must not happen to go on with it, as one
+        // random byte of two hundred and fifty-six does: the piece would
+        // truly begin one byte earlier. The marker goes round: what comes
+        // before a piece is the byte fifteen places after its first.
+        let piece = &plaintext[within.clone()];
+        let other = [!plaintext[(within.start + 15) % 16]];
+        let memory = [&random(76)[..], &other, piece, &random(99), &other, piece].concat();
         let found: Vec<usize> = known.find(&memory).iter().map(|(offset, ..)| *offset).collect();
         assert_eq!(found, [77, 177 + piece.len()]);
     }
