@@ -36,6 +36,7 @@ mod reencrypt;
 mod rotate;
 mod rotate_abort;
 mod rotate_begin;
+mod rotate_end;
 mod rotate_finish;
 mod rotate_key_file;
 mod rotate_run;

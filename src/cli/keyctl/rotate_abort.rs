@@ -5,7 +5,7 @@
 
 use super::console::Console;
 use super::output::{fields, push_list};
-use super::rotate::{EndArguments, under_way};
+use super::rotate_end::{EndArguments, under_way};
 use super::rotate_key_file::{KeyPlace, check_key_file};
 use super::{rotate_run, rotate_show, rotate_wait};
 use crate::cli::exit;

@@ -7,7 +7,7 @@ use super::console::Console;
 use super::key_input;
 use super::old_text;
 use super::output::{count, fields, push_list};
-use super::rotate::push_end_commands;
+use super::rotate_end::push_end_commands;
 use super::rotate_key_file::{KeyPlace, check_key_file, warn};
 use super::rotate_show;
 use super::socket::SocketArguments;

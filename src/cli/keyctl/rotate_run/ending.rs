@@ -3,7 +3,9 @@
 //! Must never take the journal away before everything is told that must be kept.
 //! Called by `rotate_run`.
 
-use super::{Run, undo};
+use super::run::Run;
+use super::undo;
+use super::ways::anew;
 use crate::cli::exit;
 use crate::cli::failure::Failure;
 use crate::cli::keyctl::old_text::SealedText;
@@ -85,7 +87,7 @@ fn undone(run: Run<'_>) -> Result<(), Failure> {
         format!("The old key's text stays sealed in {}: the next rotation takes it as it is.", sealed.file.display())
     }));
     next.extend(run.done.stays.clone());
-    next.push(format!("To rotate after all: `{}`", super::anew(&run.journal)));
+    next.push(format!("To rotate after all: `{}`", anew(&run.journal)));
     let value = json!({
         "result": "undone",
         "fingerprint": old,

@@ -3,7 +3,7 @@
 //! Must never change anything; what is not as expected is refused here, before the first step.
 //! Called by `rotate_run`.
 
-use super::RunArguments;
+use super::arguments::RunArguments;
 use super::journal::Intent;
 use super::place::{self, Place};
 use super::unit;

@@ -3,20 +3,21 @@
 //! Must never take a file for what it should be without looking into it.
 //! Called by `rotate_run`, in order.
 
-use super::place::{self, Change, Put};
+use super::daemon::{Stage, restart_with, sources, stage};
+use super::keys::{keep_old_key, make_key, new_key, seal_old_text};
+use super::place::{Change, Put};
 use super::plan::is_elsewhere;
+use super::run::Run;
 use super::step::Step;
-use super::waiting::{self, Waiting};
-use super::{Run, Ways, program, tidying};
+use super::tidying;
+use super::waiting::Waiting;
+use super::ways::Ways;
 use crate::cli::exit;
 use crate::cli::failure::Failure;
-use crate::cli::keyctl::durable_file::{self, Replace};
-use crate::cli::keyctl::rotate_key_file::{FoundKey, agreed, line_of, text_of};
-use crate::cli::keyctl::{key_input, old_text, rotate_wait};
+use crate::cli::keyctl::rotate_wait;
 use crate::client::rotation::BeginRotation;
 use crate::config::key_source_error::shell_quoted;
-use crate::proto::v1::{GetStatusResponse, KeySource, RotateResponse, RotationState};
-use crate::store::fault;
+use crate::proto::v1::{GetStatusResponse, KeySource, RotateResponse};
 use crate::sys::locked::LockedBuffer;
 
 /// Does a step.
@@ -33,136 +34,6 @@ pub(super) async fn perform(run: &mut Run<'_>, step: Step) -> Result<(), Failure
         Step::Check => check(run).await,
         Step::TidyUp => tidying::tidy_up(run),
     }
-}
-
-/// How far the daemon is, as seen from the rotation that this run is about.
-pub(super) enum Stage {
-    /// Not begun, or aborted: the old key alone opens the store.
-    Old,
-    /// Both keys open the store.
-    Pending,
-    /// The new key alone opens the store, and something is left to be done.
-    Finishing,
-    /// Aborting.
-    Aborting,
-    /// The new key alone opens the store.
-    New,
-}
-
-/// Where the daemon stands.
-///
-/// # Errors
-/// 65 if it is about another rotation, or uses a third key.
-pub(super) fn stage(run: &Run<'_>, status: &GetStatusResponse) -> Result<Stage, Failure> {
-    let (old, new) = (run.journal.intent.old.as_str(), run.journal.new.as_deref().unwrap_or_default());
-    if let Some(rotation) = &status.rotation {
-        if (rotation.old_fingerprint.as_str(), rotation.new_fingerprint.as_str()) != (old, new) {
-            let (from, to) = (&rotation.old_fingerprint, &rotation.new_fingerprint);
-            let text = format!("another rotation is under way, from {from} to {to}");
-            return Err(Failure::say(exit::DATA, text).with_hint("`servos-keyctl rotate status` shows how to end it"));
-        }
-        return Ok(match rotation.state() {
-            RotationState::Pending => Stage::Pending,
-            RotationState::Aborting | RotationState::Aborted => Stage::Aborting,
-            _ => Stage::Finishing,
-        });
-    }
-    let in_use = status.master_key.as_ref().map(|master| master.fingerprint.as_str()).unwrap_or_default();
-    match in_use {
-        key if key == new => Ok(Stage::New),
-        key if key == old => Ok(Stage::Old),
-        third => {
-            run.ways.set(Ways::Neither);
-            let (text, journal) =
-                (format!("the daemon uses the key {third}, neither {old} nor {new}"), run.journal.path());
-            let quoted = shell_quoted(journal);
-            Err(Failure::say(exit::DATA, text).with_hint(format!(
-                "another rotation has overtaken this one: `mv {quoted} {quoted}.unknown` gives it up, and leaves every key \
-                 where it is"
-            )))
-        }
-    }
-}
-
-fn make_key(run: &mut Run<'_>) -> Result<(), Failure> {
-    let next = run.journal.intent.next.clone();
-    if next.symlink_metadata().is_err() {
-        run.say(&format!("Making a new key in {} ...", next.display()));
-        let key = place::generate(&run.memory)?;
-        // Named before it is made: what lies there and is not named was made by somebody else.
-        run.journal.name_new(&key.fingerprint().to_string())?;
-        fault::point("run-key-named");
-        match run.places.first() {
-            Some(first) => {
-                let held = first.held(&run.memory)?;
-                let text = text_of(&key, held.is_base64(), &run.memory)?;
-                first.write_beside(&next, text.expose_bytes(), held.variable, &run.memory)?;
-            }
-            None => {
-                let text = text_of(&key, false, &run.memory)?;
-                let line = line_of(text.expose_bytes(), None, &run.memory)?;
-                durable_file::write(&next, line.expose_bytes(), Replace::Never)?;
-            }
-        }
-    }
-    if run.journal.new.is_none() {
-        let text = format!("somebody else made {}, where the new key is to be made", next.display());
-        return Err(Failure::say(exit::CANNOT_CREATE, text).with_hint(durable_file::how_to_move_away(&next)));
-    }
-    durable_file::settle(&next).map_err(|error| Failure::writing(&next, &error))?;
-    // What is begun with is what is in the file.
-    new_key(run).map(drop)
-}
-
-/// The new key, from its file.
-///
-/// # Errors
-/// What is not there, or is not the one that was made there.
-pub(super) fn new_key(run: &Run<'_>) -> Result<FoundKey, Failure> {
-    let next = &run.journal.intent.next;
-    let found = match run.places.first() {
-        Some(first) => first.held_in(next, &run.memory)?,
-        None => agreed(key_input::read(next, false, &run.memory)?, &run.memory)?,
-    };
-    match &run.journal.new {
-        Some(new) if *new != found.fingerprint() => {
-            let text = format!("{} holds the key {}, and {new} was made there", next.display(), found.fingerprint());
-            Err(Failure::say(exit::DATA, text))
-        }
-        _ => Ok(found),
-    }
-}
-
-async fn seal_old_text(run: &mut Run<'_>) -> Result<(), Failure> {
-    let Some(first) = run.places.first().filter(|_| run.journal.intent.seal_old_text) else { return Ok(()) };
-    let held = first.held(&run.memory)?;
-    let old = run.journal.intent.old.clone();
-    check_is(&held, &old, &first.file)?;
-    let file = first.file.clone();
-    old_text::seal(&run.client, &file, &old, held.text.expose_bytes()).await?;
-    run.say("Sealed the old key's text, for what else has it as a password.");
-    Ok(())
-}
-
-pub(super) fn check_is(held: &FoundKey, expected: &str, file: &std::path::Path) -> Result<(), Failure> {
-    if held.fingerprint() == expected {
-        return Ok(());
-    }
-    let text = format!("{} holds the key {}, not {expected}", file.display(), held.fingerprint());
-    Err(Failure::say(exit::DATA, text))
-}
-
-fn keep_old_key(run: &mut Run<'_>) -> Result<(), Failure> {
-    let Some(first) = run.places.first() else { return Ok(()) };
-    let old = &run.journal.intent.old;
-    let kept = first.kept(old);
-    if kept.symlink_metadata().is_err() {
-        let held = first.held(&run.memory)?;
-        check_is(&held, old, &first.file)?;
-        first.write_beside(&kept, held.text.expose_bytes(), held.variable, &run.memory)?;
-    }
-    check_is(&first.held_in(&kept, &run.memory)?, old, &kept)?;
-    durable_file::settle(&kept).map_err(|error| Failure::writing(&kept, &error))
 }
 
 async fn back_up(run: &mut Run<'_>) -> Result<(), Failure> {
@@ -278,30 +149,12 @@ async fn restart(run: &mut Run<'_>) -> Result<(), Failure> {
     restart_with(run, &command, status.as_ref()).await
 }
 
-pub(super) async fn restart_with(
-    run: &mut Run<'_>,
-    command: &str,
-    before: Option<&GetStatusResponse>,
-) -> Result<(), Failure> {
-    run.say(&format!("Restarting the daemon: {command}"));
-    program::shell(command)?;
-    waiting::for_start(run, before).await
-}
-
 /// The sources that do not yield the new key.
 async fn lagging(run: &Run<'_>, status: &GetStatusResponse) -> Result<Vec<KeySource>, Failure> {
     let new = run.new_key()?;
     let mut sources = sources(run, status, &new).await?;
     sources.retain(|source| source.fingerprint != new);
     Ok(sources)
-}
-
-/// What the daemon's sources yield while the rotation is pending.
-pub(super) async fn sources(run: &Run<'_>, status: &GetStatusResponse, new: &str) -> Result<Vec<KeySource>, Failure> {
-    // A rotation that is pending already needs no key to be asked about.
-    let keep_data_keys = status.rotation.as_ref().is_some_and(|rotation| !rotation.new_data_keys);
-    let request = BeginRotation { new_key_fingerprint: new, new_key: None, keep_data_keys, dry_run: true };
-    Ok(run.admin.rotate(&request).await?.sources)
 }
 
 async fn finish(run: &mut Run<'_>) -> Result<(), Failure> {

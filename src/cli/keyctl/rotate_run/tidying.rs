@@ -3,8 +3,8 @@
 //! Must never take away a file that holds the only copy of a key, nor one that was not made by the run.
 //! Called by `steps` and `undo`.
 
-use super::Run;
-use super::steps::{check_is, new_key};
+use super::keys::{check_is, new_key};
+use super::run::Run;
 use crate::cli::exit;
 use crate::cli::failure::Failure;
 use crate::cli::keyctl::{durable_file, same_file};

@@ -3,13 +3,14 @@
 //! Must never go back where the new key alone opens the store, nor remove a key that something may be sealed under.
 //! Called by `rotate_run`.
 
+use super::daemon::{Stage, restart_with, sources, stage};
 use super::place::{Change, Place, Put};
 use super::plan::is_elsewhere;
+use super::run::Run;
 use super::step::Step;
-use super::steps::{Stage, restart_with, sources, stage};
 use super::tidying::{clear_successors, is_ours};
 use super::waiting::Waiting;
-use super::{Run, Ways};
+use super::ways::Ways;
 use crate::cli::exit;
 use crate::cli::failure::Failure;
 use crate::cli::keyctl::{durable_file, rotate_wait};

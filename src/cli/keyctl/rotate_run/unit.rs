@@ -9,6 +9,9 @@ use crate::config::key_source::CREDENTIALS;
 use crate::sys::locked::{LockedBuffer, LockedMemory};
 use std::path::{Path, PathBuf};
 
+/// The daemon's unit, where no other is named.
+pub(in crate::cli::keyctl) const UNIT: &str = "servos-keyd.service";
+
 /// The file that a unit takes the key from.
 #[derive(Debug, PartialEq, Eq)]
 pub(in crate::cli::keyctl) struct UnitSource {
