@@ -3,7 +3,7 @@
 //! Must never begin with what could not be ended: lengths are judged before the first piece.
 //! Called by `operations` for Backup and ExportKeyring, whose answers are streams, and by `backup_file` for files.
 
-use super::backup_file::{self, Backup, BackupError, MAX_NAME_BYTES};
+use super::backup_format::{self, Backup, BackupError, MAX_NAME_BYTES};
 use super::packed::{PIECE_BYTES, Packed};
 use ring::digest::{Context, SHA256};
 use std::vec::IntoIter;
@@ -41,7 +41,7 @@ impl Image {
         if !self.records.is_whole(MAX_NAME_BYTES) {
             return Err(BackupError::TooLarge);
         }
-        let bytes = backup_file::FRAME_BYTES.saturating_add(self.records.bytes());
+        let bytes = backup_format::FRAME_BYTES.saturating_add(self.records.bytes());
         u64::try_from(bytes).map_err(|_| BackupError::TooLarge)
     }
 
@@ -69,7 +69,7 @@ impl Pieces {
     pub fn of(image: Image) -> Result<Self, BackupError> {
         let bytes = image.bytes()?;
         let Image { schema, store_id, unix_seconds, records } = image;
-        let header = backup_file::header(schema, &store_id, records.generation, unix_seconds, records.len())?;
+        let header = backup_format::header(schema, &store_id, records.generation, unix_seconds, records.len())?;
         let mut sum = Context::new(&SHA256);
         sum.update(&header);
         Ok(Self { records: records.into_pieces(), made: header, sum: Some(sum), bytes })
@@ -139,7 +139,7 @@ mod tests {
             assert!(full.iter().all(|piece| piece.len() == whole) && (1..=whole).contains(&last.len()));
             let file = pieces.concat();
             assert_eq!(u64::try_from(file.len()).unwrap(), bytes, "{} values", values.len());
-            assert!(backup_file::decode(&file).unwrap() == backup, "{} values", values.len());
+            assert!(backup_format::decode(&file).unwrap() == backup, "{} values", values.len());
         }
     }
 

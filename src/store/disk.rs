@@ -3,37 +3,13 @@
 //! Must never do anything of its own in a release: there, each is the bare call of the system.
 //! Called by the store's own files, for all that they create, read, write, sync, rename and remove.
 
+pub use super::disk_operation::Operation;
 use std::fs::{self, File};
 use std::io::{self, Read as _};
 use std::os::unix::fs::FileExt as _;
 #[cfg(any(test, feature = "fault-injection"))]
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
-
-/// One operation on a path. A file is told by its inode too, for it can be written under a name that is another's by then.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Operation<'o> {
-    /// A new, empty file.
-    Create(&'o Path),
-    /// Bytes of a file, or the names in a directory, are read.
-    Read(&'o Path),
-    /// Bytes of a file are written, from an offset on.
-    Write(&'o Path, u64, &'o [u8]),
-    /// A file is cut off, or grows by zeros.
-    SetLength(&'o Path, u64),
-    /// What was written to a file reaches the disk.
-    Sync(&'o Path),
-    /// An entry gets another name; what had that name has none.
-    Rename(&'o Path, &'o Path),
-    /// A file has a second name.
-    Link(&'o Path, &'o Path),
-    /// A name goes.
-    Remove(&'o Path),
-    /// A new, empty directory.
-    MakeDirectory(&'o Path),
-    /// What became of the names in a directory reaches the disk.
-    SyncDirectory(&'o Path),
-}
 
 /// Does an operation; `file` is the open file that it is done to.
 #[inline]

@@ -4,12 +4,14 @@
 //! Called by `operations` for records and commits, and by `cli`, which opens the files.
 
 pub mod backup_file;
+mod backup_format;
 pub mod backup_newer;
 pub mod backup_peek;
 pub mod backup_pieces;
 pub mod backup_prune;
 pub mod directory_lock;
 pub mod disk;
+mod disk_operation;
 pub mod durable;
 pub mod fault;
 mod fixed_hex;
@@ -20,6 +22,7 @@ mod overlay;
 pub mod packed;
 pub mod port;
 pub mod record;
+mod record_name;
 pub mod redb_adapter;
 mod redb_file;
 mod redb_salvage;

@@ -3,8 +3,6 @@
 //! Must never be trusted before its records were compared with what was committed.
 //! Called by `port` and the redb adapter, which fill it, and by `backup_pieces` and `operations`, which read it.
 
-use super::port::Snapshot;
-
 /// About as many bytes lie in one piece; a record lies in one whole.
 pub const PIECE_BYTES: usize = 64 * 1024;
 
@@ -26,14 +24,6 @@ impl Packed {
     #[must_use]
     pub fn new(generation: u64) -> Self {
         Self { generation, ..Self::default() }
-    }
-
-    /// The records of a snapshot.
-    #[must_use]
-    pub fn of(snapshot: &Snapshot) -> Self {
-        let mut packed = Self::new(snapshot.generation);
-        snapshot.records.iter().for_each(|(name, value)| packed.push(name, value));
-        packed
     }
 
     /// Puts a record behind the others, whose names come before its own. One of 4 GiB is left out, which
@@ -124,6 +114,7 @@ impl<'p> Iterator for Records<'p> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::port::Snapshot;
 
     #[test]
     fn what_was_packed_is_read_as_it_was_whatever_its_lengths() {
@@ -131,7 +122,7 @@ mod tests {
             [0, 1, 100, PIECE_BYTES - 13, PIECE_BYTES - 12, PIECE_BYTES, 3 * PIECE_BYTES, 5, 0, 40_000, 40_000];
         let records = lengths.iter().enumerate().map(|(at, length)| (format!("{at:04}"), vec![7; *length])).collect();
         let snapshot = Snapshot { generation: 3, records };
-        let packed = Packed::of(&snapshot);
+        let packed = snapshot.packed();
         assert!(packed.iter().eq(snapshot.records.iter().map(|(name, value)| (name.as_bytes(), value.as_slice()))));
         assert_eq!((packed.generation, packed.len(), packed.is_empty()), (3, lengths.len(), false));
         assert_eq!(packed.bytes(), lengths.iter().map(|length| 12 + length).sum::<usize>());

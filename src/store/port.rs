@@ -29,6 +29,14 @@ impl Snapshot {
         self.records.iter().map(|(name, value)| (name.as_bytes(), value.as_slice()))
     }
 
+    /// The same records, packed.
+    #[must_use]
+    pub fn packed(&self) -> Packed {
+        let mut packed = Packed::new(self.generation);
+        self.records.iter().for_each(|(name, value)| packed.push(name, value));
+        packed
+    }
+
     /// The snapshot that a commit of `batch` yields: deletes first, then puts.
     #[must_use]
     pub fn after(mut self, next: u64, batch: &Batch) -> Self {
@@ -96,7 +104,7 @@ pub trait Store: Send {
     /// # Errors
     /// As [`Store::load`].
     fn load_packed(&mut self) -> Result<Packed, StoreError> {
-        self.load().map(|snapshot| Packed::of(&snapshot))
+        self.load().map(|snapshot| snapshot.packed())
     }
 
     /// Like [`Store::load`], but past every copy in memory, as far as the medium can be asked for its own bytes: what a

@@ -250,7 +250,7 @@ impl<M: Medium> Store for RedbStore<M> {
 
     fn load_packed(&mut self) -> Result<Packed, StoreError> {
         let answer = self.using(file::read_packed);
-        self.or_by_view(answer, |snapshot| Packed::of(&snapshot))
+        self.or_by_view(answer, |snapshot| snapshot.packed())
     }
 
     fn load_from_medium(&mut self) -> Result<Snapshot, StoreError> {
