@@ -4,74 +4,26 @@
 //! Called by `custody` for every key, by `config` for key sources, and by `cli`, which makes the one instance.
 
 mod buffer;
+mod protection;
 mod region;
 mod slots;
 
 use std::{
     fmt,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        Arc, Mutex, Weak,
         atomic::{AtomicBool, Ordering},
     },
 };
 
 pub use buffer::LockedBuffer;
-use region::Region;
+pub use protection::{LockedMemoryError, Protection};
+use region::{Region, hold};
 use slots::Slab;
 pub use slots::{SECRET_BYTES, Secret};
 
 /// How much the second and every later region of secrets takes: 2,048 keys.
 const GROWTH_BYTES: usize = 64 * 1024;
-
-/// How the kernel protects the memory.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Protection {
-    /// memfd_secret(2): out of the kernel's own map; not even root reads it by /proc, ptrace or a core.
-    MemfdSecret,
-    /// mlock(2), left out of cores and of forks: root can still read it.
-    Mlock,
-}
-
-/// No locked memory is to be had.
-#[derive(Debug, thiserror::Error)]
-pub enum LockedMemoryError {
-    /// The limit on locked memory is too low.
-    #[error(
-        "{wanted} bytes of memory cannot be locked: RLIMIT_MEMLOCK is {limit}; \
-         set LimitMEMLOCK=8M in the unit (docker: --ulimit memlock=8388608; a shell: ulimit -l 8192)"
-    )]
-    LimitReached {
-        /// Bytes that were to be locked.
-        wanted: usize,
-        /// The present soft limit, "unlimited" or in bytes.
-        limit: String,
-    },
-    /// A system call failed for another reason.
-    #[error("{call} of {wanted} bytes of locked memory failed")]
-    Refused {
-        /// The system call.
-        call: &'static str,
-        /// Bytes that were to be locked.
-        wanted: usize,
-        /// What the kernel said.
-        source: std::io::Error,
-    },
-    /// The kernel gives no memfd_secret, and nothing less will do.
-    #[error(
-        "memfd_secret is required, and not to be had ({reason}): the kernel must be 5.14 or newer, one before 6.5 booted \
-         with secretmem.enable=1, and a filter of system calls must allow memfd_secret"
-    )]
-    SecretMemoryRefused {
-        /// The system call, and what the kernel said.
-        reason: String,
-    },
-    /// A size no process can have.
-    #[error("a locked buffer of {0} bytes is impossible")]
-    TooLarge(usize),
-    /// [`LockedMemory::wipe_all`] has run: the process is about to end.
-    #[error("the locked memory has been wiped for the stop")]
-    Wiped,
-}
 
 /// The process's locked memory. Clones share the same regions.
 ///
@@ -244,11 +196,6 @@ impl Drop for WipedAtTheEnd {
     fn drop(&mut self) {
         self.0.wipe_all();
     }
-}
-
-/// Takes a lock that survives a panic elsewhere: what these locks guard is whole between any two statements.
-fn hold<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

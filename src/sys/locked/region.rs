@@ -8,12 +8,12 @@ use std::{
     io,
     os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd},
     ptr::NonNull,
-    sync::Mutex,
+    sync::{Mutex, MutexGuard, PoisonError},
 };
 
 use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit};
 
-use super::{LockedMemoryError, Protection, hold};
+use super::protection::{LockedMemoryError, Protection};
 use crate::sys::wipe;
 
 /// The one call that no limit on locked memory can refuse.
@@ -293,4 +293,9 @@ fn lock_limit() -> String {
         Ok(Some(limit)) => format!("{limit} bytes"),
         Err(_) => "unknown".to_owned(),
     }
+}
+
+/// Takes a lock that survives a panic elsewhere: what these locks guard is whole between any two statements.
+pub(super) fn hold<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -10,7 +10,7 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use super::{hold, region::Region};
+use super::region::{Region, hold};
 
 /// The size of a secret.
 pub const SECRET_BYTES: usize = 32;
