@@ -19,8 +19,7 @@ use tonic::codegen::Service;
 
 use super::activity::Call;
 use super::body::Answer;
-use super::connection::later;
-use super::deadline::time_allowed;
+use super::deadline::{later, time_allowed};
 use super::panics;
 use crate::rpc::connection::{Connection, carries_a_key};
 use crate::rpc::turned_away::TurnedAway;

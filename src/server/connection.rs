@@ -16,6 +16,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::activity::Activity;
 use super::call::{CallService, answer};
+use super::deadline::later;
 use super::limits::Limits;
 use crate::telemetry::traffic::Traffic;
 
@@ -157,11 +158,6 @@ impl Life {
         self.epoch_ends = later(now, self.epoch);
         activity.turn_epoch()
     }
-}
-
-/// `start + wait`, or a day later if that cannot be said: no configured duration may make the clock panic.
-pub(super) fn later(start: Instant, wait: Duration) -> Instant {
-    start.checked_add(wait).unwrap_or(start + Duration::from_secs(86_400))
 }
 
 #[cfg(test)]

@@ -1,11 +1,12 @@
-//! A client's own deadline: the `grpc-timeout` header.
+//! Deadlines: a client's own, in the `grpc-timeout` header, and the moment at which a wait is over.
 //!
 //! Must never panic or overflow, whatever the header holds, nor make a deadline longer than the server's.
-//! Called by `call` for each request.
+//! Called by `call` for each request, and by `connection` and `serve`.
 
 use std::time::Duration;
 
 use hyper::HeaderMap;
+use tokio::time::Instant;
 
 const HEADER: &str = "grpc-timeout";
 /// Source: gRPC over HTTP/2, "Timeout": TimeoutValue is a positive integer of at most 8 digits.
@@ -34,6 +35,11 @@ fn parse(value: &[u8]) -> Option<Duration> {
         b'n' => Some(Duration::from_nanos(number)),
         _ => None,
     }
+}
+
+/// `start + wait`, or a day later if that cannot be said: no configured duration may make the clock panic.
+pub(super) fn later(start: Instant, wait: Duration) -> Instant {
+    start.checked_add(wait).unwrap_or(start + Duration::from_secs(86_400))
 }
 
 #[cfg(test)]

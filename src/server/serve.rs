@@ -16,6 +16,7 @@ use tracing::{info, warn};
 use super::admission::{Admission, Full, Seat};
 use super::call::CallService;
 use super::connection::{self, Rules, Stop};
+use super::deadline::later;
 use super::limits::Limits;
 use crate::sys::peer::{self, PeerCredentials};
 use crate::telemetry::chain::chain;
@@ -88,7 +89,7 @@ where
     }
 
     shutdown.await;
-    stopping.send_replace(Some(connection::later(Instant::now(), limits.drain)));
+    stopping.send_replace(Some(later(Instant::now(), limits.drain)));
     // Every accept loop and every connection holds a receiver until it has ended.
     if tokio::time::timeout(limits.drain.saturating_add(DRAIN_MARGIN), stopping.closed()).await.is_err() {
         warn!(event = events::DRAIN_INCOMPLETE, "connections left after the drain");
