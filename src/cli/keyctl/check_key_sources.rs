@@ -4,6 +4,7 @@
 //! Called by `check_key`, and by the commands of recovery kits.
 
 use super::console::Console;
+use super::runtime;
 use super::socket::{SOCKET_VARIABLE, SocketArguments};
 use crate::cli::drill::is_same_file;
 use crate::cli::exit;
@@ -217,7 +218,7 @@ impl Given {
 
 /// What the daemon on a socket tells; none if it serves another store than the one that was named, or may do so.
 fn ask(socket: &Path, store: Option<&Path>) -> Result<Option<Told>, Failure> {
-    let runtime = super::runtime()?;
+    let runtime = runtime::of_this_thread()?;
     let client = SocketArguments::client_of(socket);
     let told = match runtime.block_on(AdminClient::new(&client).status()) {
         Ok(status) => {

@@ -42,6 +42,7 @@ mod rotate_key_file;
 mod rotate_run;
 mod rotate_show;
 mod rotate_wait;
+mod runtime;
 mod same_file;
 mod seal;
 mod socket;
@@ -249,14 +250,8 @@ fn execute(console: &mut Console, arguments: &Arguments) -> Result<(), Failure> 
         Command::Recover(recover) => recover::run(console, &arguments.socket, recover),
         Command::Inspect(arguments) => inspect::run(console, arguments),
         Command::Config(command) => config_check::run(console, command),
-        Command::Asked(asked) => runtime()?.block_on(dispatch(console, &arguments.socket, asked)),
+        Command::Asked(asked) => runtime::of_this_thread()?.block_on(dispatch(console, &arguments.socket, asked)),
     }
-}
-
-/// A runtime on this thread alone.
-fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build();
-    runtime.map_err(|error| Failure::new(exit::BUG, &error))
 }
 
 async fn dispatch(console: &mut Console, socket: &SocketArguments, asked: &Asked) -> Result<(), Failure> {

@@ -4,7 +4,7 @@
 //! Called by `restore_drill`.
 
 use super::key;
-use super::restore::DrillArguments;
+use super::restore_arguments::DrillArguments;
 use crate::cli::exit;
 use crate::cli::failure::Failure;
 use crate::cli::offered_key::Offered;

@@ -4,6 +4,7 @@
 //! Called by `src/bin/servos-keyd.rs`.
 
 mod accept;
+mod config_arguments;
 mod dev;
 mod drill_key;
 mod drill_sample;
@@ -15,6 +16,7 @@ pub mod place_check;
 mod reload;
 mod remedy;
 mod restore;
+mod restore_arguments;
 mod restore_drill;
 mod restore_input;
 mod restore_report;
@@ -31,10 +33,9 @@ use super::exit;
 use super::failure::Failure;
 use super::hardening::harden;
 use super::{key, typed_key};
-use crate::config::settings::Config;
 use clap::{Parser, Subcommand};
+use config_arguments::ConfigArguments;
 use std::ffi::OsString;
-use std::path::PathBuf;
 
 /// Alone holds the master key of a ServOS installation, and seals and opens its secrets over a Unix socket.
 #[derive(Parser)]
@@ -59,20 +60,6 @@ enum Command {
     /// For the unit alone: says why a start ended before the daemon could
     #[command(hide = true)]
     Stopped,
-}
-
-/// Where the configuration is read.
-#[derive(clap::Args)]
-struct ConfigArguments {
-    /// Configuration file [default: /etc/servos/keyd.toml, if it is there]
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
-}
-
-impl ConfigArguments {
-    fn load(&self) -> Result<Config, Failure> {
-        Ok(Config::load(self.config.as_deref())?)
-    }
 }
 
 /// The command line as the parser knows it, for manual pages and completions.

@@ -5,7 +5,7 @@
 //! Called by `restore`.
 
 use super::drill_sample::{self, Opened};
-use super::restore::{Arguments, DrillArguments};
+use super::restore_arguments::{Arguments, DrillArguments};
 use super::{drill_key, key, output, place, restore_input};
 use crate::cli::drill::{self, Drill};
 use crate::cli::exit;

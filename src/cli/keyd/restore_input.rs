@@ -3,7 +3,7 @@
 //! Must never show what was given: a wrong file may be the key's.
 //! Called by `restore`.
 
-use super::restore::Arguments;
+use super::restore_arguments::Arguments;
 use crate::cli::exit;
 use crate::cli::export::{from_base64, skb1, without_white_space};
 use crate::cli::failure::Failure;

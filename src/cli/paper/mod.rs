@@ -3,21 +3,25 @@
 //! Must never echo, print or log what stands on paper, nor hold it outside of locked memory.
 //! Called by every command that takes a key from paper: `recover`, `check-key`, and whatever tries a kit.
 
+mod collected;
+mod desk;
 mod refusal;
 mod terminal;
 mod text;
 mod typed;
 
+pub use desk::Desk;
 pub use text::{BEGIN_SHARE, END_SHARE};
 
 use crate::cli::exit;
 use crate::cli::failure::Failure;
 use crate::cli::given;
 use crate::custody::keys::{KeyError, MasterKey};
-use crate::custody::shares::{self, Share};
+use crate::custody::shares;
 use crate::sys::locked::{LockedBuffer, LockedMemory};
 use clap::Args;
-use std::io::{Read, Write};
+use collected::{Collected, Found};
+use std::io::Read;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
@@ -55,16 +59,6 @@ impl PaperArguments {
     }
 }
 
-/// Where somebody types, and where they are spoken to.
-pub struct Desk<'d> {
-    /// Standard input, without a buffer that is never wiped.
-    pub input: &'d mut dyn Read,
-    /// Standard error.
-    pub errors: &'d mut dyn Write,
-    /// Whether a person sits at the input.
-    pub input_is_terminal: bool,
-}
-
 /// A key from paper. Whether it is the right one is not known yet.
 pub struct PaperKey {
     /// The key.
@@ -73,53 +67,6 @@ pub struct PaperKey {
     pub source: String,
     /// What should be mended about the files.
     pub warnings: Vec<String>,
-}
-
-/// What a text holds.
-enum Found {
-    Key(MasterKey),
-    Shares(Vec<Share>),
-}
-
-/// Shares with the place that each is from.
-#[derive(Default)]
-struct Collected {
-    shares: Vec<Share>,
-    places: Vec<String>,
-}
-
-impl Collected {
-    /// Takes what a text held; the key, if it is one.
-    fn take(&mut self, found: Found, place: &str) -> Result<Option<MasterKey>, Failure> {
-        let taken = match found {
-            Found::Key(key) if self.shares.is_empty() => return Ok(Some(key)),
-            Found::Key(_) => {
-                let both = format!("{place} holds a whole key, and shares were given too");
-                return Err(Failure::say(exit::USAGE, both).with_hint("give the one or the other"));
-            }
-            Found::Shares(shares) => shares,
-        };
-        let several = taken.len() > 1;
-        for (number, share) in (1..).zip(taken) {
-            self.places.push(if several {
-                format!("the share at place {number} in {place}")
-            } else {
-                place.to_owned()
-            });
-            self.shares.push(share);
-        }
-        Ok(None)
-    }
-
-    fn refused(&self, error: shares::CombineError) -> Failure {
-        refusal::of_shares(error, &self.shares, &self.places)
-    }
-
-    /// How many more are needed; 0 while that is not known.
-    fn missing(&self) -> usize {
-        let needed = self.shares.first().map_or(0, |share| usize::from(share.needed()));
-        needed.saturating_sub(self.shares.len())
-    }
 }
 
 /// Reads the paper and puts the key together.

@@ -5,7 +5,7 @@
 
 use super::*;
 use crate::cli::key;
-use crate::custody::shares::{Plan, words};
+use crate::custody::shares::{Plan, Share, words};
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
 

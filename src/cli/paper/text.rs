@@ -3,7 +3,8 @@
 //! Must never copy the text out of locked memory, nor guess: what is neither is refused.
 //! Called by `paper`, for files, standard input and each line at the terminal.
 
-use super::{Found, refusal};
+use super::collected::Found;
+use super::refusal;
 use crate::cli::exit;
 use crate::cli::failure::Failure;
 use crate::custody::keys::{KeyError, MasterKey};

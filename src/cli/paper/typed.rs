@@ -3,8 +3,10 @@
 //! Must never show what was typed, nor go on with a word or a share that cannot be right.
 //! Called by `paper`.
 
+use super::collected::{Collected, Found};
+use super::desk::Desk;
 use super::terminal::{self, LineEnd, Unseen};
-use super::{Collected, Desk, refusal, text};
+use super::{refusal, text};
 use crate::cli::exit;
 use crate::cli::failure::Failure;
 use crate::custody::keys::{KeyError, MasterKey};
@@ -71,8 +73,8 @@ fn ask(lines: &mut Lines<'_>, collected: &mut Collected, memory: &LockedMemory) 
             }
             if is_first && held.is_empty() && text::is_key(line.expose_bytes()) {
                 match text::read(line.expose_bytes(), "what was typed", memory) {
-                    Ok(super::Found::Key(key)) => return Ok(Some(key)),
-                    Ok(super::Found::Shares(_)) => {}
+                    Ok(Found::Key(key)) => return Ok(Some(key)),
+                    Ok(Found::Shares(_)) => {}
                     Err(failure) => {
                         said = format!("{}\n", failure.message);
                         continue;

@@ -9,6 +9,7 @@ use super::unit::{self, Unit};
 use crate::cli::failure::Failure;
 use crate::cli::key;
 use crate::cli::keyctl::rotate_key_file::KeyPlace;
+use crate::cli::keyctl::runtime;
 use crate::cli::keyctl::socket::SocketArguments;
 use crate::cli::keyd::place;
 use crate::client::ADMIN_SOCKET;
@@ -124,7 +125,7 @@ impl Case {
         };
         let given = memory.as_ref().map(given).unwrap_or_default();
         let state = memory.as_ref().ok().filter(|_| is_service).and_then(unit::state);
-        let daemon = crate::cli::keyctl::runtime()?.block_on(asking(&asked));
+        let daemon = runtime::of_this_thread()?.block_on(asking(&asked));
         let mut case = Self {
             machine,
             memory,

@@ -3,6 +3,7 @@
 //! Must never mend anything itself, nor end with 0 while something is to be mended, nor pass over a check in silence.
 //! Called by `keyctl::execute`.
 
+mod arguments;
 mod case;
 mod clock;
 mod container;
@@ -25,27 +26,17 @@ mod document_test;
 #[cfg(test)]
 mod planted;
 
+pub(super) use arguments::DoctorArguments;
+
 use super::console::Console;
 use super::output::count;
 use super::socket::SocketArguments;
 use crate::cli::exit;
 use crate::cli::failure::Failure;
 use case::{Case, Configured};
-use clap::Args;
 use finding::{Finding, Report, Severity};
 use serde_json::{Value, json};
 use std::path::PathBuf;
-
-#[derive(Args)]
-pub(super) struct DoctorArguments {
-    /// The configuration of the daemon that is meant [default: /etc/servos/keyd.toml, if it is there]
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
-
-    /// A user whose component is to reach the daemon; may be given more than once
-    #[arg(long, value_name = "NAME")]
-    user: Vec<String>,
-}
 
 /// A family of checks.
 type Check = fn(&Case, &mut Report);
