@@ -12,6 +12,8 @@
     reason = "a test that meets what it does not expect ends there"
 )]
 
+#[path = "architecture/circles.rs"]
+mod circles;
 #[path = "architecture/imports.rs"]
 mod imports;
 #[path = "architecture/packages.rs"]
@@ -53,6 +55,7 @@ pub fn check(files: &[(String, String)]) -> Vec<Violation> {
     let table = Table::parse(&map.1);
     let sources = Source::read_all(files);
     let mut found = imports::check(&sources, &table);
+    found.extend(circles::check(&sources));
     found.extend(rules::check(&sources, &table));
     found.sort();
     found.dedup();

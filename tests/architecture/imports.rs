@@ -16,8 +16,9 @@ pub fn check(sources: &[Source], table: &Table) -> Vec<Violation> {
     let mut found = Vec::new();
     let mut edges: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for source in sources {
-        for (line, path) in paths(source) {
+        for Named { at, path, .. } in paths(source) {
             let (from, to) = (source.room(), path.first().map_or("", String::as_str));
+            let line = source.tokens[at].line;
             let violation = |what: String| Violation { path: source.path.clone(), line, what };
             match (from, to) {
                 (_, "" | "*") => found.push(violation("names the whole crate: name the room".to_owned())),
@@ -62,12 +63,23 @@ fn circles(edges: &BTreeMap<String, BTreeSet<String>>) -> Vec<Violation> {
         .collect()
 }
 
-/// Every path of a file that begins at the crate, a parent or itself, from the crate's root on.
-fn paths(source: &Source) -> Vec<(usize, Vec<String>)> {
+/// A path that a file names.
+pub struct Named {
+    /// The token it begins with.
+    pub at: usize,
+    /// From the crate's root on.
+    pub path: Vec<String>,
+    /// The name that a `use` gives to what it names.
+    pub used_as: Option<String>,
+}
+
+/// Every path of a file that begins at the crate, a parent, itself or a file below it.
+pub fn paths(source: &Source) -> Vec<Named> {
     let mut found = Vec::new();
     let mut module = source.module.clone();
     let mut inline = Vec::new();
     let mut depth = 0_usize;
+    let children: BTreeSet<&str> = source.child_files().collect();
     for at in 0..source.tokens.len() {
         match source.kind(at) {
             Some(Kind::Open(_)) => {
@@ -85,19 +97,24 @@ fn paths(source: &Source) -> Vec<(usize, Vec<String>)> {
                 depth -= 1;
             }
             Some(Kind::Ident(name)) if source.begins_path(at) => {
-                let line = source.tokens[at].line;
-                let base = match name.as_str() {
-                    "crate" | "servos_keyd" => Vec::new(),
-                    "super" => module.split_last().map_or(Vec::new(), |(_, parent)| parent.to_vec()),
-                    "self" => module.clone(),
+                let (base, first) = match name.as_str() {
+                    "crate" | "servos_keyd" => (Vec::new(), at + 2),
+                    "super" => (module.split_last().map_or(Vec::new(), |(_, parent)| parent.to_vec()), at + 2),
+                    "self" => (module.clone(), at + 2),
+                    name if children.contains(name) => (source.module.clone(), at),
                     _ => continue,
                 };
+                let is_use = at > 0 && source.ident(at - 1) == Some("use");
                 if source.kind(at + 1) == Some(&Kind::PathSep) {
                     let mut ends = Vec::new();
-                    follow(source, at + 2, base, &mut ends);
-                    found.extend(ends.into_iter().map(|path| (line, path)));
-                } else if base.is_empty() && at > 0 && source.ident(at - 1) == Some("use") {
-                    found.push((line, base));
+                    follow(source, first, base, &mut ends);
+                    found.extend(ends.into_iter().map(|(path, name)| Named {
+                        at,
+                        path,
+                        used_as: name.filter(|_| is_use),
+                    }));
+                } else if is_use && base.is_empty() {
+                    found.push(Named { at, path: base, used_as: None });
                 }
             }
             _ => {}
@@ -106,8 +123,11 @@ fn paths(source: &Source) -> Vec<(usize, Vec<String>)> {
     found
 }
 
+/// A path, and what a `use` would name it.
+type End = (Vec<String>, Option<String>);
+
 /// Follows a path to each of its ends, through the groups of a `use`.
-fn follow(source: &Source, mut at: usize, mut path: Vec<String>, ends: &mut Vec<Vec<String>>) {
+fn follow(source: &Source, mut at: usize, mut path: Vec<String>, ends: &mut Vec<End>) {
     loop {
         match source.kind(at) {
             Some(Kind::Ident(name)) if name == "super" => drop(path.pop()),
@@ -115,21 +135,22 @@ fn follow(source: &Source, mut at: usize, mut path: Vec<String>, ends: &mut Vec<
             Some(Kind::Ident(name)) => path.push(name.clone()),
             Some(Kind::Mark('*')) => {
                 path.push("*".to_owned());
-                return ends.push(path);
+                return ends.push((path, None));
             }
             Some(Kind::Open('{')) => return follow_group(source, at, &path, ends),
             // A macro's own name for a module: nobody can say where it leads.
-            Some(Kind::Mark('$')) => return ends.push(path),
-            _ => return ends.push(path),
+            _ => return ends.push((path, None)),
         }
         if source.kind(at + 1) != Some(&Kind::PathSep) {
-            return ends.push(path);
+            let is_renamed = source.ident(at + 1) == Some("as");
+            let name = if is_renamed { source.ident(at + 2).map(str::to_owned) } else { path.last().cloned() };
+            return ends.push((path, name));
         }
         at += 2;
     }
 }
 
-fn follow_group(source: &Source, open: usize, path: &[String], ends: &mut Vec<Vec<String>>) {
+fn follow_group(source: &Source, open: usize, path: &[String], ends: &mut Vec<End>) {
     let end = source.behind(open) - 1;
     let mut at = open + 1;
     while at < end {

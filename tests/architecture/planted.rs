@@ -102,6 +102,62 @@ fn rooms_in_a_circle_are_found_even_if_the_table_allows_it() {
 }
 
 #[test]
+fn files_of_one_room_that_name_each_other_in_a_circle_are_found_however_they_do_it() {
+    let circle = |files: &[(&str, &str)], way: &str| {
+        let said = said_of(files);
+        assert!(said.len() == 1 && said[0].ends_with(&format!(" in a circle: {way}")), "{files:?}\n{said:#?}");
+    };
+    let two = "auth/a.rs -> auth/b.rs -> auth/a.rs";
+    circle(&[("src/auth/a.rs", "use super::b::B;"), ("src/auth/b.rs", "use super::a;")], two);
+    circle(&[("src/auth/a.rs", "use super::b::B;"), ("src/auth/b.rs", "fn f() { crate::auth::a::f() }")], two);
+    circle(&[("src/auth/a.rs", "use super::b::{self, B as C};"), ("src/auth/b.rs", "use super::{a::A, c};")], two);
+    let with_parent = "auth/mod.rs -> auth/b.rs -> auth/mod.rs";
+    circle(&[("src/auth/mod.rs", "mod b;\npub use b::B;\nstruct A;"), ("src/auth/b.rs", "use super::A;")], with_parent);
+    circle(&[("src/auth/mod.rs", "mod b;\nfn f() { b::g() }"), ("src/auth/b.rs", "use super::f;")], with_parent);
+    let three =
+        [("src/auth/a.rs", "use super::b;"), ("src/auth/b.rs", "use super::c;"), ("src/auth/c.rs", "use super::a;")];
+    circle(&three, "auth/a.rs -> auth/b.rs -> auth/c.rs -> auth/a.rs");
+    // What another file passes on is still what it was.
+    let passed_on = ("src/auth/mod.rs", "mod a;\nmod b;\npub use b::B as C;");
+    circle(&[passed_on, ("src/auth/a.rs", "use super::C;"), ("src/auth/b.rs", "use super::a::A;")], two);
+}
+
+#[test]
+fn files_that_name_each_other_one_way_are_in_no_circle() {
+    let passed_on = ("src/auth/mod.rs", "mod a;\nmod b;\npub use b::B;\npub use a::A;");
+    let keeps = |files: &[(&str, &str)]| {
+        let said = said_of(files);
+        assert!(said.is_empty(), "{files:?}\n{said:#?}");
+    };
+    keeps(&[
+        passed_on,
+        ("src/auth/a.rs", "use super::B;\npub(in crate::auth) struct A;"),
+        ("src/auth/b.rs", "struct B;"),
+    ]);
+    keeps(&[passed_on, ("src/auth/a.rs", "use super::b;"), ("src/auth/b.rs", "//! See [`super::a`].\nstruct B;")]);
+    let test = "#[cfg(test)]\nmod tests {\n    use super::super::a;\n}";
+    keeps(&[("src/auth/a.rs", "use super::b;"), ("src/auth/b.rs", test)]);
+}
+
+#[test]
+fn a_room_that_may_be_entangled_must_be() {
+    let circle = [("src/operations/a.rs", "use super::b;"), ("src/operations/b.rs", "use super::a;")];
+    let says = |files: &[(&str, &str)]| said_of(files).iter().any(|said| said.contains("no files of operations"));
+    assert!(!says(&circle) && says(&circle[..1]));
+}
+
+/// The circle that `rotate run` once was, planted anew.
+#[test]
+fn a_circle_planted_in_this_house_is_found() {
+    let mut files = package();
+    let waiting = files.iter_mut().find(|(path, _)| path == "src/cli/keyctl/rotate_run/waiting.rs").unwrap();
+    waiting.1.push_str("\nuse super::steps::perform;\n");
+    let said: Vec<String> = check(&files).iter().map(ToString::to_string).collect();
+    let way = "steps.rs -> cli/keyctl/rotate_run/waiting.rs -> cli/keyctl/rotate_run/steps.rs";
+    assert!(said.len() == 1 && said[0].contains("in a circle") && said[0].ends_with(way), "{said:#?}");
+}
+
+#[test]
 fn a_binary_is_short_and_names_cli_alone() {
     keeps("src/bin/keyd.rs", "use servos_keyd::sys::allocator::A;\nfn main() { servos_keyd::cli::keyd::run() }");
     breaks("src/bin/keyd.rs", "fn main() { servos_keyd::server::serve() }", 1, "a binary names server");

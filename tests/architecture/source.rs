@@ -142,6 +142,12 @@ impl Source {
             .any(|at| matches!(self.ident(at), Some("struct" | "enum")) && self.ident(at + 1) == Some(name))
     }
 
+    /// The modules `mod name;` that it declares.
+    pub fn child_files(&self) -> impl Iterator<Item = &str> {
+        let is_child = |at: &usize| self.ident(*at) == Some("mod") && self.kind(at + 2) == Some(&Kind::Mark(';'));
+        (0..self.tokens.len()).filter(is_child).filter_map(|at| self.ident(at + 1))
+    }
+
     /// The modules `mod name;` that it declares: file, module, and whether it is for tests alone.
     fn declared_files(&self) -> Vec<(String, (Vec<String>, bool))> {
         let mut found = Vec::new();
