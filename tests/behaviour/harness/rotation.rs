@@ -3,9 +3,9 @@
 //! Must never show a key.
 //! Used by the tests of rotations.
 
-use super::{Daemon, KEYCTL, Outcome, block_on, cell, fingerprint, name};
+use super::{Daemon, Installation, KEYCTL, Outcome, block_on, cell, fingerprint, name};
 use serde_json::Value;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// A file's path as an argument.
 pub fn text(path: &Path) -> &str {
@@ -60,4 +60,21 @@ pub fn shows_no_key(outcome: Outcome, files: &[&Path]) -> Outcome {
         assert!(!outcome.said().contains(&key_in(file)), "a key is shown: {outcome:#?}");
     }
     outcome
+}
+
+/// `servos-keyctl rotate run ...`
+pub fn rotate_run(daemon: &Daemon, arguments: &[&str]) -> Outcome {
+    rotate(daemon, &[&["run"], arguments].concat())
+}
+
+/// An installation whose key file has two names, so that a run stops before it is replaced: served, with the second name.
+pub fn stopped_before_its_key_is_replaced() -> (Installation, Daemon, PathBuf) {
+    let installation = Installation::made();
+    let (key, second) = (installation.path("master.key"), installation.path("another name"));
+    std::fs::hard_link(&key, &second).unwrap();
+    let daemon = installation.serve();
+    let late = rotate_run(&daemon, &["--yes", "--wait", "1ms"]).expect(75);
+    shows_no_key(late, &[]).saying(&["has 2 names", "Put the key from", "--resume", "--undo"]);
+    assert_eq!(fingerprint_in(&key), fingerprint(installation.key));
+    (installation, daemon, second)
 }

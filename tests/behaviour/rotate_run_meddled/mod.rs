@@ -5,7 +5,9 @@
 mod files;
 mod others;
 
-use crate::harness::rotation::{fingerprint_in, key_in, opens, rotate, seal, text};
+use crate::harness::rotation::{
+    fingerprint_in, key_in, opens, rotate, rotate_run as run, seal, stopped_before_its_key_is_replaced, text,
+};
 use crate::harness::{
     Daemon, Installation, KEYCTL, KeyFile, Outcome, base64, block_on, fingerprint, hex, is_root, is_there, not_run,
     random_key,
@@ -16,17 +18,9 @@ use std::process::Command;
 
 const NOT_ROOT: &str = "only root administers a daemon that is no --dev";
 
-fn run(daemon: &Daemon, arguments: &[&str]) -> Outcome {
-    rotate(daemon, &[&["run"], arguments].concat())
-}
-
 /// A run that stopped where the new key was to take the old one's place: both keys open, and the file holds the old one.
 fn stopped_before_replace() -> (Installation, Daemon) {
-    let installation = Installation::made();
-    let other = installation.path("another name");
-    std::fs::hard_link(installation.path("master.key"), &other).unwrap();
-    let daemon = installation.serve();
-    run(&daemon, &["--yes", "--wait", "1ms"]).expect(75);
+    let (installation, daemon, other) = stopped_before_its_key_is_replaced();
     std::fs::remove_file(other).unwrap();
     (installation, daemon)
 }
