@@ -135,18 +135,7 @@ impl<'a> Looker<'a> {
             Some(named) => vec![named],
             None => also.chain(&configured).collect(),
         };
-        let (mut answered, mut unanswered) = (None, None);
-        for path in sockets {
-            match ask(path, named_store.as_deref()) {
-                Ok(Some(told)) => {
-                    answered = Some((path, told));
-                    break;
-                }
-                Ok(None) => {}
-                Err(failure) if failure.exit == exit::NO_DAEMON && unanswered.is_some() => {}
-                Err(failure) => unanswered = Some(failure),
-            }
-        }
+        let (answered, unanswered) = first_answer(&sockets, named_store.as_deref());
         let is_asked = |variable: &PathBuf| match &answered {
             Some((path, _)) => *path == variable,
             None => configured.contains(variable),
@@ -214,6 +203,20 @@ impl Given {
             warnings: chosen.warnings.iter().chain(&chosen.pending).cloned().collect(),
         }
     }
+}
+
+/// The first that answers, with what it tells; and what is to be said where none does.
+fn first_answer<'s>(sockets: &[&'s PathBuf], store: Option<&Path>) -> (Option<(&'s PathBuf, Told)>, Option<Failure>) {
+    let mut unanswered = None;
+    for path in sockets {
+        match ask(path, store) {
+            Ok(Some(told)) => return (Some((*path, told)), unanswered),
+            Ok(None) => {}
+            Err(failure) if failure.exit == exit::NO_DAEMON && unanswered.is_some() => {}
+            Err(failure) => unanswered = Some(failure),
+        }
+    }
+    (None, unanswered)
 }
 
 /// What the daemon on a socket tells; none if it serves another store than the one that was named, or may do so.

@@ -9,8 +9,8 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use landlock::{
-    ABI, Access, AccessFs, AccessNet, BitFlags, LandlockStatus, PathBeneath, Ruleset, RulesetAttr, RulesetCreated,
-    RulesetCreatedAttr, RulesetError, RulesetStatus, Scope,
+    ABI, Access, AccessFs, AccessNet, BitFlags, LandlockStatus, PathBeneath, RestrictionStatus, Ruleset, RulesetAttr,
+    RulesetCreated, RulesetCreatedAttr, RulesetError, RulesetStatus, Scope,
 };
 
 use super::Enforcement;
@@ -95,7 +95,11 @@ fn try_confine(
             held.push(opened);
         }
     }
-    let status = rules.restrict_self()?;
+    Ok(enforced(rules.restrict_self()?))
+}
+
+/// How much of the rules the kernel keeps, and by which version of the interface.
+fn enforced(status: RestrictionStatus) -> (Enforcement, u32) {
     let abi = match status.landlock {
         LandlockStatus::Available { effective_abi, kernel_abi } => {
             kernel_abi.and_then(|abi| u32::try_from(abi).ok()).unwrap_or(effective_abi as u32)
@@ -110,7 +114,7 @@ fn try_confine(
         ),
         (RulesetStatus::NotEnforced, _) => Enforcement::Refused(UNANSWERED.to_owned()),
     };
-    Ok((enforcement, abi))
+    (enforcement, abi)
 }
 
 /// What a store, its mark and its backups need: their files are made, written, renamed and removed where they are.

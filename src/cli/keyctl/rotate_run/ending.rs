@@ -12,6 +12,7 @@ use crate::cli::keyctl::old_text::SealedText;
 use crate::cli::keyctl::output::{fields, push_list};
 use crate::config::key_source_error::shell_quoted;
 use serde_json::json;
+use std::path::Path;
 
 /// Tells how it ended.
 pub(super) fn tell(run: Run<'_>) -> Result<(), Failure> {
@@ -23,27 +24,9 @@ fn rotated(run: Run<'_>) -> Result<(), Failure> {
     let files: Vec<String> = run.journal.intent.files.iter().map(|file| file.display().to_string()).collect();
     // Where somebody else finished the rotation, it may never have been made.
     let kept = run.places.first().map(|first| first.kept(&old)).filter(|kept| kept.symlink_metadata().is_ok());
-    let next_file = run.journal.intent.next.clone();
     let sealed = run.journal.intent.files.first().filter(|_| run.journal.intent.seal_old_text);
     let sealed = sealed.and_then(|file| SealedText::find(file, &old));
-    let mut next =
-        vec![format!("Keep a copy of {new} on paper and on another machine, apart from the store and its backups.")];
-    if let Some(kept) = &kept {
-        let quoted = shell_quoted(kept);
-        next.push(format!(
-            "The old key is kept in {}: backups from before open with it alone. Once none of them is wanted any more: \
-             `shred -u {quoted}`",
-            kept.display()
-        ));
-    }
-    next.extend(sealed.iter().map(SealedText::told));
-    next.extend(run.done.left_on.iter().map(|(file, line)| {
-        format!("The old key's text still stands in {}, line {line}: see what it is for.", file.display())
-    }));
-    next.extend(run.done.stays.clone());
-    if files.is_empty() {
-        next.push(format!("Remove {} once the new key is kept elsewhere.", next_file.display()));
-    }
+    let next = next_of_rotated(&run, &new, kept.as_deref(), sealed.as_ref());
     let value = json!({
         "result": "rotated",
         "old_fingerprint": old,
@@ -67,6 +50,29 @@ fn rotated(run: Run<'_>) -> Result<(), Failure> {
     push_list(&mut text, "What else the old key may be used for:", &run.done.other_uses);
     push_list(&mut text, "Next:", &next);
     close(run, &value, &text)
+}
+
+/// What is left to whoever rotated.
+fn next_of_rotated(run: &Run<'_>, new: &str, kept: Option<&Path>, sealed: Option<&SealedText>) -> Vec<String> {
+    let mut next =
+        vec![format!("Keep a copy of {new} on paper and on another machine, apart from the store and its backups.")];
+    if let Some(kept) = kept {
+        let quoted = shell_quoted(kept);
+        next.push(format!(
+            "The old key is kept in {}: backups from before open with it alone. Once none of them is wanted any more: \
+             `shred -u {quoted}`",
+            kept.display()
+        ));
+    }
+    next.extend(sealed.map(SealedText::told));
+    next.extend(run.done.left_on.iter().map(|(file, line)| {
+        format!("The old key's text still stands in {}, line {line}: see what it is for.", file.display())
+    }));
+    next.extend(run.done.stays.clone());
+    if run.journal.intent.files.is_empty() {
+        next.push(format!("Remove {} once the new key is kept elsewhere.", run.journal.intent.next.display()));
+    }
+    next
 }
 
 fn undone(run: Run<'_>) -> Result<(), Failure> {

@@ -6,19 +6,22 @@
 //! Its files, from below; each names only what stands before it:
 //!
 //! 1. `step`, `program`: the steps' names, and other programs.
-//! 2. `journal`, `place`, `unit`: what is on the disk.
-//! 3. `arguments`, then `plan` and `ways`: what was asked for, what will be done, and what is said of a run cut off.
+//! 2. `credential`, then `journal`, `place`, `unit`: what is on the disk.
+//! 3. `arguments`, then `ways`, `found`, `plan`, `prepare`: what was asked for, and what will be done to which files.
 //! 4. `run`: the run itself, which each of the following is given.
 //! 5. `waiting`, `keys`, then `daemon` and `tidying`: what a step needs.
 //! 6. `steps`, `undo`, then `ending`: the way on, the way back, and what is told at the end of either.
 
 mod arguments;
+mod credential;
 mod daemon;
 mod ending;
+mod found;
 mod journal;
 mod keys;
 mod place;
 mod plan;
+mod prepare;
 pub(super) mod program;
 mod run;
 mod step;
@@ -66,7 +69,7 @@ pub(super) async fn run(
     let memory = key::memory()?;
     let admin = socket.admin_within(DEADLINE);
     let status = admin.status().await;
-    let found = plan::find(arguments, status.as_ref().ok(), &memory);
+    let found = found::find(arguments, status.as_ref().ok(), &memory);
     let (status, found) = match (status, found) {
         // Without a daemon it is no wonder that nothing is told.
         (Err(error), Err(_)) => return Err(error.into()),
@@ -81,7 +84,7 @@ pub(super) async fn run(
         None if is_again => return Err(nothing_interrupted(&path)),
         None => {
             let status = status?;
-            let plan = plan::make(arguments, &admin, &status, &found, &memory).await?;
+            let plan = prepare::plan(arguments, &admin, &status, &found, &memory).await?;
             if arguments.dry_run {
                 return console
                     .result(&plan.value(), &format!("dry run     nothing was changed or made\n{}", plan.text()));

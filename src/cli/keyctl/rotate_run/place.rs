@@ -3,7 +3,7 @@
 //! Must never leave anything but the old text or the new under its name, nor change a byte beside the key.
 //! Called by the steps of `rotate_run` and by its undoing.
 
-use super::program;
+use super::credential::{decrypted, encrypted};
 use crate::cli::exit;
 use crate::cli::failure::Failure;
 use crate::cli::key;
@@ -132,23 +132,14 @@ impl Place {
     /// # Errors
     /// 65 if neither key is there, 75 if somebody changed the file meanwhile, and what keeps it from being written.
     pub(super) fn put(&self, change: &Change<'_>, memory: &LockedMemory) -> Result<Put, Failure> {
-        let Change { away, wanted, from, beside } = *change;
+        let Change { wanted, from, beside, .. } = *change;
         if let Some(why) = self.one_with(beside) {
             return Ok(Put::NotFromHere(why));
         }
-        let held = self.held(memory).map_err(|failure| {
-            let (from, file) = (from.display(), self.file.display());
-            failure.with_hint(format!("put the key {wanted} from {from} into {file}, whole as it was"))
-        })?;
-        if held.fingerprint() == wanted {
+        let Some(held) = self.before(change, memory)? else {
             durable_file::settle(&self.file).map_err(|error| Failure::writing(&self.file, &error))?;
             return Ok(Put::Done);
-        }
-        if held.fingerprint() != away {
-            let (file, third) = (self.file.display(), held.fingerprint());
-            let text = format!("{file} holds the key {third}, neither the old one nor the new one");
-            return Err(Failure::say(exit::DATA, text).with_hint(format!("put {away} back there")));
-        }
+        };
         let new = self.held_in(from, memory)?;
         if new.fingerprint() != wanted {
             let text = format!("{} holds the key {}, not {wanted}", from.display(), new.fingerprint());
@@ -191,6 +182,24 @@ impl Place {
         }
     }
 
+    /// The key that goes; none where the one that comes is there already.
+    fn before(&self, change: &Change<'_>, memory: &LockedMemory) -> Result<Option<FoundKey>, Failure> {
+        let Change { away, wanted, from, .. } = *change;
+        let held = self.held(memory).map_err(|failure| {
+            let (from, file) = (from.display(), self.file.display());
+            failure.with_hint(format!("put the key {wanted} from {from} into {file}, whole as it was"))
+        })?;
+        match held.fingerprint() {
+            key if key == wanted => Ok(None),
+            key if key == away => Ok(Some(held)),
+            third => {
+                let text =
+                    format!("{} holds the key {third}, neither the old one nor the new one", self.file.display());
+                Err(Failure::say(exit::DATA, text).with_hint(format!("put {away} back there")))
+            }
+        }
+    }
+
     /// The lines on which a key's text stands, where nobody reads it as the key; none where the file is encrypted.
     ///
     /// # Errors
@@ -219,42 +228,6 @@ impl Place {
 /// No randomness, or no locked memory.
 pub(super) fn generate(memory: &LockedMemory) -> Result<MasterKey, Failure> {
     Ok(MasterKey::generate(memory, &key::random)?)
-}
-
-/// Decrypts a credential that holds the key alone.
-fn decrypted(name: &str, path: &Path, memory: &LockedMemory) -> Result<FoundKey, Failure> {
-    let mut text =
-        program::run("systemd-creds", &[&format!("--name={name}"), "decrypt", word(path)?, "-"], b"", memory).map_err(
-            |failure| match path.symlink_metadata() {
-                Err(error) => Failure::reading(path, &error),
-                Ok(_) => Failure { message: format!("{}: {}", path.display(), failure.message), ..failure },
-            },
-        )?;
-    let start = text.len() - text.expose_bytes().trim_ascii_start().len();
-    let end = text.expose_bytes().trim_ascii_end().len();
-    text.keep(start..end.max(start));
-    let key = MasterKey::parse(text.expose_bytes(), memory).map_err(|error| {
-        let failure = Failure::from(error);
-        let message = format!("the credential {name} in {} holds no key alone: {}", path.display(), failure.message);
-        Failure { message, ..failure }.with_hint("change it yourself: `servos-keyctl rotate run --by-hand FILE`")
-    })?;
-    Ok(FoundKey { key, text, variable: None, warnings: Vec::new() })
-}
-
-fn encrypted(name: &str, text: &[u8], memory: &LockedMemory) -> Result<LockedBuffer, Failure> {
-    let mut blob = program::run("systemd-creds", &[&format!("--name={name}"), "encrypt", "-", "-"], text, memory)?;
-    if blob.is_empty() {
-        return Err(Failure::say(exit::DATA, "systemd-creds printed no credential"));
-    }
-    // As its own files end.
-    if blob.expose_bytes().last() != Some(&b'\n') {
-        blob.append(b"\n");
-    }
-    Ok(blob)
-}
-
-fn word(path: &Path) -> Result<&str, Failure> {
-    path.to_str().ok_or_else(|| Failure::say(exit::USAGE, format!("the name {} is no UTF-8", path.display())))
 }
 
 fn open(path: &Path) -> io::Result<File> {

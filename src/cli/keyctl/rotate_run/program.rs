@@ -1,7 +1,7 @@
 //! Other programs that a rotation needs: systemd-creds, systemctl, and the command that restarts the daemon.
 //!
 //! Must never put a key into an argument or the environment; keys go through pipes, into locked memory.
-//! Called by `place`, `unit` and `daemon`, and by `doctor`.
+//! Called by `credential`, `unit` and `daemon`, and by `doctor`.
 
 use crate::cli::exit;
 use crate::cli::failure::Failure;

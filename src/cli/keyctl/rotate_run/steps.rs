@@ -4,9 +4,9 @@
 //! Called by `rotate_run`, in order.
 
 use super::daemon::{Stage, restart_with, sources, stage};
+use super::found::is_elsewhere;
 use super::keys::{keep_old_key, make_key, new_key, seal_old_text};
 use super::place::{Change, Put};
-use super::plan::is_elsewhere;
 use super::run::Run;
 use super::step::Step;
 use super::tidying;

@@ -4,8 +4,8 @@
 //! Called by `rotate_run`.
 
 use super::daemon::{Stage, restart_with, sources, stage};
+use super::found::is_elsewhere;
 use super::place::{Change, Place, Put};
-use super::plan::is_elsewhere;
 use super::run::Run;
 use super::step::Step;
 use super::tidying::{clear_successors, is_ours};

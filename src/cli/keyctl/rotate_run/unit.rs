@@ -1,7 +1,7 @@
 //! What the daemon's systemd unit says of where its key comes from, and whether systemd restarts it.
 //!
 //! Must never guess: a unit that does not say it plainly says nothing.
-//! Called by `plan`, and by `doctor`.
+//! Called by `found` and `prepare`, and by `doctor`.
 
 use super::program;
 use crate::cli::failure::Failure;
