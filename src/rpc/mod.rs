@@ -5,11 +5,13 @@
 
 mod answer;
 mod backup;
+pub mod budget;
 pub mod connection;
 mod convert;
 pub mod key_admin;
 pub mod key_service;
 pub mod metrics;
+pub mod received;
 mod request;
 mod rotation;
 pub mod status;
