@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use tonic::codegen::http;
 
 /// The sum.
 #[derive(Debug)]
@@ -73,6 +74,12 @@ impl Charge {
         self.held.fetch_add(bytes, Ordering::AcqRel);
         Ok(())
     }
+}
+
+/// Charges the call that these are of with what its request does not tell; whether that much is to be had.
+#[must_use]
+pub fn charged(extensions: &http::Extensions, bytes: usize) -> bool {
+    extensions.get::<Arc<Charge>>().is_some_and(|charge| charge.take(bytes).is_ok())
 }
 
 impl Drop for Charge {

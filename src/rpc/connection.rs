@@ -3,7 +3,7 @@
 //! Must never let a call through without a peer, nor show on a socket what it does not serve.
 //! Called by `server`, once for each connection.
 
-use super::budget::Charge;
+use super::budget::charged;
 use super::key_admin::KeyAdminHandler;
 use super::key_service::KeyServiceHandler;
 use super::received::Received;
@@ -154,7 +154,7 @@ impl Connection {
             },
             "grpc.health.v1.Health" => self.services.health.clone().call(request),
             "grpc.reflection.v1.ServerReflection" | "grpc.reflection.v1alpha.ServerReflection"
-                if !charged(&request, REFLECTION_BYTES) =>
+                if !charged(request.extensions(), REFLECTION_BYTES) =>
             {
                 Box::pin(refuse(too_much()))
             }
@@ -174,11 +174,6 @@ fn blame_the_caller(answer: Answer) -> Answer {
         return Status::invalid_argument(MALFORMED).into_http();
     }
     answer
-}
-
-/// Charges a call with what its request does not tell.
-pub(super) fn charged<B>(request: &http::Request<B>, bytes: usize) -> bool {
-    request.extensions().get::<Arc<Charge>>().is_some_and(|charge| charge.take(bytes).is_ok())
 }
 
 fn refuse(status: Status) -> Ready<Result<Answer, Infallible>> {
