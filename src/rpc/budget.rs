@@ -3,6 +3,8 @@
 //! Must never let the sum be passed, nor one user take what another's next call needs.
 //! Called by `server`, which charges each call as it comes, and by `received` and the handlers for what it brings.
 
+use super::refusals::{Kind, is_told};
+use crate::telemetry::events;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use tonic::codegen::http;
@@ -18,6 +20,7 @@ pub struct Budget {
 #[derive(Debug)]
 pub struct Share {
     budget: Arc<Budget>,
+    user: Option<u32>,
     held: AtomicUsize,
 }
 
@@ -39,10 +42,10 @@ impl Budget {
         Arc::new(Self { bytes, held: AtomicUsize::new(0) })
     }
 
-    /// What a user who has nothing yet gets a part of.
+    /// What the calls of a user are charged to.
     #[must_use]
-    pub fn share(self: &Arc<Self>) -> Arc<Share> {
-        Arc::new(Share { budget: Arc::clone(self), held: AtomicUsize::new(0) })
+    pub fn share(self: &Arc<Self>, user: Option<u32>) -> Arc<Share> {
+        Arc::new(Share { budget: Arc::clone(self), user, held: AtomicUsize::new(0) })
     }
 }
 
@@ -62,6 +65,16 @@ impl Charge {
     /// many take all that they get, some is left for the next. Source: Choudhury and Hahne, "Dynamic queue length
     /// thresholds for shared-memory packet switches", with the factor 1/2.
     pub fn take(&self, bytes: usize) -> Result<(), Spent> {
+        let taken = self.try_take(bytes);
+        let uid = self.share.user;
+        if taken.is_err() && is_told(uid, Kind::Other) {
+            let said = "call refused: the calls of this user, or of all, hold the memory that there is for them";
+            tracing::info!(event = events::CALL_REFUSED, uid, bytes, "{said}");
+        }
+        taken
+    }
+
+    fn try_take(&self, bytes: usize) -> Result<(), Spent> {
         let budget = &self.share.budget;
         let in_all = budget.held.fetch_add(bytes, Ordering::AcqRel).saturating_add(bytes);
         let of_user = self.share.held.fetch_add(bytes, Ordering::AcqRel).saturating_add(bytes);
@@ -100,7 +113,7 @@ mod tests {
     fn all_of(share: &Arc<Share>, step: usize) -> Vec<Arc<Charge>> {
         let next = || {
             let charge = share.charge();
-            charge.take(step).ok().map(|()| charge)
+            charge.try_take(step).ok().map(|()| charge)
         };
         std::iter::from_fn(next).collect()
     }
@@ -108,11 +121,11 @@ mod tests {
     #[test]
     fn one_user_alone_gets_a_third_and_all_of_it_comes_back() {
         let budget = Budget::new(BYTES);
-        let share = budget.share();
+        let share = budget.share(None);
         for _ in 0..3 {
             let held = all_of(&share, 1024);
             assert_eq!(held.len() * 1024, BYTES / 3);
-            assert_eq!(share.charge().take(1), Err(Spent));
+            assert_eq!(share.charge().try_take(1), Err(Spent));
             drop(held);
             assert_eq!((budget.held.load(Ordering::SeqCst), share.held.load(Ordering::SeqCst)), (0, 0));
         }
@@ -123,10 +136,10 @@ mod tests {
         let budget = Budget::new(BYTES);
         let mut held = Vec::new();
         for greedy in 1..=12 {
-            let share = budget.share();
+            let share = budget.share(None);
             held.extend(all_of(&share, 64));
-            let next = budget.share().charge();
-            assert!(next.take(1024).is_ok(), "behind {greedy}");
+            let next = budget.share(None).charge();
+            assert!(next.try_take(1024).is_ok(), "behind {greedy}");
             assert!(budget.held.load(Ordering::SeqCst) <= BYTES);
         }
     }
@@ -134,11 +147,11 @@ mod tests {
     #[test]
     fn a_call_that_is_refused_more_keeps_what_it_has_and_an_absurd_length_harms_nobody() {
         let budget = Budget::new(BYTES);
-        let charge = budget.share().charge();
-        charge.take(1024).unwrap();
-        assert_eq!(charge.take(usize::MAX / 2), Err(Spent));
+        let charge = budget.share(None).charge();
+        charge.try_take(1024).unwrap();
+        assert_eq!(charge.try_take(usize::MAX / 2), Err(Spent));
         assert_eq!(budget.held.load(Ordering::SeqCst), 1024);
-        assert!(budget.share().charge().take(1024).is_ok());
+        assert!(budget.share(None).charge().try_take(1024).is_ok());
         drop(charge);
         assert_eq!(budget.held.load(Ordering::SeqCst), 0);
     }
@@ -148,7 +161,7 @@ mod tests {
         let budget = Budget::new(BYTES);
         std::thread::scope(|scope| {
             for _ in 0..4 {
-                let share = budget.share();
+                let share = budget.share(None);
                 scope.spawn(move || (0..500).for_each(|step| drop(all_of(&share, 50_000 + step))));
             }
         });

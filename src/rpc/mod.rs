@@ -12,6 +12,7 @@ pub mod key_admin;
 pub mod key_service;
 pub mod metrics;
 pub mod received;
+mod refusals;
 mod request;
 mod rotation;
 pub mod status;

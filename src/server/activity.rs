@@ -133,7 +133,7 @@ mod tests {
     use crate::rpc::budget::Budget;
 
     fn begin(activity: &Arc<Activity>) -> Arc<Call> {
-        activity.begin(Budget::new(0).share().charge())
+        activity.begin(Budget::new(0).share(None).charge())
     }
 
     #[test]

@@ -71,7 +71,7 @@ impl Admission {
             return Err(Full::User);
         }
         taken.total += 1;
-        let begins = || User { connections: 0, share: self.budget.share() };
+        let begins = || User { connections: 0, share: self.budget.share(user) };
         let by_user = taken.by_user.entry(user).or_insert_with(begins);
         by_user.connections += 1;
         Ok(Seat { admission: Arc::clone(self), user, share: Arc::clone(&by_user.share) })

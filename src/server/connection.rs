@@ -191,7 +191,7 @@ mod tests {
     #[test]
     fn a_call_in_flight_keeps_a_connection_open() {
         let (activity, start, mut life) = open();
-        let call = activity.begin(Budget::new(0).share().charge());
+        let call = activity.begin(Budget::new(0).share(None).charge());
         assert!(matches!(life.step(start + IDLE * 2, &activity), Step::Wait(_)));
         call.close_connection();
         assert!(matches!(life.step(start + IDLE * 2, &activity), Step::GoAway(_)));
@@ -204,7 +204,7 @@ mod tests {
     fn a_stuck_call_takes_its_connection_with_it_and_a_moving_one_does_not() {
         let (activity, start, mut life) = open();
         let epoch = TIMEOUT + EPOCH_MARGIN;
-        let call = activity.begin(Budget::new(0).share().charge());
+        let call = activity.begin(Budget::new(0).share(None).charge());
         for turn in 1..5 {
             assert!(matches!(life.step(start + epoch * turn, &activity), Step::Wait(_)));
             call.progress();
@@ -219,7 +219,7 @@ mod tests {
     #[test]
     fn a_drain_waits_for_calls_only_and_only_so_long() {
         let (activity, start, mut life) = open();
-        let call = activity.begin(Budget::new(0).share().charge());
+        let call = activity.begin(Budget::new(0).share(None).charge());
         let end = start + Duration::from_secs(5);
         life.drain_until = Some(end);
         assert!(matches!(life.step(start, &activity), Step::GoAway(_)));
