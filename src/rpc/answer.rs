@@ -3,6 +3,7 @@
 //! Must never answer a panic or a lost job with anything but INTERNAL, nor log more of a request than its RPC.
 //! Called by every handler.
 
+use super::refusals::{Kind, is_told};
 use super::status;
 use crate::auth::peer::Peer;
 use crate::operations::ledger::Ledger;
@@ -87,16 +88,28 @@ async fn await_writer<T: Send + 'static>(
     }
 }
 
-/// Logs a refusal with its cause and gives the caller's part of it.
+/// Logs a refusal with its cause, where its user has not had too many logged, and gives the caller's part of it.
 pub fn refused(rpc: &'static str, peer: Peer, refusal: &Refusal) -> Status {
     let (code, text) = status::of(refusal);
     let (uid, pid) = (peer.credentials.uid, peer.credentials.pid);
-    if refusal.is_fault() {
-        tracing::error!(event = events::CALL_FAILED, rpc, ?code, uid, pid, cause = %chain(refusal), "call failed");
-    } else if code == Code::PermissionDenied {
-        tracing::warn!(event = events::CALL_REFUSED, rpc, ?code, uid, pid, cause = %chain(refusal), "call refused");
-    } else {
-        tracing::info!(event = events::CALL_REFUSED, rpc, ?code, uid, pid, cause = %chain(refusal), "call refused");
+    let kind = match code {
+        _ if refusal.is_fault() => Kind::Fault,
+        Code::PermissionDenied => Kind::NotPermitted,
+        _ => Kind::Other,
+    };
+    if is_told(Some(uid), kind) {
+        let cause = chain(refusal);
+        match kind {
+            Kind::Fault => {
+                tracing::error!(event = events::CALL_FAILED, rpc, ?code, uid, pid, %cause, "call failed");
+            }
+            Kind::NotPermitted => {
+                tracing::warn!(event = events::CALL_REFUSED, rpc, ?code, uid, pid, %cause, "call refused");
+            }
+            Kind::Other => {
+                tracing::info!(event = events::CALL_REFUSED, rpc, ?code, uid, pid, %cause, "call refused");
+            }
+        }
     }
     Status::new(code, text)
 }

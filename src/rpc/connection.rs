@@ -3,9 +3,11 @@
 //! Must never let a call through without a peer, nor show on a socket what it does not serve.
 //! Called by `server`, once for each connection.
 
+use super::budget::charged;
 use super::key_admin::KeyAdminHandler;
 use super::key_service::KeyServiceHandler;
-use super::status::UNAUTHENTICATED;
+use super::received::Received;
+use super::status::{UNAUTHENTICATED, too_much};
 use crate::auth::peer::{Peer, PeerCredentials, Socket};
 use crate::proto::codec::MALFORMED;
 use crate::proto::v1::key_admin_server::KeyAdminServer;
@@ -23,6 +25,10 @@ use tonic_health::server::HealthService;
 
 /// The largest message either way, in bytes: above the limits of the fields, so that those are what callers meet.
 pub const MAX_MESSAGE_BYTES: usize = 4 * 1024 * 1024;
+
+/// What a call to reflection may hold: an answer that is not taken, and questions that then are not read, which h2 keeps in
+/// pieces as small as they came, each in a buffer of 8 KiB.
+const REFLECTION_BYTES: usize = 8 << 20;
 
 type Answer = http::Response<Body>;
 type BoxFuture = Pin<Box<dyn Future<Output = Result<Answer, Infallible>> + Send>>;
@@ -55,7 +61,7 @@ struct Reflection {
     v1alpha: OnceLock<Result<BoxedService, BadDescriptors>>,
 }
 
-type BoxedService = Box<dyn Fn(http::Request<hyper::body::Incoming>) -> BoxFuture + Send + Sync>;
+type BoxedService = Box<dyn Fn(http::Request<Received>) -> BoxFuture + Send + Sync>;
 type BadDescriptors = tonic_reflection::server::Error;
 
 impl Services {
@@ -85,11 +91,11 @@ impl Services {
 }
 
 impl Reflection {
-    fn v1(&self, request: http::Request<hyper::body::Incoming>) -> BoxFuture {
+    fn v1(&self, request: http::Request<Received>) -> BoxFuture {
         ask(self.v1.get_or_init(|| Ok(boxed(self.builder().build_v1()?))), request)
     }
 
-    fn v1alpha(&self, request: http::Request<hyper::body::Incoming>) -> BoxFuture {
+    fn v1alpha(&self, request: http::Request<Received>) -> BoxFuture {
         ask(self.v1alpha.get_or_init(|| Ok(boxed(self.builder().build_v1alpha()?))), request)
     }
 
@@ -107,7 +113,7 @@ impl Reflection {
 }
 
 /// A test holds that nothing is wrong with the compiled descriptors.
-fn ask(service: &Result<BoxedService, BadDescriptors>, request: http::Request<hyper::body::Incoming>) -> BoxFuture {
+fn ask(service: &Result<BoxedService, BadDescriptors>, request: http::Request<Received>) -> BoxFuture {
     match service {
         Ok(service) => service(request),
         Err(_) => Box::pin(refuse(Status::internal("the descriptors are malformed"))),
@@ -116,11 +122,7 @@ fn ask(service: &Result<BoxedService, BadDescriptors>, request: http::Request<hy
 
 fn boxed<S>(service: S) -> BoxedService
 where
-    S: Service<http::Request<hyper::body::Incoming>, Response = Answer, Error = Infallible>
-        + Clone
-        + Send
-        + Sync
-        + 'static,
+    S: Service<http::Request<Received>, Response = Answer, Error = Infallible> + Clone + Send + Sync + 'static,
     S::Future: Send + 'static,
 {
     Box::new(move |request| Box::pin(service.clone().call(request)))
@@ -141,7 +143,7 @@ impl Connection {
         Self { peer: credentials.map(|credentials| Peer { credentials, socket }), services }
     }
 
-    fn route(&self, request: http::Request<hyper::body::Incoming>) -> BoxFuture {
+    fn route(&self, request: http::Request<Received>) -> BoxFuture {
         let path = request.uri().path();
         let service = path.strip_prefix('/').and_then(|path| path.split_once('/')).map_or("", |(service, _)| service);
         match service {
@@ -151,6 +153,11 @@ impl Connection {
                 None => Box::pin(refuse(Status::unimplemented("KeyAdmin is served on the admin socket"))),
             },
             "grpc.health.v1.Health" => self.services.health.clone().call(request),
+            "grpc.reflection.v1.ServerReflection" | "grpc.reflection.v1alpha.ServerReflection"
+                if !charged(request.extensions(), REFLECTION_BYTES) =>
+            {
+                Box::pin(refuse(too_much()))
+            }
             "grpc.reflection.v1.ServerReflection" => self.services.reflection.v1(request),
             "grpc.reflection.v1alpha.ServerReflection" => self.services.reflection.v1alpha(request),
             _ => Box::pin(refuse(Status::unimplemented("unknown service"))),
@@ -173,7 +180,7 @@ fn refuse(status: Status) -> Ready<Result<Answer, Infallible>> {
     ready(Ok(status.into_http()))
 }
 
-impl Service<http::Request<hyper::body::Incoming>> for Connection {
+impl Service<http::Request<Received>> for Connection {
     type Response = Answer;
     type Error = Infallible;
     type Future = BoxFuture;
@@ -182,7 +189,7 @@ impl Service<http::Request<hyper::body::Incoming>> for Connection {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, mut request: http::Request<hyper::body::Incoming>) -> BoxFuture {
+    fn call(&mut self, mut request: http::Request<Received>) -> BoxFuture {
         let Some(peer) = self.peer else {
             return Box::pin(refuse(Status::unauthenticated(UNAUTHENTICATED)));
         };

@@ -4,6 +4,8 @@
 //! Called by `connection`.
 
 use super::answer::{answer, answer_from_look, peer, refused};
+use super::budget::charged;
+use super::status::too_much;
 use super::{convert, request};
 use crate::auth::policy::Policy;
 use crate::operations::decrypt::{self, decrypt};
@@ -146,6 +148,11 @@ impl KeyService for KeyServiceHandler {
         let permit = admitted.permit();
         let export =
             answer_from_look(RPC, peer, self.writer.as_ref(), move |ledger| export_keyring(&permit, ledger)).await?;
+        // Held until the caller has taken the last of it.
+        let bytes = usize::try_from(export.pieces.bytes()).unwrap_or(usize::MAX);
+        if !charged(request.extensions(), bytes) {
+            return Err(too_much());
+        }
         Ok(Response::new(Box::pin(tokio_stream::iter(messages(export)))))
     }
 

@@ -5,11 +5,14 @@
 
 mod answer;
 mod backup;
+pub mod budget;
 pub mod connection;
 mod convert;
 pub mod key_admin;
 pub mod key_service;
 pub mod metrics;
+pub mod received;
+mod refusals;
 mod request;
 mod rotation;
 pub mod status;

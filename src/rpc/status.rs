@@ -24,6 +24,17 @@ pub fn did_not_start_because(cause: &str) -> Status {
     Status::unavailable(format!("servos-keyd did not start: {cause}"))
 }
 
+/// When a client may try again what was too much. Source: gRPC's A6, "Pushback", which clients that repeat calls follow.
+const PUSHBACK: (&str, &str) = ("grpc-retry-pushback-ms", "200");
+
+/// The status of a call for which there is no memory now.
+#[must_use]
+pub fn too_much() -> Status {
+    let mut status = Status::resource_exhausted("too many or too large calls at once: try again");
+    status.metadata_mut().insert(PUSHBACK.0, tonic::metadata::MetadataValue::from_static(PUSHBACK.1));
+    status
+}
+
 /// The status of a call that a panic ended, with the id that joins it to the log.
 #[must_use]
 pub fn broken() -> (String, Status) {

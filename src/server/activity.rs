@@ -3,13 +3,13 @@
 //! Must never take a lock or a timer for a call: this is on the path of every one of them.
 //! Called by `connection` (which asks) and by `call` and `body` (which report).
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
+use crate::rpc::budget::Charge;
 use crate::telemetry::traffic::Traffic;
 
 /// The state of one connection.
@@ -40,10 +40,10 @@ impl Activity {
     }
 
     /// Counts a call in. It is in flight until the last clone of the answer is gone.
-    pub(super) fn begin(self: &Arc<Self>) -> Arc<Call> {
+    pub(super) fn begin(self: &Arc<Self>, charge: Arc<Charge>) -> Arc<Call> {
         let epoch = self.epoch.load(Ordering::Relaxed);
         self.bin(epoch).fetch_add(1, Ordering::Relaxed);
-        Arc::new(Call { activity: Arc::clone(self), epoch: AtomicUsize::new(epoch), turn: OnceLock::new() })
+        Arc::new(Call { activity: Arc::clone(self), epoch: AtomicUsize::new(epoch), charge })
     }
 
     /// Calls in flight: handlers that run, and answers that the transport has not sent to the last byte.
@@ -87,14 +87,13 @@ impl Activity {
 pub(super) struct Call {
     activity: Arc<Activity>,
     epoch: AtomicUsize,
-    turn: OnceLock<OwnedSemaphorePermit>,
+    charge: Arc<Charge>,
 }
 
 impl Call {
-    /// Keeps the user's turn until the call is over.
-    pub(super) fn hold(&self, turn: OwnedSemaphorePermit) {
-        // A second one would be given back at once; a call takes one.
-        let _ = self.turn.set(turn);
+    /// What it holds of its user's share, until it is over.
+    pub(super) fn charge(&self) -> &Arc<Charge> {
+        &self.charge
     }
 
     /// Notes that the call moves: a piece of its answer was made or sent.
@@ -131,12 +130,17 @@ impl Drop for Call {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rpc::budget::Budget;
+
+    fn begin(activity: &Arc<Activity>) -> Arc<Call> {
+        activity.begin(Budget::new(0).share(None).charge())
+    }
 
     #[test]
     fn a_call_is_in_flight_until_its_last_share_is_gone() {
         let activity = Activity::new(Arc::default());
         assert!(activity.quiet_since().is_some());
-        let call = activity.begin();
+        let call = begin(&activity);
         let unsent = Arc::clone(&call);
         drop(call);
         assert_eq!((activity.in_flight(), activity.quiet_since()), (1, None));
@@ -148,7 +152,7 @@ mod tests {
     #[test]
     fn only_a_call_that_stood_still_for_a_whole_epoch_is_left_behind() {
         let activity = Activity::new(Arc::default());
-        let (stuck, moving) = (activity.begin(), activity.begin());
+        let (stuck, moving) = (begin(&activity), begin(&activity));
         assert!(!activity.turn_epoch(), "began during the epoch that ended");
         moving.progress();
         moving.progress();
@@ -168,7 +172,7 @@ mod tests {
             for _ in 0..4 {
                 scope.spawn(|| {
                     for _ in 0..200 {
-                        let call = activity.begin();
+                        let call = begin(&activity);
                         let share = Arc::clone(&call);
                         scope.spawn(move || share.progress()).join().unwrap();
                         activity.turn_epoch();

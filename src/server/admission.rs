@@ -1,4 +1,4 @@
-//! Who may open one more connection: a total, and an equal share for each user; and how many calls a user has at once.
+//! Who may open one more connection: a total, and an equal share for each user; and what a user's calls are charged to.
 //!
 //! Must never let one user take the connections of all others, nor leak a seat when a connection ends in any way.
 //! Called by `serve` for each connection it accepts.
@@ -6,14 +6,14 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::Semaphore;
+use crate::rpc::budget::{Budget, Share};
 
 /// The seats of one endpoint.
 #[derive(Debug)]
 pub(super) struct Admission {
     total: usize,
     per_user: usize,
-    calls_per_user: usize,
+    budget: Arc<Budget>,
     taken: Mutex<Taken>,
 }
 
@@ -28,7 +28,7 @@ struct Taken {
 #[derive(Debug)]
 struct User {
     connections: usize,
-    turns: Arc<Semaphore>,
+    share: Arc<Share>,
 }
 
 /// Which bound was met.
@@ -43,19 +43,19 @@ pub(super) enum Full {
 pub(super) struct Seat {
     admission: Arc<Admission>,
     user: Option<u32>,
-    turns: Arc<Semaphore>,
+    share: Arc<Share>,
 }
 
 impl Seat {
-    /// One for each call that the user may have at once, over all its connections.
-    pub(super) fn turns(&self) -> Arc<Semaphore> {
-        Arc::clone(&self.turns)
+    /// What the user's calls are charged to, over all its connections.
+    pub(super) fn share(&self) -> Arc<Share> {
+        Arc::clone(&self.share)
     }
 }
 
 impl Admission {
-    pub(super) fn new(total: usize, per_user: usize, calls_per_user: usize) -> Arc<Self> {
-        Arc::new(Self { total, per_user, calls_per_user, taken: Mutex::default() })
+    pub(super) fn new(total: usize, per_user: usize, call_bytes: usize) -> Arc<Self> {
+        Arc::new(Self { total, per_user, budget: Budget::new(call_bytes), taken: Mutex::default() })
     }
 
     /// A seat for a connection of `user`.
@@ -71,10 +71,10 @@ impl Admission {
             return Err(Full::User);
         }
         taken.total += 1;
-        let begins = || User { connections: 0, turns: Arc::new(Semaphore::new(self.calls_per_user)) };
+        let begins = || User { connections: 0, share: self.budget.share(user) };
         let by_user = taken.by_user.entry(user).or_insert_with(begins);
         by_user.connections += 1;
-        Ok(Seat { admission: Arc::clone(self), user, turns: Arc::clone(&by_user.turns) })
+        Ok(Seat { admission: Arc::clone(self), user, share: Arc::clone(&by_user.share) })
     }
 
     fn taken(&self) -> MutexGuard<'_, Taken> {

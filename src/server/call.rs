@@ -10,8 +10,7 @@ use std::time::Duration;
 
 use hyper::body::Incoming;
 use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
-use hyper::{Method, Request, Response, StatusCode};
-use tokio::sync::Semaphore;
+use hyper::{HeaderMap, Method, Request, Response, StatusCode};
 use tokio::time::Instant;
 use tonic::Status;
 use tonic::body::Body;
@@ -22,27 +21,34 @@ use super::body::Answer;
 use super::deadline::{later, time_allowed};
 use super::panics;
 use crate::rpc::connection::{Connection, carries_a_key};
+use crate::rpc::received::Received;
+use crate::rpc::status::too_much;
 use crate::rpc::turned_away::TurnedAway;
 use crate::telemetry::calls::{self, operation_of};
+
+/// What a call takes before it has a message: its task, and the room for its first bytes.
+const BARE_CALL_BYTES: usize = 8 << 10;
+/// What a header takes beside its bytes.
+const HEADER_BYTES: usize = 128;
 
 /// What answers calls: a tonic service, or several behind one. Cloned for each call, and never asked whether it is ready:
 /// it must always be.
 pub trait CallService:
-    Service<Request<Incoming>, Response = Response<Body>, Error = Infallible, Future: Send> + Clone + Send + 'static
+    Service<Request<Received>, Response = Response<Body>, Error = Infallible, Future: Send> + Clone + Send + 'static
 {
     /// Whether a request can carry what must not stay in its connection's buffers, where nothing can wipe it: the connection
     /// is then closed behind the call, however that ends.
-    fn closes_behind(&self, request: &Request<Incoming>) -> bool;
+    fn closes_behind<B>(&self, request: &Request<B>) -> bool;
 }
 
 impl CallService for Connection {
-    fn closes_behind(&self, request: &Request<Incoming>) -> bool {
+    fn closes_behind<B>(&self, request: &Request<B>) -> bool {
         carries_a_key(request)
     }
 }
 
 impl CallService for TurnedAway {
-    fn closes_behind(&self, _: &Request<Incoming>) -> bool {
+    fn closes_behind<B>(&self, _: &Request<B>) -> bool {
         // It has nothing more to say to anybody.
         true
     }
@@ -84,16 +90,13 @@ enum Begun<S: CallService> {
     Answered(Box<Response<Body>>),
     /// The service is at it, and has so much time.
     Handled(S::Future, Duration),
-    /// Its user has as many calls as are served at once: it waits for its turn, in that time.
-    Waits(Box<(S, Request<Incoming>)>, Duration),
 }
 
-/// Answers one request. The call is over when the answer's last byte is sent; until then it has one of its user's turns.
+/// Answers one request. The call is over when the answer's last byte is sent; until then it holds what it was charged.
 pub(super) fn answer<S: CallService>(
     service: S,
     request: Request<Incoming>,
     call: Arc<Call>,
-    turns: Arc<Semaphore>,
     limit: Duration,
 ) -> impl Future<Output = Result<Response<Answer>, Infallible>> + Send {
     let close = service.closes_behind(&request).then(|| CloseBehind(Arc::clone(&call)));
@@ -101,13 +104,12 @@ pub(super) fn answer<S: CallService>(
     let began = Instant::now();
     let mut measured = Measured::begin(&request, &call, began);
     // The request goes to the service before the future is made: in it, it would be moved again and again.
-    let begun = begin(service, request, &call, &turns, limit);
+    let begun = begin(service, request, &call, limit);
     async move {
         let _close = close;
         let response = match begun {
             Begun::Answered(response) => *response,
             Begun::Handled(future, allowed) => finish(future, later(began, allowed)).await,
-            Begun::Waits(asked, allowed) => finish(in_turn(*asked, turns, &call), later(began, allowed)).await,
         };
         measured.code = code_of(&response);
         drop(measured);
@@ -115,13 +117,7 @@ pub(super) fn answer<S: CallService>(
     }
 }
 
-fn begin<S: CallService>(
-    mut service: S,
-    request: Request<Incoming>,
-    call: &Call,
-    turns: &Arc<Semaphore>,
-    limit: Duration,
-) -> Begun<S> {
+fn begin<S: CallService>(mut service: S, request: Request<Incoming>, call: &Call, limit: Duration) -> Begun<S> {
     if let Some(refusal) = refusal(&request) {
         return Begun::Answered(Box::new(refusal));
     }
@@ -129,28 +125,21 @@ fn begin<S: CallService>(
     if allowed.is_zero() {
         return Begun::Answered(Box::new(deadline_passed().into_http()));
     }
-    // A turn that comes free goes to whoever waits for it, so nobody is overtaken here.
-    let Ok(turn) = Arc::clone(turns).try_acquire_owned() else {
-        return Begun::Waits(Box::new((service, request)), allowed);
-    };
-    call.hold(turn);
+    let charge = call.charge();
+    if charge.take(head_bytes(request.headers())).is_err() {
+        return Begun::Answered(Box::new(too_much().into_http()));
+    }
+    let mut request = request.map(|body| Received::new(body, Arc::clone(charge)));
+    request.extensions_mut().insert(Arc::clone(charge));
     match catch_unwind(AssertUnwindSafe(|| service.call(request))) {
         Ok(future) => Begun::Handled(future, allowed),
         Err(_payload) => Begun::Answered(Box::new(panics::status().into_http())),
     }
 }
 
-/// Waits for a turn, in the order of the calls, and then has the service answer.
-async fn in_turn<S: CallService>(
-    (mut service, request): (S, Request<Incoming>),
-    turns: Arc<Semaphore>,
-    call: &Call,
-) -> Result<Response<Body>, Infallible> {
-    // Nobody closes it, so this always is a turn.
-    if let Ok(turn) = turns.acquire_owned().await {
-        call.hold(turn);
-    }
-    service.call(request).await
+/// What a call holds beside its messages.
+fn head_bytes(headers: &HeaderMap) -> usize {
+    headers.iter().fold(BARE_CALL_BYTES, |sum, (name, value)| sum + HEADER_BYTES + name.as_str().len() + value.len())
 }
 
 /// The answer to what is not a gRPC request.

@@ -11,13 +11,14 @@ use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::net::UnixStream;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
 use super::activity::Activity;
 use super::call::{CallService, answer};
 use super::deadline::later;
 use super::limits::Limits;
+use crate::rpc::budget::Share;
 use crate::telemetry::traffic::Traffic;
 
 /// How often an open connection is looked at. Also keeps the runtime's next timer near, so that arming a call's
@@ -53,14 +54,14 @@ impl Rules {
 pub(super) async fn run<S: CallService>(
     socket: UnixStream,
     service: S,
-    turns: Arc<Semaphore>,
+    share: Arc<Share>,
     rules: Arc<Rules>,
     mut stop: Stop,
 ) -> usize {
     let activity = Activity::new(Arc::clone(&rules.traffic));
     let calls = Arc::clone(&activity);
     let limit = rules.request_timeout;
-    let carry = service_fn(move |request| answer(service.clone(), request, calls.begin(), Arc::clone(&turns), limit));
+    let carry = service_fn(move |request| answer(service.clone(), request, calls.begin(share.charge()), limit));
     let mut connection = pin!(rules.http2.serve_connection(TokioIo::new(socket), carry));
 
     let mut life = Life::new(Instant::now(), rules.idle, rules.request_timeout);
@@ -163,6 +164,7 @@ impl Life {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rpc::budget::Budget;
 
     const IDLE: Duration = Duration::from_secs(10);
     const TIMEOUT: Duration = Duration::from_secs(30);
@@ -185,7 +187,7 @@ mod tests {
     #[test]
     fn a_call_in_flight_keeps_a_connection_open() {
         let (activity, start, mut life) = open();
-        let call = activity.begin();
+        let call = activity.begin(Budget::new(0).share(None).charge());
         assert!(matches!(life.step(start + IDLE * 2, &activity), Step::Wait(_)));
         call.close_connection();
         assert!(matches!(life.step(start + IDLE * 2, &activity), Step::GoAway(_)));
@@ -198,7 +200,7 @@ mod tests {
     fn a_stuck_call_takes_its_connection_with_it_and_a_moving_one_does_not() {
         let (activity, start, mut life) = open();
         let epoch = TIMEOUT + EPOCH_MARGIN;
-        let call = activity.begin();
+        let call = activity.begin(Budget::new(0).share(None).charge());
         for turn in 1..5 {
             assert!(matches!(life.step(start + epoch * turn, &activity), Step::Wait(_)));
             call.progress();
@@ -213,7 +215,7 @@ mod tests {
     #[test]
     fn a_drain_waits_for_calls_only_and_only_so_long() {
         let (activity, start, mut life) = open();
-        let call = activity.begin();
+        let call = activity.begin(Budget::new(0).share(None).charge());
         let end = start + Duration::from_secs(5);
         life.drain_until = Some(end);
         assert!(matches!(life.step(start, &activity), Step::GoAway(_)));

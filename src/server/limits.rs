@@ -16,10 +16,10 @@ pub struct Limits {
     pub connections: usize,
     /// Open connections of one user id on each endpoint; peers without credentials count as one user.
     pub connections_per_user: usize,
-    /// Calls of one user id at once on each endpoint, from the first byte of the request that is read to the last one of
-    /// the answer that is sent: each can hold a whole message. Further ones wait for their turn, within their deadline,
-    /// and nothing of them is read but what the windows let in.
-    pub calls_per_user: usize,
+    /// Bytes that all calls under way on each endpoint may hold together: their heads, their messages, twice each, and
+    /// answers that are not made of them. Of these a user gets no more than half of what is left for all. One call more, or a message
+    /// that is too large now, is refused.
+    pub call_bytes: usize,
     /// Calls in flight on one connection.
     pub streams: u32,
     /// How long a call may take to its response's head; a client's own shorter `grpc-timeout` goes before.
@@ -31,16 +31,18 @@ pub struct Limits {
     pub drain: Duration,
 }
 
-/// How many calls of one user are served at once on each endpoint; the configuration has no setting for it.
-pub const CALLS_PER_USER: usize = 64;
+/// What the calls under way may hold on the socket of components, and on one that serves everything; the configuration has no
+/// setting for it. One user alone gets a third: 40 calls under way with plaintexts of the largest size.
+pub const CALL_BYTES: usize = 256 << 20;
 
 /// How long calls in flight have to end after a stop; the configuration has no setting for it.
 pub const DRAIN: Duration = Duration::from_secs(10);
 
 /// Received bytes that one stream may leave unread. Larger messages flow: the window moves as they are read.
-const STREAM_WINDOW_BYTES: u32 = 256 << 10;
-/// Received bytes that all streams of a connection together may leave unread.
-const CONNECTION_WINDOW_BYTES: u32 = 1 << 20;
+const STREAM_WINDOW_BYTES: u32 = 128 << 10;
+/// Received bytes that all streams of a connection together may leave unread; h2 counts half as much more for what small
+/// frames take beside their bytes. Every connection can have it, whatever else is under way.
+const CONNECTION_WINDOW_BYTES: u32 = 256 << 10;
 const SEND_BUFFER_BYTES: usize = 64 << 10;
 const HEADER_LIST_BYTES: u32 = 16 << 10;
 /// Streams that a client opened and reset before they were looked at (rapid reset) until the connection is ended.

@@ -55,7 +55,7 @@ where
     listener.set_nonblocking(true)?;
     let listener = UnixListener::from_std(listener)?;
     traffic.connections.serves(NAME);
-    let admission = Admission::new(CONNECTIONS, CONNECTIONS_PER_USER, 1);
+    let admission = Admission::new(CONNECTIONS, CONNECTIONS_PER_USER, 0);
     let mut backoff = Backoff::default();
     loop {
         match listener.accept().await {

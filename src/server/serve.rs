@@ -75,7 +75,7 @@ where
             name: endpoint.name,
             listener: UnixListener::from_std(endpoint.listener)?,
             connection: endpoint.connection,
-            admission: Admission::new(limits.connections, limits.connections_per_user, limits.calls_per_user),
+            admission: Admission::new(limits.connections, limits.connections_per_user, limits.call_bytes),
             rules: Arc::clone(&rules),
             calls_cut: Arc::clone(&calls_cut),
             stop: stop.clone(),
@@ -184,7 +184,7 @@ where
         let (rules, calls_cut, stop) = (Arc::clone(&self.rules), Arc::clone(&self.calls_cut), self.stop.clone());
         tokio::spawn(async move {
             let last_breath = stop.clone();
-            let cut = connection::run(socket, service, seated.0.turns(), rules, stop).await;
+            let cut = connection::run(socket, service, seated.0.share(), rules, stop).await;
             calls_cut.fetch_add(cut, Ordering::AcqRel);
             drop(seated);
             // Last: the server waits for this receiver to go, and then reads the count.

@@ -177,20 +177,47 @@ async fn connections_over_a_users_share_are_closed_at_once() {
     until_closed(&mut rig.raw().await).await;
 }
 
+/// A message of so many bytes, whole.
+fn message(length: usize) -> Vec<u8> {
+    [&[0], u32::try_from(length).unwrap().to_be_bytes().as_slice(), &vec![7; length]].concat()
+}
+
 #[tokio::test]
-async fn a_users_calls_beyond_its_turns_wait_on_whatever_connection_and_are_not_read() {
-    let rig = Rig::start(Limits { calls_per_user: 2, ..patient() });
+async fn messages_beyond_a_users_share_are_refused_on_whatever_connection_until_others_are_over() {
+    use tonic::Code;
+    const LENGTH: usize = 512 << 10;
+    // A third of it is one such message, held twice, and what is beside it.
+    let rig = Rig::start(Limits { call_bytes: 4 << 20, ..patient() });
     let (one, other) = (rig.client().await, rig.client().await);
-    let hanging = one.send(grpc("/hang"));
-    // An answer that is not taken keeps its turn, too.
-    let untaken = one.answer(grpc("/big")).await;
-    let waiting = other.send(request("POST", "/count", "application/grpc", Body::new(Pieces::Big)));
-    assert_eq!(other.call_with_timeout("/ok", "200m").await, tonic::Code::DeadlineExceeded);
-    assert!(!waiting.is_finished());
-    drop(untaken);
-    let answered = soon(waiting).await.unwrap().unwrap();
-    assert_eq!(status(answered.headers()).1, (1 << 20).to_string());
-    hanging.abort();
+    let count = |body| request("POST", "/count", "application/grpc", Body::new(body));
+    let whole = |length| count(Pieces::Whole(message(length)));
+    assert_eq!(status(one.answer(whole(LENGTH)).await.headers()), (Code::Ok, (LENGTH + 5).to_string()));
+    // Its length is told, and no more than that comes.
+    let begun = one.send(count(Pieces::Begun(message(LENGTH)[..6].to_vec())));
+    let refused = soon(async {
+        loop {
+            let answer = other.answer(whole(LENGTH)).await;
+            if status(answer.headers()).0 != Code::Ok {
+                return answer;
+            }
+        }
+    })
+    .await;
+    assert_eq!(status(refused.headers()).0, Code::ResourceExhausted);
+    assert_eq!(refused.headers()["grpc-retry-pushback-ms"], "200");
+    assert_eq!(status(other.answer(whole(1 << 10)).await.headers()).0, Code::Ok, "what is small still fits");
+    begun.abort();
+    soon(async { while status(other.answer(whole(LENGTH)).await.headers()).0 != Code::Ok {} }).await;
+}
+
+#[tokio::test]
+async fn a_call_that_hangs_holds_its_head_and_one_too_many_is_refused() {
+    let rig = Rig::start(Limits { call_bytes: 64 << 10, ..patient() });
+    let client = rig.client().await;
+    let hanging = [client.send(grpc("/hang")), client.send(grpc("/hang"))];
+    soon(async { while client.call("/ok").await.0 != tonic::Code::ResourceExhausted {} }).await;
+    hanging.iter().for_each(tokio::task::JoinHandle::abort);
+    soon(async { while client.call("/ok").await.0 != tonic::Code::Ok {} }).await;
 }
 
 #[tokio::test]
@@ -278,16 +305,11 @@ async fn a_connection_is_closed_behind_a_call_that_wants_it_however_that_ends() 
         assert_eq!(client.call_with_timeout(path, timeout).await, code, "{path}");
         soon(client.ended).await.unwrap();
     }
-    // A client that gives up, while it is answered and while it waits for its turn.
-    for first in ["/close/hang", "/hang"] {
-        let rig = Rig::start(Limits { calls_per_user: 1, ..patient() });
-        let (client, other) = (rig.client().await, rig.client().await);
-        let hanging = client.send(grpc(first));
-        while other.call_with_timeout("/ok", "50m").await != Code::DeadlineExceeded {}
-        if first == "/hang" {
-            assert_eq!(client.call_with_timeout("/close/ok", "50m").await, Code::DeadlineExceeded);
-        }
-        hanging.abort();
-        soon(client.ended).await.unwrap();
-    }
+    // A client that gives up while it is answered.
+    let rig = Rig::start(patient());
+    let client = rig.client().await;
+    let hanging = client.send(grpc("/close/hang"));
+    assert_eq!(client.call("/ok").await.0, Code::Ok, "the one before it has begun");
+    hanging.abort();
+    soon(client.ended).await.unwrap();
 }

@@ -21,11 +21,12 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tonic::Status;
 use tonic::body::Body;
-use tonic::codegen::{BoxFuture, Service};
+use tonic::codegen::{BoxFuture, Service, StdError};
 
 use super::call::CallService;
 use super::limits::Limits;
 use super::serve::{Drained, Endpoint, serve};
+use crate::rpc::received::Received;
 use crate::sys::peer::PeerCredentials;
 use crate::telemetry::traffic::Traffic;
 
@@ -42,7 +43,7 @@ struct Paths {
     peer: Option<PeerCredentials>,
 }
 
-impl Service<Request<Incoming>> for Paths {
+impl Service<Request<Received>> for Paths {
     type Response = Response<Body>;
     type Error = Infallible;
     type Future = BoxFuture<Self::Response, Infallible>;
@@ -51,7 +52,7 @@ impl Service<Request<Incoming>> for Paths {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: Request<Incoming>) -> Self::Future {
+    fn call(&mut self, request: Request<Received>) -> Self::Future {
         assert!(!request.uri().path().ends_with("/panic-at-once"), "planted");
         let peer = self.peer;
         Box::pin(async move {
@@ -59,7 +60,10 @@ impl Service<Request<Incoming>> for Paths {
             let status = match path.strip_prefix(CLOSING).unwrap_or(path) {
                 "/ok" => Status::ok(""),
                 "/peer" => Status::ok(format!("{}", peer.map_or(-1, |peer| i64::from(peer.uid)))),
-                "/count" => Status::ok(drain_body(request.into_body()).await.to_string()),
+                "/count" => match drained(request.into_body()).await {
+                    Ok(length) => Status::ok(length.to_string()),
+                    Err(error) => Status::from_error(error),
+                },
                 "/hang" => std::future::pending().await,
                 "/slow" => {
                     tokio::time::sleep(Duration::from_millis(700)).await;
@@ -76,15 +80,18 @@ impl Service<Request<Incoming>> for Paths {
 }
 
 impl CallService for Paths {
-    fn closes_behind(&self, request: &Request<Incoming>) -> bool {
+    fn closes_behind<B>(&self, request: &Request<B>) -> bool {
         request.uri().path().starts_with(CLOSING)
     }
 }
 
-/// A response body: one piece larger than any window, or a panic.
+/// A body: one piece larger than any window, a panic, or what is begun and never ended.
 pub(super) enum Pieces {
     Big,
     Panic,
+    Whole(Vec<u8>),
+    Begun(Vec<u8>),
+    Endless,
     End,
 }
 
@@ -93,16 +100,29 @@ impl hyper::body::Body for Pieces {
     type Error = Status;
 
     fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-        Poll::Ready(match std::mem::replace(&mut *self, Pieces::End) {
+        if matches!(*self, Pieces::Endless) {
+            return Poll::Pending;
+        }
+        let next = if matches!(*self, Pieces::Begun(_)) { Pieces::Endless } else { Pieces::End };
+        Poll::Ready(match std::mem::replace(&mut *self, next) {
+            Pieces::Whole(bytes) | Pieces::Begun(bytes) => Some(Ok(Frame::data(Bytes::from(bytes)))),
             Pieces::Big => Some(Ok(Frame::data(Bytes::from(vec![7; 1 << 20])))),
             Pieces::Panic => panic!("planted"),
-            Pieces::End => None,
+            Pieces::Endless | Pieces::End => None,
         })
     }
 }
 
 pub(super) async fn next_frame(body: &mut Incoming) -> Option<Frame<Bytes>> {
     std::future::poll_fn(|context| Pin::new(&mut *body).poll_frame(context)).await.and_then(Result::ok)
+}
+
+async fn drained(mut body: Received) -> Result<usize, StdError> {
+    let mut length = 0;
+    while let Some(frame) = std::future::poll_fn(|context| Pin::new(&mut body).poll_frame(context)).await {
+        length += frame?.data_ref().map_or(0, Bytes::len);
+    }
+    Ok(length)
 }
 
 pub(super) async fn drain_body(mut body: Incoming) -> usize {
@@ -127,7 +147,7 @@ pub(super) fn patient() -> Limits {
     Limits {
         connections: plenty,
         connections_per_user: plenty,
-        calls_per_user: 64,
+        call_bytes: 256 << 20,
         streams: 128,
         request_timeout: NEVER,
         idle_connection: NEVER,

@@ -118,6 +118,8 @@ events! {
     DRAIN_INCOMPLETE = "daemon.drain_incomplete";
     /// A call was answered with a refusal: its RPC, code and reason.
     CALL_REFUSED = "call.refused";
+    /// One user had more calls refused within a minute than are logged one by one: how many more.
+    CALL_REFUSED_OFTEN = "call.refused_often";
     /// A call met a fault of the daemon or of what it stands on: its RPC, the fault's id and its chain.
     CALL_FAILED = "call.failed";
     /// Code of ours panicked: where, never why.

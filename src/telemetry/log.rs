@@ -87,7 +87,11 @@ pub fn set_level(level: &str) {
 
 /// This crate's events from `level` on, other crates' warnings and errors.
 fn filter(level: LevelFilter) -> Targets {
-    Targets::new().with_default(level.min(LevelFilter::WARN)).with_target(env!("CARGO_CRATE_NAME"), level)
+    Targets::new()
+        .with_default(level.min(LevelFilter::WARN))
+        // It warns of each frame that is odd, of which a peer can send as many as it likes.
+        .with_target("h2", level.min(LevelFilter::ERROR))
+        .with_target(env!("CARGO_CRATE_NAME"), level)
 }
 
 fn level_named(name: &str) -> Result<LevelFilter, LogFault> {

@@ -35,6 +35,7 @@ mod keyctl_offline;
 mod keyctl_rotate;
 mod keyctl_rotate_sources;
 mod keys;
+mod many_users;
 mod mark;
 mod memory_faults;
 mod memory_pressure;

@@ -140,3 +140,25 @@ fn a_deadline_that_is_over_is_told_and_a_strange_one_is_the_daemons() {
     });
     daemon.stop().expect(0);
 }
+
+#[test]
+fn refusals_that_a_caller_can_have_without_end_take_some_lines_of_the_log_and_no_more() {
+    let installation = Installation::made();
+    let daemon = installation.serve();
+    block_on(async {
+        let wire = Wire::connect(&daemon.component_socket).await;
+        let unknown = v1::EncryptRequest { key: "nobody-s".to_owned(), ..v1::EncryptRequest::default() };
+        for _ in 0..200 {
+            wire.call(KEY_SERVICE, "Encrypt", &unknown).await.refused(Code::NotFound);
+        }
+        // What h2 warns of: answers to pings that nobody sent.
+        let pong = [0, 0, 8, 6, 1, 0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8];
+        let noise = [b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0".as_slice(), &pong.repeat(500)].concat();
+        shout(&daemon.component_socket, &noise).await;
+        works(&wire).await;
+    });
+    let said = daemon.said();
+    assert_eq!(said.matches("event=\"call.refused\"").count(), 20, "{said}");
+    assert!(said.lines().count() < 60, "{said}");
+    daemon.stop().expect(0);
+}

@@ -10,7 +10,7 @@ use crate::custody::id::{Fingerprint, VersionId};
 use crate::operations::refusal::{Refusal, Rejection, StoreTrouble};
 use crate::operations::rotation::key_sources::SourceUnreadable;
 use crate::operations::rotation::refusal::RotationRefusal;
-use crate::rpc::status::{UNAUTHENTICATED, did_not_start, of};
+use crate::rpc::status::{UNAUTHENTICATED, did_not_start, of, too_much};
 use crate::store::backup_file::BackupError;
 use crate::store::port::StoreError;
 
@@ -178,8 +178,8 @@ fn the_page_gives_the_code_and_text_of_every_refusal_and_no_other() {
 
 #[test]
 fn the_page_gives_the_texts_of_what_is_answered_outside_of_operations() {
-    let unstarted = did_not_start();
-    for text in [UNAUTHENTICATED, crate::proto::codec::MALFORMED, unstarted.message()] {
+    let (unstarted, too_much) = (did_not_start(), too_much());
+    for text in [UNAUTHENTICATED, crate::proto::codec::MALFORMED, unstarted.message(), too_much.message()] {
         assert!(PAGE.contains(&format!("| `{text}` |")), "{text}");
     }
 }

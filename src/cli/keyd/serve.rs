@@ -19,7 +19,7 @@ use crate::cli::keyd::runtime;
 use crate::config::file::DEFAULT_PATH;
 use crate::config::settings::{Config, LogFormat};
 use crate::operations::self_test;
-use crate::server::limits::{CALLS_PER_USER, DRAIN, Limits};
+use crate::server::limits::{CALL_BYTES, DRAIN, Limits};
 use crate::sys::locked::{LockedMemory, Protection};
 use crate::telemetry::{events, log, panic};
 use std::path::{Path, PathBuf};
@@ -176,7 +176,7 @@ fn limits(config: &Config) -> Limits {
         connections,
         // One user cannot take every place: another component still gets in.
         connections_per_user: connections.div_ceil(2),
-        calls_per_user: CALLS_PER_USER,
+        call_bytes: CALL_BYTES,
         streams: config.limits.streams,
         request_timeout: config.limits.request_timeout,
         idle_connection: config.limits.idle_connection,

@@ -88,7 +88,7 @@ fn limits() -> Limits {
     Limits {
         connections: 1024,
         connections_per_user: 1024,
-        calls_per_user: 1024,
+        call_bytes: 16 << 20,
         streams: 128,
         request_timeout: LINGER,
         idle_connection: LINGER,

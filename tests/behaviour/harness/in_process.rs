@@ -18,7 +18,7 @@ use servos_keyd::operations::writer::Writer;
 use servos_keyd::rpc::connection::{Connection, Services};
 use servos_keyd::rpc::key_admin::KeyAdminHandler;
 use servos_keyd::rpc::key_service::KeyServiceHandler;
-use servos_keyd::server::limits::{CALLS_PER_USER, DRAIN, Limits};
+use servos_keyd::server::limits::{CALL_BYTES, DRAIN, Limits};
 use servos_keyd::server::serve::{Endpoint, serve};
 use servos_keyd::store::redb_adapter::{RedbStore, view};
 use std::os::unix::net::UnixListener;
@@ -57,7 +57,7 @@ impl InProcess {
         let limits = Limits {
             connections: 64,
             connections_per_user: 64,
-            calls_per_user: CALLS_PER_USER,
+            call_bytes: CALL_BYTES,
             streams: 64,
             request_timeout: Duration::from_secs(30),
             idle_connection: Duration::from_secs(30),

@@ -17,6 +17,7 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::UnixStream;
+use tokio::task::JoinHandle;
 use tonic::{Code, Status};
 
 /// The package's services.
@@ -31,17 +32,22 @@ pub struct Wire {
 }
 
 /// A request's body.
-pub struct Pieces(Vec<Bytes>);
+pub struct Pieces {
+    bytes: Option<Bytes>,
+    /// Whether it ends behind them; else more is to come, and never does.
+    ends: bool,
+}
 
 impl hyper::body::Body for Pieces {
     type Data = Bytes;
     type Error = Infallible;
 
     fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        if self.0.is_empty() {
-            return Poll::Ready(None);
+        match self.bytes.take() {
+            Some(bytes) => Poll::Ready(Some(Ok(Frame::data(bytes)))),
+            None if self.ends => Poll::Ready(None),
+            None => Poll::Pending,
         }
-        Poll::Ready(Some(Ok(Frame::data(self.0.remove(0)))))
     }
 }
 
@@ -92,7 +98,12 @@ impl Wire {
 
     /// Connects, and keeps what the daemon says on the connection.
     pub async fn connect_and_listen(socket: &Path) -> (Self, Heard) {
-        let (stream, heard) = (UnixStream::connect(socket).await.unwrap(), Heard::default());
+        Self::over(UnixStream::connect(socket).await.unwrap()).await
+    }
+
+    /// The same on a connection that was made by others.
+    pub async fn over(stream: UnixStream) -> (Self, Heard) {
+        let heard = Heard::default();
         let stream = Listening { stream, heard: heard.clone() };
         let builder = http2::Builder::new(TokioExecutor::new());
         let (sender, connection) = soon(builder.handshake(TokioIo::new(stream))).await.unwrap();
@@ -112,6 +123,17 @@ impl Wire {
 
     /// Sends any body to any path.
     pub async fn send(&self, path: &str, body: Vec<u8>, headers: &[(&str, &str)]) -> hyper::Result<Answer> {
+        self.send_body(path, Pieces { bytes: Some(Bytes::from(body)), ends: true }, headers).await
+    }
+
+    /// Sends these bytes and says that more are to come, which never do: answered only if it is refused.
+    pub fn begin(&self, path: &'static str, body: Bytes) -> JoinHandle<Option<Answer>> {
+        let wire = self.clone();
+        let body = Pieces { bytes: Some(body), ends: false };
+        tokio::spawn(async move { wire.send_body(path, body, &[]).await.ok() })
+    }
+
+    async fn send_body(&self, path: &str, body: Pieces, headers: &[(&str, &str)]) -> hyper::Result<Answer> {
         let mut request = Request::builder()
             .method("POST")
             .uri(format!("http://localhost{path}"))
@@ -120,7 +142,7 @@ impl Wire {
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        let request = request.body(Pieces(vec![Bytes::from(body)])).unwrap();
+        let request = request.body(body).unwrap();
         let response = soon(self.sender.clone().send_request(request)).await?;
         Ok(soon(read(response)).await)
     }
