@@ -91,10 +91,13 @@ fn a_package_never_overwrites_what_an_operator_configured() {
 
 #[test]
 fn both_packages_say_the_same_when_they_are_removed() {
-    let said = |script: &'static str| script.split("cat <<'END'\n").nth(1).unwrap().split("\nEND").next().unwrap();
+    // What the .deb says last, for before a purge it says something else when it is removed.
+    let said = |script: &'static str| script.rsplit("cat <<'END'\n").next().unwrap().split("\nEND").next().unwrap();
     let deb = said(include_str!("../../packaging/deb/postrm"));
     assert_eq!(deb, said(include_str!("../../packaging/rpm/postun")));
-    assert!(deb.contains("stays"), "{deb}");
+    for word in ["stays", "/etc/systemd/system/servos-keyd*.d", "once more"] {
+        assert!(deb.contains(word), "{deb}");
+    }
 }
 
 #[test]
