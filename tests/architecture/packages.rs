@@ -81,6 +81,22 @@ fn every_unit_and_every_other_file_for_systemd_is_in_the_packages() {
 }
 
 #[test]
+fn what_documents_lead_to_beside_the_programs_is_in_the_packages() {
+    let sources: BTreeSet<String> = assets(MANIFEST, "deb").iter().map(|asset| text(asset, "source")).collect();
+    for example in ["compose", "kubernetes", "prometheus", "grafana"] {
+        let source = format!("packaging/{example}/*");
+        assert!(sources.contains(&source), "{source} is in no package");
+    }
+    for entry in std::fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging/container")).unwrap() {
+        let source = format!("packaging/container/{}", entry.unwrap().file_name().into_string().unwrap());
+        assert!(sources.contains(&source), "{source} is in no package");
+    }
+    for source in ["proto/servos/keyd/v1/*", "docs/images/*", "target/packaging/documents/docs/*.md"] {
+        assert!(sources.contains(source), "{source} is in no package");
+    }
+}
+
+#[test]
 fn a_package_never_overwrites_what_an_operator_configured() {
     // dpkg takes every file below /etc for a configuration.
     for asset in assets(MANIFEST, "generate-rpm") {
