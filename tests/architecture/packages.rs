@@ -57,7 +57,7 @@ fn both_packages_hold_the_same_files_at_the_same_places_with_the_same_modes() {
     assert_eq!(differences(MANIFEST), []);
     for (from, to) in [
         ("/usr/lib/tmpfiles.d/servos-keyd.conf", "/usr/lib/tmpfiles.d/keyd.conf"),
-        ("\"SECURITY.md\", dest = \"/usr", "\"README.md\", dest = \"/usr"),
+        ("/SECURITY.md\", dest = \"/usr", "/README.md\", dest = \"/usr"),
         ("\"/usr/bin/servos-keyctl\", mode = \"755\"", "\"/usr/bin/servos-keyctl\", mode = \"700\""),
     ] {
         let planted = MANIFEST.replacen(from, to, 1);
@@ -94,6 +94,39 @@ fn what_documents_lead_to_beside_the_programs_is_in_the_packages() {
     for source in ["proto/servos/keyd/v1/*", "docs/images/*", "target/packaging/documents/docs/*.md"] {
         assert!(sources.contains(source), "{source} is in no package");
     }
+}
+
+/// The versions that stand behind `before` in a text.
+fn versions_behind<'a>(text: &'a str, before: &str) -> Vec<&'a str> {
+    let rests = text.split(before).skip(1);
+    let ends = |rest: &'a str| rest.find(|c: char| !c.is_ascii_digit() && c != '.').map_or(rest, |end| &rest[..end]);
+    rests.map(ends).filter(|version| version.starts_with(|c: char| c.is_ascii_digit())).collect()
+}
+
+#[test]
+fn images_are_named_by_the_version_that_is_built_and_commands_name_no_version_of_a_package() {
+    let named = [
+        include_str!("../../packaging/compose/compose.yaml"),
+        include_str!("../../packaging/kubernetes/store.yaml"),
+        include_str!("../../packaging/kubernetes/sidecar.yaml"),
+        include_str!("../../packaging/kubernetes/hostpath.yaml"),
+    ];
+    for file in named {
+        let versions = versions_behind(file, "image: localhost/servos-keyd:");
+        assert!(!versions.is_empty(), "{file}");
+        assert!(versions.iter().all(|version| *version == env!("CARGO_PKG_VERSION")), "{versions:?}");
+    }
+    let documents = [
+        include_str!("../../README.md"),
+        include_str!("../../docs/operator-guide.md"),
+        include_str!("../../docs/operations.md"),
+    ];
+    for document in documents {
+        assert!(document.contains("servos-keyd_*.deb"));
+        assert_eq!(versions_behind(document, "servos-keyd_"), [""; 0]);
+        assert_eq!(versions_behind(document, "servos-keyd-"), [""; 0]);
+    }
+    assert_eq!(versions_behind("dpkg -i servos-keyd_9.0.1-1_amd64.deb", "servos-keyd_"), ["9.0.1"]);
 }
 
 #[test]

@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
 # A package's life on a copy of this machine: installed, followed to a store, upgraded, disabled, downgraded, removed, purged.
 #
-#   installed.sh DEB NEXT_DEB RPM
+#   installed.sh DEB NEXT_DEB RPM NEXT_VERSION
 #
 # The copy is an overlay in memory over the machine's own root; its systemctl writes down what it is told. Must never run outside
 # of a mount namespace of its own. Called by `run`.
 set -euo pipefail
 [[ $(readlink /proc/self/ns/mnt) != "$(readlink /proc/1/ns/mnt)" ]] || { echo "no namespace of its own"; exit 70; }
-deb=$(realpath "$1") next=$(realpath "$2") rpm=$(realpath "$3")
+deb=$(realpath "$1") next=$(realpath "$2") rpm=$(realpath "$3") next_version=$4
 
 memory=$(mktemp -d)
 mount -t tmpfs tmpfs "$memory"
@@ -133,7 +133,7 @@ echo '# mine' >>"$machine/etc/servos/keyd.toml"
 store=$(inside sha256sum "$STORE")
 dpkg_does --install /tmp/next.deb
 # shellcheck disable=SC2016  # dpkg's own mark
-[[ $(inside dpkg-query --show --showformat '${Version}' servos-keyd) == 99.0.0-1 ]] || fail 'it is not the next version'
+[[ $(inside dpkg-query --show --showformat '${Version}' servos-keyd) == "$next_version" ]] || fail 'it is not the next version'
 [[ $calls != *stop* && $calls == *'try-restart servos-keyd.service'* ]] || fail 'an upgrade restarts, and stops nothing'
 [[ $(tail -n 1 "$machine/etc/servos/keyd.toml") == '# mine' ]] || fail 'the configuration was replaced'
 [[ $(inside sha256sum "$STORE") == "$store" ]] || fail 'the store was touched'

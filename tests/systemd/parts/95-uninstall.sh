@@ -14,7 +14,7 @@ says 'apt install servos-keyd' "$said"
 says 'apt purge servos-keyd' "$said"
 nothing_runs
 inside test -f /etc/servos/keyd.toml
-install_package 0 >/dev/null
+install_package this >/dev/null
 [[ $(state ActiveState) == active ]] || fail 'the service, which was enabled, was not started again'
 [[ $(inside systemctl is-enabled servos-keyd.service servos-keyd.socket servos-keyd-admin.socket | sort -u) == enabled ]] ||
     fail 'what was enabled is not any more'
@@ -30,5 +30,5 @@ done
 [[ $(inside bash -c 'ls /var/lib/servos/keyd-backup/*.skb1 | wc -l') -gt 0 ]] || fail 'the backups are gone'
 ! inside test -e /etc/servos/keyd.toml || fail 'the configuration is left'
 # Installed again, it goes on where it was.
-install_package 0 >/dev/null
+install_package this >/dev/null
 remembered
