@@ -57,7 +57,7 @@ fn both_packages_hold_the_same_files_at_the_same_places_with_the_same_modes() {
     assert_eq!(differences(MANIFEST), []);
     for (from, to) in [
         ("/usr/lib/tmpfiles.d/servos-keyd.conf", "/usr/lib/tmpfiles.d/keyd.conf"),
-        ("\"SECURITY.md\", dest = \"/usr", "\"README.md\", dest = \"/usr"),
+        ("/SECURITY.md\", dest = \"/usr", "/README.md\", dest = \"/usr"),
         ("\"/usr/bin/servos-keyctl\", mode = \"755\"", "\"/usr/bin/servos-keyctl\", mode = \"700\""),
     ] {
         let planted = MANIFEST.replacen(from, to, 1);
@@ -81,6 +81,55 @@ fn every_unit_and_every_other_file_for_systemd_is_in_the_packages() {
 }
 
 #[test]
+fn what_documents_lead_to_beside_the_programs_is_in_the_packages() {
+    let sources: BTreeSet<String> = assets(MANIFEST, "deb").iter().map(|asset| text(asset, "source")).collect();
+    for example in ["compose", "kubernetes", "prometheus", "grafana"] {
+        let source = format!("packaging/{example}/*");
+        assert!(sources.contains(&source), "{source} is in no package");
+    }
+    for entry in std::fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging/container")).unwrap() {
+        let source = format!("packaging/container/{}", entry.unwrap().file_name().into_string().unwrap());
+        assert!(sources.contains(&source), "{source} is in no package");
+    }
+    for source in ["proto/servos/keyd/v1/*", "docs/images/*", "target/packaging/documents/docs/*.md"] {
+        assert!(sources.contains(source), "{source} is in no package");
+    }
+}
+
+/// The versions that stand behind `before` in a text.
+fn versions_behind<'a>(text: &'a str, before: &str) -> Vec<&'a str> {
+    let rests = text.split(before).skip(1);
+    let ends = |rest: &'a str| rest.find(|c: char| !c.is_ascii_digit() && c != '.').map_or(rest, |end| &rest[..end]);
+    rests.map(ends).filter(|version| version.starts_with(|c: char| c.is_ascii_digit())).collect()
+}
+
+#[test]
+fn images_are_named_by_the_version_that_is_built_and_commands_name_no_version_of_a_package() {
+    let named = [
+        include_str!("../../packaging/compose/compose.yaml"),
+        include_str!("../../packaging/kubernetes/store.yaml"),
+        include_str!("../../packaging/kubernetes/sidecar.yaml"),
+        include_str!("../../packaging/kubernetes/hostpath.yaml"),
+    ];
+    for file in named {
+        let versions = versions_behind(file, "image: localhost/servos-keyd:");
+        assert!(!versions.is_empty(), "{file}");
+        assert!(versions.iter().all(|version| *version == env!("CARGO_PKG_VERSION")), "{versions:?}");
+    }
+    let documents = [
+        include_str!("../../README.md"),
+        include_str!("../../docs/operator-guide.md"),
+        include_str!("../../docs/operations.md"),
+    ];
+    for document in documents {
+        assert!(document.contains("servos-keyd_*.deb"));
+        assert_eq!(versions_behind(document, "servos-keyd_"), [""; 0]);
+        assert_eq!(versions_behind(document, "servos-keyd-"), [""; 0]);
+    }
+    assert_eq!(versions_behind("dpkg -i servos-keyd_9.0.1-1_amd64.deb", "servos-keyd_"), ["9.0.1"]);
+}
+
+#[test]
 fn a_package_never_overwrites_what_an_operator_configured() {
     // dpkg takes every file below /etc for a configuration.
     for asset in assets(MANIFEST, "generate-rpm") {
@@ -91,10 +140,13 @@ fn a_package_never_overwrites_what_an_operator_configured() {
 
 #[test]
 fn both_packages_say_the_same_when_they_are_removed() {
-    let said = |script: &'static str| script.split("cat <<'END'\n").nth(1).unwrap().split("\nEND").next().unwrap();
+    // What the .deb says last, for before a purge it says something else when it is removed.
+    let said = |script: &'static str| script.rsplit("cat <<'END'\n").next().unwrap().split("\nEND").next().unwrap();
     let deb = said(include_str!("../../packaging/deb/postrm"));
     assert_eq!(deb, said(include_str!("../../packaging/rpm/postun")));
-    assert!(deb.contains("stays"), "{deb}");
+    for word in ["stays", "/etc/systemd/system/servos-keyd*.d", "once more"] {
+        assert!(deb.contains(word), "{deb}");
+    }
 }
 
 #[test]

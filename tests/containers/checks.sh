@@ -10,7 +10,7 @@ followed=()
 fail() { echo "$1"; exit 1; }
 ok() { checks=$((checks + 1)); printf 'ok    %s\n' "$1"; }
 
-# page TITLE [PROGRAMS]: types every command of that section of docs/containers.md, in one shell.
+# page TITLE: types every command of that section of docs/containers.md, in one shell.
 page() {
     local commands
     commands=$(section "$1")

@@ -9,9 +9,9 @@ import pathlib
 import re
 import sys
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "runbooks"))
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "systemd"))
 
-import follow  # noqa: E402
+import follow as terminal  # noqa: E402
 
 BEGINNINGS = "First start, "
 # Asked for by `rotate run`: before it begins, and before the new key takes the place of the old one.
@@ -26,19 +26,22 @@ def main():
     if BEGINNINGS + beginning not in titles:
         sys.exit(f"{page}: no section is called {BEGINNINGS}{beginning}")
     wanted = [s for s in sections[1:] if not s.startswith(BEGINNINGS) or s.startswith(BEGINNINGS + beginning + "\n")]
-    blocks = [befalls(section) + block for section in wanted for block in follow.BLOCK.findall(section)]
+    blocks = [befalls(section) + block for section in wanted for block in terminal.BLOCK.findall(section)]
     everywhere = len(re.findall(r"^```", text, re.MULTILINE)) // 2
-    if everywhere != len(follow.BLOCK.findall(text)):
+    if everywhere != len(terminal.BLOCK.findall(text)):
         sys.exit(f"{page}: a block is none of commands")
-    pathlib.Path(script).write_text("set -e -o pipefail\nset -v\n" + "".join(blocks))
+    terminal.write_script(script, blocks)
     print(f"{len(blocks)} blocks")
-    sys.exit(follow.type_at_a_terminal(command, KNOWN))
+    sys.exit(terminal.type_at_a_terminal(command, KNOWN))
 
 
 def befalls(section):
     """What the page speaks of as having happened, which no reader is to do."""
-    lost = "systemctl stop 'servos-keyd*' && mv /var/lib/servos-keyd/keyd.redb /root/lost.redb\n"
-    return lost if section.startswith("Restore\n") else ""
+    befallen = {
+        "Restore": "systemctl stop 'servos-keyd*' && mv /var/lib/servos-keyd/keyd.redb /root/lost.redb\n",
+        "Upgrade": "rm servos-keyd_*.deb && cp packages/next.deb servos-keyd_next.deb\n",
+    }
+    return befallen.get(section.splitlines()[0], "")
 
 
 if __name__ == "__main__":

@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
 # A package's life on a copy of this machine: installed, followed to a store, upgraded, disabled, downgraded, removed, purged.
 #
-#   installed.sh DEB NEXT_DEB RPM
+#   installed.sh DEB NEXT_DEB RPM NEXT_VERSION
 #
 # The copy is an overlay in memory over the machine's own root; its systemctl writes down what it is told. Must never run outside
 # of a mount namespace of its own. Called by `run`.
 set -euo pipefail
 [[ $(readlink /proc/self/ns/mnt) != "$(readlink /proc/1/ns/mnt)" ]] || { echo "no namespace of its own"; exit 70; }
-deb=$(realpath "$1") next=$(realpath "$2") rpm=$(realpath "$3")
+deb=$(realpath "$1") next=$(realpath "$2") rpm=$(realpath "$3") next_version=$4
 
 memory=$(mktemp -d)
 mount -t tmpfs tmpfs "$memory"
@@ -34,7 +34,8 @@ install -m 755 /dev/stdin "$machine/usr/bin/systemctl" <<'END'
 # Enabled is what has its link, and the real one makes it; nothing runs.
 for unit; do :; done
 case "$*" in
-*is-enabled*) [ -e "/etc/systemd/system/sockets.target.wants/$unit" ] && echo enabled || { echo disabled; exit 1; } ;;
+*is-enabled*) [ -e "/etc/systemd/system/sockets.target.wants/$unit" ] || [ -e "/etc/systemd/system/multi-user.target.wants/$unit" ] &&
+    echo enabled || { echo disabled; exit 1; } ;;
 *is-active*) exit 3 ;;
 --root=*) exec systemctl.real "$@" ;;
 *) echo "$*" >>/run/calls ;;
@@ -132,7 +133,7 @@ echo '# mine' >>"$machine/etc/servos/keyd.toml"
 store=$(inside sha256sum "$STORE")
 dpkg_does --install /tmp/next.deb
 # shellcheck disable=SC2016  # dpkg's own mark
-[[ $(inside dpkg-query --show --showformat '${Version}' servos-keyd) == 99.0.0-1 ]] || fail 'it is not the next version'
+[[ $(inside dpkg-query --show --showformat '${Version}' servos-keyd) == "$next_version" ]] || fail 'it is not the next version'
 [[ $calls != *stop* && $calls == *'try-restart servos-keyd.service'* ]] || fail 'an upgrade restarts, and stops nothing'
 [[ $(tail -n 1 "$machine/etc/servos/keyd.toml") == '# mine' ]] || fail 'the configuration was replaced'
 [[ $(inside sha256sum "$STORE") == "$store" ]] || fail 'the store was touched'
@@ -145,18 +146,37 @@ inside test ! -e "$ENABLED/servos-keyd.socket" || fail 'the sockets were enabled
 [[ $calls != *' start servos-keyd'* ]] || fail 'sockets that are disabled were started'
 checked 'downgraded: what was disabled stays disabled'
 
-# --- Removed, and purged: key, store, backups and users stay, and it says so.
+# --- Removed, and installed again: what was enabled is, what was disabled is not, and what was enabled is started.
+inside systemctl.real --root=/ --quiet enable servos-keyd.service servos-keyd-admin.socket servos-keyd-metrics.socket
+dpkg_does --remove servos-keyd
+says 'apt install servos-keyd'
+says 'apt purge servos-keyd'
+dpkg_does --install /tmp/old.deb
+for unit in "$ENABLED/servos-keyd-admin.socket" "$ENABLED/servos-keyd-metrics.socket" "${ENABLED/sockets/multi-user}/servos-keyd.service"; do
+    inside test -e "$unit" || fail "$unit is not enabled any more"
+done
+inside test ! -e "$ENABLED/servos-keyd.socket" || fail 'a socket that was disabled is enabled'
+[[ $calls == *'start servos-keyd-admin.socket servos-keyd-metrics.socket'* && $calls == *'restart servos-keyd.service'* ]] ||
+    fail 'what is enabled was not started'
+checked 'removed and installed again: units are enabled and disabled as before, and what is enabled is started'
+
+# --- Removed, and purged: key, store, backups, drop-ins and users stay, and it says so.
+mkdir -p "$machine/etc/systemd/system/servos-keyd.service.d"
+echo '[Service]' >"$machine/etc/systemd/system/servos-keyd.service.d/override.conf"
 dpkg_does --remove servos-keyd
 [[ $calls == *'stop servos-keyd.socket servos-keyd-admin.socket servos-keyd-metrics.socket servos-keyd.service'* ]] || fail 'nothing was stopped'
 inside test ! -e /usr/bin/servos-keyd -a -e /etc/servos/keyd.toml || fail 'not removed, or the configuration with it'
 dpkg_does --purge servos-keyd
-says 'keys, stores and backups are not removed'
+says 'keys, stores, backups and drop-ins are not removed'
+says '/etc/systemd/system/servos-keyd*.d'
+inside test -e /etc/systemd/system/servos-keyd.service.d/override.conf || fail 'a drop-in is gone'
+[[ -z $(inside find /etc/systemd/system /var/lib/systemd -name 'servos-keyd*' ! -name 'servos-keyd.service.d') ]] || fail 'a link to a unit is left'
 [[ $(inside sha256sum "$STORE") == "$store" ]] || fail 'the store is gone'
 [[ $(inside sha256sum /etc/servos/servos.env) == "$sum" ]] || fail 'the key is gone'
 [[ -n $(inside sh -c 'ls /var/lib/servos/keyd-backup/*.skb1') ]] || fail 'the backups are gone'
 inside test ! -e /etc/servos/keyd.toml || fail 'the configuration is left'
 inside id servos-keyd >/dev/null
-checked 'removed and purged: key, store, backups and users stay, and it says so'
+checked 'removed and purged: key, store, backups, drop-ins and users stay, and it says so'
 
 # --- The .rpm, with a database of its own.
 : >"$machine/run/calls"
@@ -167,6 +187,6 @@ grep -q 'enable servos-keyd.socket servos-keyd-admin.socket' "$machine/run/calls
 said=$(inside rpm --upgrade --force --nodeps --dbpath /tmp/rpmdb /tmp/package.rpm 2>&1) || fail "rpm: $said"
 ! grep -q stop "$machine/run/calls" || fail 'the .rpm stops something in an upgrade'
 said=$(inside rpm --erase --dbpath /tmp/rpmdb servos-keyd 2>&1) || fail "rpm: $said"
-says 'keys, stores and backups are not removed'
+says 'keys, stores, backups and drop-ins are not removed'
 [[ $(inside sha256sum "$STORE") == "$store" ]] || fail 'the store is gone'
 checked 'the .rpm installed, put over itself and erased'

@@ -113,8 +113,8 @@ failing_starts() {
     figure "$said failed starts with $code, \"$words\": everyone answered, both sockets alive"
 }
 
-# install_package BEGINNING: the package whose version begins so.
-install_package() { inside bash -c "DEBIAN_FRONTEND=noninteractive dpkg -i /root/packages/servos-keyd_$1*.deb" 2>&1; }
+# install_package this|next: the package of the commit, or the one after it.
+install_package() { inside env DEBIAN_FRONTEND=noninteractive dpkg -i "/root/packages/$1.deb" 2>&1; }
 
 # in_json EXPRESSION: of the JSON on standard input, called `it`.
 in_json() { python3 -c 'import json, sys; it = json.load(sys.stdin); print(eval(sys.argv[1]))' "$1"; }

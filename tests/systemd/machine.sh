@@ -1,10 +1,10 @@
 # A machine with a real systemd: a minimal Debian, made once and kept, over which each run lays a new one and boots it.
 # Must never write to the Debian that is kept, nor leave a machine running or mounted.
-# Sourced by run and by tests/guides/run.
+# Sourced by run, tests/guides/run and tests/runbooks/run.
 # shellcheck shell=bash
 
 # What is asked of Debian. Another list is another base.
-readonly PACKAGES=systemd,systemd-sysv,dbus,procps,man-db,ca-certificates
+readonly PACKAGES=systemd,systemd-sysv,dbus,procps,man-db,ca-certificates,python3,sqlite3
 readonly RELEASE=bookworm
 MACHINE=
 LEADER=
@@ -100,6 +100,12 @@ inside_as() {
     local user=$1
     shift
     inside setpriv --reuid "$user" --regid "$user" --init-groups --inh-caps=-all "$@"
+}
+
+# at_a_terminal FOLLOWER ARGUMENT...: the follower types /root/page.sh at a terminal, as root of the machine does who has logged in.
+at_a_terminal() {
+    python3 "$@" nsenter --target "$LEADER" --all --wd="/proc/$LEADER/root/root" -- /usr/bin/env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin \
+        HOME=/root TERM=dumb LANG=C.UTF-8 bash --norc -c 'cd /root && exec bash --norc /root/page.sh' </dev/null
 }
 
 # stop_machine: ends it, and takes its mount away.

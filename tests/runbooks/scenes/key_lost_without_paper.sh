@@ -1,4 +1,4 @@
-# shellcheck shell=bash disable=SC2034,SC2154  # sourced by machine.sh, which has what it uses
+# shellcheck shell=bash disable=SC2034,SC2154  # sourced by within.sh, which has what it uses
 title='The key is lost, there is no paper, and the daemon runs'
 
 scene() {

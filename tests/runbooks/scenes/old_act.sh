@@ -1,9 +1,8 @@
-# shellcheck shell=bash disable=SC2034,SC2154  # sourced by machine.sh, which has what it uses
+# shellcheck shell=bash disable=SC2034,SC2154  # sourced by within.sh, which has what it uses
 title='An old ServOS or ACT installation is adopted'
 
 scene() {
-    users_and_directories
-    unit LoadCredential=act.env:/etc/act/act.env
+    package
     mkdir /etc/act
     printf '# ACT\r\nACT_PORT=8080\r\nACT_MASTER_KEY="%s"\r\n' "$(legacy master_key)" >/etc/act/act.env
     legacy stored >/root/rows.txt
@@ -24,6 +23,6 @@ check() {
     old=${sealed[0]##*-}
     old=${old%.skd1}
     servos-keyctl decrypt --key backups --base64 --context use=former-master-key --context "fingerprint=$old" \
-        --in "${sealed[0]}" --out "$MACHINE/tmp/old-text"
-    must test "$(<"$MACHINE/tmp/old-text")" = "$(legacy master_key)"
+        --in "${sealed[0]}" --out "$KEPT/old-text"
+    must test "$(<"$KEPT/old-text")" = "$(legacy master_key)"
 }

@@ -1,13 +1,12 @@
-# shellcheck shell=bash disable=SC2034,SC2154  # sourced by machine.sh, which has what it uses
+# shellcheck shell=bash disable=SC2034,SC2154  # sourced by within.sh, which has what it uses
 title='An older database was restored'
 
 scene() {
-    users_and_directories
-    unit LoadCredential=servos.env:/etc/servos/servos.env
+    package
     (umask 077 && echo "SERVOS_MASTER_KEY=$(legacy master_key)" >/etc/servos/servos.env)
     cp -p /etc/servos/servos.env /root/servos.env.old
     SERVOS_MASTER_KEY_FILE=/etc/servos/servos.env servos-keyd init --adopt-legacy >/dev/null
-    systemctl start servos-keyd
+    systemctl enable --quiet --now servos-keyd
     remember
     servos-keyctl rotate run --yes --components-migrated >/dev/null
     legacy_fingerprints |

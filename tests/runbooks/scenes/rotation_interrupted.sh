@@ -1,12 +1,12 @@
-# shellcheck shell=bash disable=SC2034,SC2154  # sourced by machine.sh, which has what it uses
+# shellcheck shell=bash disable=SC2034,SC2154  # sourced by within.sh, which has what it uses
 title='A rotation was interrupted'
 
 scene() {
     installation
-    # Cut off between the key file and the restart: the tool and the daemon are gone as with the machine.
+    # Cut off between the key file and the restart, and the machine went down.
     must_fail 65 servos-keyctl rotate run --yes --restart 'false'
-    kill -KILL "$(</run/servos-keyd.pid)"
-    rm -rf /run/servos/*.sock
+    systemctl kill --signal KILL servos-keyd
+    systemctl stop 'servos-keyd*'
     must test -e /etc/servos/master.key.rotation
 }
 

@@ -2,7 +2,7 @@
 # shellcheck shell=bash
 key=$(inside sha256sum /etc/servos/servos.env)
 began=$(date +%s%N)
-said=$(install_package 0)
+said=$(install_package this)
 figure "installed in $((($(date +%s%N) - began) / 1000000)) ms"
 says 'servos-keyd init --adopt-legacy' "$said"
 [[ $(inside sha256sum /etc/servos/servos.env) == "$key" ]] || fail 'the key file was touched'

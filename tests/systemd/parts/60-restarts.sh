@@ -9,7 +9,7 @@ for ((n = 1; n <= 20; n++)); do
     inside systemctl restart servos-keyd.service
     if ((n == 10)); then
         before=$(state MainPID)
-        said=$(install_package 99)
+        said=$(install_package next)
         says 'servos-keyctl status' "$said"
         [[ $(state MainPID) != "$before" ]] || fail 'the upgrade left the old daemon running'
     fi
