@@ -12,7 +12,7 @@ mod step;
 mod steps;
 mod tidying;
 mod undo;
-pub(super) mod unit;
+pub(in crate::cli) mod unit;
 mod waiting;
 
 use super::console::Console;
@@ -39,7 +39,7 @@ use step::Step;
 use steps::Stage;
 
 /// The daemon's unit, where no other is named.
-pub(super) const UNIT: &str = "servos-keyd.service";
+pub(in crate::cli) const UNIT: &str = "servos-keyd.service";
 
 /// Begin writes a backup, and a disk may be slow.
 const DEADLINE: Duration = Duration::from_secs(120);
