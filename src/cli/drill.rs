@@ -5,6 +5,7 @@
 
 use super::exit;
 use super::failure::Failure;
+use super::{key, service};
 use crate::client::error::Error;
 use crate::client::key_admin::AdminClient;
 use crate::client::key_service::Client;
@@ -50,7 +51,20 @@ async fn kept(admin: &AdminClient, socket: &Path, drill: &Drill<'_>) -> Result<R
     if let Some(tried) = own {
         return Ok(Err(format!("{} is what the daemon itself reads, and no copy", tried.display())));
     }
+    // What systemd hands over the daemon does not know by its file's name: the unit does.
+    if let Some(tried) = service_reads(&drill.files) {
+        return Ok(Err(format!(
+            "{} is what the service itself reads, by its unit, and no copy: it proves nothing of the one that is kept",
+            tried.display()
+        )));
+    }
     Ok(Ok(admin.record_drill(drill.kind, drill.fingerprint).await?))
+}
+
+/// The first of the files that the machine's service takes its key from.
+fn service_reads(files: &[PathBuf]) -> Option<&PathBuf> {
+    let of_unit = key::memory().map(|memory| service::files_of_unit(&memory)).unwrap_or_default();
+    files.iter().find(|tried| of_unit.iter().any(|own| is_same_file(own, tried)))
 }
 
 fn because(error: Error) -> String {

@@ -70,9 +70,10 @@ exits! {
 #[must_use]
 pub fn of_start(failure: &StartFailure) -> Exit {
     match failure {
-        StartFailure::NoStore { .. } | StartFailure::StoreLost { .. } | StartFailure::CreationInterrupted { .. } => {
-            MISSING
-        }
+        StartFailure::NoStore { .. }
+        | StartFailure::StoreLost { .. }
+        | StartFailure::StoreElsewhere { .. }
+        | StartFailure::CreationInterrupted { .. } => MISSING,
         StartFailure::Exists { .. } | StartFailure::OtherStore { .. } => CANNOT_CREATE,
         StartFailure::WrongKey { .. }
         | StartFailure::SourcesDisagree { .. }

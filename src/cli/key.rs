@@ -5,6 +5,7 @@
 
 use crate::cli::exit;
 use crate::cli::failure::Failure;
+use crate::cli::service;
 use crate::config::key_source::{KeySource, SourceKind, Sources, Trust};
 use crate::config::key_source_error::KeySourceError;
 use crate::config::settings;
@@ -103,8 +104,22 @@ pub fn read_of(
 /// 66 without a key, 77 for a file's mode or owner, 78 for a malformed key or two keys; 74 for two keys where the store
 /// cannot tell its own.
 pub fn choose(sources: &Sources, claimed: ClaimedKeys, memory: &LockedMemory) -> Result<ChosenKey, Failure> {
-    let found = sources.read(memory)?;
+    let found = sources.read(memory).map_err(told_where)?;
     choose_among(&found, claimed, memory)
+}
+
+/// Of a shell that has no key, where the service has its own.
+fn told_where(error: KeySourceError) -> Failure {
+    let is_none = matches!(error, KeySourceError::NoSource);
+    let failure = Failure::from(error);
+    match service::key_file(Path::new("/")).filter(|_| is_none) {
+        Some(file) => failure.with_hint(format!(
+            "if it is to be the one in {}, put that in front of the command: {}",
+            file.display(),
+            service::with_key_file(&file, "servos-keyd ...")
+        )),
+        None => failure,
+    }
 }
 
 /// Chooses among sources that were read, as [`choose`] does.
@@ -120,7 +135,7 @@ pub fn choose_among(found: &[KeySource], claimed: ClaimedKeys, memory: &LockedMe
         other,
         source,
         shared: found.iter().any(|source| source.variable.is_some()),
-        warnings: found.iter().flat_map(|source| source.warnings.iter().cloned()).collect(),
+        warnings: found.iter().flat_map(|source| source.warnings.iter().map(ToString::to_string)).collect(),
         pending,
         sources,
     })

@@ -13,9 +13,12 @@ pub mod key;
 pub mod key_sources;
 pub mod keyctl;
 pub mod keyd;
+pub mod misplaced;
 pub mod offered_key;
 pub mod paper;
+pub mod places;
 mod plain;
+pub mod service;
 pub mod typed_key;
 
 #[cfg(test)]

@@ -41,7 +41,9 @@ impl Offered {
     #[must_use]
     pub fn warnings(&self) -> Vec<String> {
         match self {
-            Self::Sources(found) => found.iter().flat_map(|source| source.warnings.iter().cloned()).collect(),
+            Self::Sources(found) => {
+                found.iter().flat_map(|source| source.warnings.iter().map(ToString::to_string)).collect()
+            }
             Self::Paper { warnings, .. } => warnings.clone(),
         }
     }

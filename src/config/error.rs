@@ -24,6 +24,16 @@ pub enum ConfigError {
         #[source]
         source: io::Error,
     },
+    /// This user may not read it.
+    #[error("the configuration file {} cannot be read by {user}: {}", path.display(), mended(mend.as_deref(), user))]
+    Denied {
+        /// The file.
+        path: PathBuf,
+        /// The user.
+        user: String,
+        /// The command that opens it to that user, where modes are what closes it.
+        mend: Option<String>,
+    },
     /// A directory, a FIFO or a socket.
     #[error("the configuration {} is not a file", path.display())]
     NotAFile {
@@ -92,4 +102,30 @@ pub enum ConfigError {
         /// The file both name.
         shared: PathBuf,
     },
+}
+
+impl ConfigError {
+    /// The line that is wrong, where one is.
+    #[must_use]
+    pub const fn line(&self) -> Option<usize> {
+        match self {
+            Self::NotText { line, .. }
+            | Self::Syntax { line, .. }
+            | Self::UnknownKey { line, .. }
+            | Self::Invalid { line, .. } => Some(*line),
+            Self::NotFound { .. }
+            | Self::Unreadable { .. }
+            | Self::Denied { .. }
+            | Self::NotAFile { .. }
+            | Self::TooLarge { .. }
+            | Self::SameFile { .. } => None,
+        }
+    }
+}
+
+fn mended(mend: Option<&str>, user: &str) -> String {
+    match mend {
+        Some(mend) => format!("if the daemon runs as that user, {mend}; else run this as root"),
+        None => format!("see that {user} can go through its directories"),
+    }
 }

@@ -15,7 +15,10 @@ use toml::de::{DeTable, DeValue};
 
 use super::error::ConfigError;
 use super::field::Field;
+use super::key_source_error::user_name;
+use super::obstacle::Reader;
 use super::settings::{Config, LogFormat, LogLevel, mark_beside};
+use super::unquoted::missing_quotes;
 
 /// Where the configuration lies if nothing else is said; it may be absent.
 pub const DEFAULT_PATH: &str = "/etc/servos/keyd.toml";
@@ -80,13 +83,25 @@ impl Config {
             path: file.to_owned(),
             line: line_at(bytes, fault.valid_up_to()),
         })?;
-        let document = DeTable::parse(text).map_err(|fault| ConfigError::Syntax {
-            path: file.to_owned(),
-            line: line_at(bytes, fault.span().map_or(0, |span| span.start)),
-            problem: fault.message().to_owned(),
+        let document = DeTable::parse(text).map_err(|fault| {
+            let line = line_at(bytes, fault.span().map_or(0, |span| span.start));
+            let is_key = |key: &str| SECTIONS.iter().any(|(_, keys)| keys.contains(&key));
+            let unquoted = text.lines().nth(line - 1).and_then(|text| missing_quotes(text, is_key));
+            let problem = unquoted.unwrap_or_else(|| fault.message().to_owned());
+            ConfigError::Syntax { path: file.to_owned(), line, problem }
         })?;
         Walk { file, bytes, mark: None }.config(document.get_ref())
     }
+}
+
+/// The line of the file on which a key of a section stands, from 1; none where it does not, or the file cannot be read.
+#[must_use]
+pub fn line_of(file: &Path, section: &str, key: &str) -> Option<usize> {
+    let bytes = read(file).ok()?;
+    let document = DeTable::parse(std::str::from_utf8(&bytes).ok()?).ok()?;
+    let DeValue::Table(table) = document.get_ref().get(section)?.get_ref() else { return None };
+    let (name, _) = table.get_key_value(key)?;
+    Some(line_at(&bytes, name.span().start))
 }
 
 /// One pass over the document.
@@ -269,9 +284,18 @@ fn line_at(bytes: &[u8], offset: usize) -> usize {
     bytes.iter().take(offset).filter(|byte| **byte == b'\n').count() + 1
 }
 
+fn denied(path: &Path) -> ConfigError {
+    let groups = nix::unistd::getgroups().unwrap_or_default();
+    let gids: Vec<u32> = groups.into_iter().chain([nix::unistd::getegid()]).map(nix::unistd::Gid::as_raw).collect();
+    let uid = nix::unistd::geteuid().as_raw();
+    let mend = Reader { uid, gids: &gids }.mend(path);
+    ConfigError::Denied { path: path.to_owned(), user: user_name(uid), mend }
+}
+
 fn read(path: &Path) -> Result<Vec<u8>, ConfigError> {
     let unreadable = |source: io::Error| match source.kind() {
         io::ErrorKind::NotFound => ConfigError::NotFound { path: path.to_owned() },
+        io::ErrorKind::PermissionDenied => denied(path),
         _ => ConfigError::Unreadable { path: path.to_owned(), source },
     };
     // A FIFO named by mistake would block the start for ever.

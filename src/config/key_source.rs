@@ -31,6 +31,24 @@ pub const CREDENTIALS: [&str; 4] = ["servos_master_key", "act_master_key", "serv
 /// so itself, where systemd would end the start with a number.
 pub const NOT_FOUND: &str = "not found";
 
+/// What should be mended about a source, in words.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Warning {
+    /// Others can read it, which was let pass.
+    Exposed(String),
+    /// It gives the key twice, and not alike.
+    DefinedTwice(String),
+    /// It is the environment.
+    InEnvironment(String),
+}
+
+impl fmt::Display for Warning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (Self::Exposed(text) | Self::DefinedTwice(text) | Self::InEnvironment(text)) = self;
+        f.write_str(text)
+    }
+}
+
 /// How a source behaves when the key changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SourceKind {
@@ -57,7 +75,7 @@ pub struct KeySource {
     /// Exactly the key's text, without blanks around it; not checked to be a key, but never empty.
     pub text: LockedBuffer,
     /// What should be mended about the place, for the log at each start.
-    pub warnings: Vec<String>,
+    pub warnings: Vec<Warning>,
 }
 
 /// Where to look. Everything that can make a difference is a field.
@@ -148,7 +166,8 @@ impl Sources {
     }
 
     fn file(&self, path: &Path, place: &str, memory: &LockedMemory) -> Result<Vec<KeySource>, KeySourceError> {
-        let KeyFile { mut content, is_credential, mut warnings } = key_file::read(path, place, &self.trust, memory)?;
+        let KeyFile { mut content, is_credential, warnings } = key_file::read(path, place, &self.trust, memory)?;
+        let mut warnings: Vec<Warning> = warnings.into_iter().map(Warning::Exposed).collect();
         if is_credential && content.expose_bytes().trim_ascii() == NOT_FOUND.as_bytes() {
             return Err(KeySourceError::NotDelivered { place: place.to_owned() });
         }
@@ -181,12 +200,10 @@ impl Sources {
                     }
                     // A file's faults are said once, with the first key in it.
                     let mut warnings = std::mem::take(&mut warnings);
-                    warnings.extend(overridden.map(|before| {
-                        format!(
-                            "{place}: lines {before} and {line} give {variable} different values; the last one counts, as \
-                             with systemd: remove the wrong one"
-                        )
-                    }));
+                    warnings.extend(overridden.map(|before| Warning::DefinedTwice(format!(
+                        "{place}: lines {before} and {line} give {variable} different values; the last one counts, as with \
+                         systemd: remove the wrong one"
+                    ))));
                     sources.push(source(format!("{place} ({variable})"), Some(variable), value, warnings));
                 }
                 if sources.is_empty() {
@@ -248,7 +265,14 @@ fn environment_source(
          `docker inspect`, a shell's history, the environment of parent processes); a credential or a key file does not"
     );
     let kind = SourceKind::Environment;
-    Ok(KeySource { name, kind, path: None, variable: Some(variable), text, warnings: vec![warning] })
+    Ok(KeySource {
+        name,
+        kind,
+        path: None,
+        variable: Some(variable),
+        text,
+        warnings: vec![Warning::InEnvironment(warning)],
+    })
 }
 
 fn in_environment(variable: &str) -> String {

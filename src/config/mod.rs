@@ -15,9 +15,11 @@ pub mod key_source_error;
 pub mod key_text;
 pub mod mount;
 mod next_key;
+pub mod obstacle;
 pub mod replacement;
 pub mod settings;
 mod settle;
+mod unquoted;
 
 #[cfg(test)]
 mod document_tests;

@@ -28,7 +28,8 @@ pub enum StartFailure {
         store: PathBuf,
     },
     /// A store was here.
-    #[error("the store {store} is gone, but {witnesses} {verb} there: bring it back with `servos-keyd restore {newest}`; to \
+    #[error("the store {store} is gone, but {witnesses} {verb} there: if this is its \
+             right place, bring it back with `servos-keyd restore {newest}`; to \
              begin anew, which makes everything sealed so far unreadable, first move {witnesses} away",
             store = store.display(), witnesses = together(witnesses),
             verb = if witnesses.len() == 1 { "is" } else { "are" }, newest = or_file(newest.as_deref()))]
@@ -39,6 +40,17 @@ pub enum StartFailure {
         witnesses: Vec<PathBuf>,
         /// The newest of the backups, by its name.
         newest: Option<PathBuf>,
+    },
+    /// A store lies where a slip in the configuration would have missed it.
+    #[error("no store at {store}, but one stands at {found}. If that is this installation's, {setting}: correct it, and make or \
+             restore nothing; if that one is needed no more, move it away", store = store.display(), found = found.display())]
+    StoreElsewhere {
+        /// Where it should be.
+        store: PathBuf,
+        /// What lies elsewhere.
+        found: PathBuf,
+        /// What is wrong with the setting, and where it stands.
+        setting: String,
     },
     /// A creation broke off before there was a store.
     #[error("the creation of {store} was interrupted: run `servos-keyd init` again", store = store.display())]

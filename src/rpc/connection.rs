@@ -6,7 +6,7 @@
 use super::budget::charged;
 use super::key_admin::KeyAdminHandler;
 use super::key_service::KeyServiceHandler;
-use super::received::Received;
+use super::received::{MAX_MESSAGE_BYTES, Received};
 use super::status::{UNAUTHENTICATED, too_much};
 use crate::auth::peer::{Peer, PeerCredentials, Socket};
 use crate::proto::codec::MALFORMED;
@@ -22,9 +22,6 @@ use tonic::body::Body;
 use tonic::codegen::{Service, http};
 use tonic_health::pb::health_server::HealthServer;
 use tonic_health::server::HealthService;
-
-/// The largest message either way, in bytes: above the limits of the fields, so that those are what callers meet.
-pub const MAX_MESSAGE_BYTES: usize = 4 * 1024 * 1024;
 
 /// What a call to reflection may hold: an answer that is not taken, and questions that then are not read, which h2 keeps in
 /// pieces as small as they came, each in a buffer of 8 KiB.

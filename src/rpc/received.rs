@@ -4,12 +4,14 @@
 //! Made by `server` for each call, and read by tonic.
 
 use super::budget::Charge;
-use super::connection::MAX_MESSAGE_BYTES;
 use super::status::too_much;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use tonic::codegen::{Body, Bytes, StdError};
+
+/// The largest message either way, in bytes: above the limits of the fields, so that those are what callers meet.
+pub const MAX_MESSAGE_BYTES: usize = 4 * 1024 * 1024;
 
 /// A message's bytes are held twice: as they came, and as the fields that they are.
 const COPIES: usize = 2;

@@ -149,7 +149,7 @@ fn two_sources_that_disagree_are_found_and_the_store_knows_which_is_wrong() {
     for fingerprint in [fingerprint(installation.key), fingerprint(other)] {
         assert!(seen.said.contains(&fingerprint), "{}", seen.said);
     }
-    assert_eq!(seen.mend("keys-disagree"), format!("servos-keyctl check-key --key-file {}", file.display()));
+    assert_eq!(seen.mend("keys-disagree"), "unset SERVOS_MASTER_KEY_FILE ACT_MASTER_KEY_FILE");
     run.not_saying(&[&hex(&other), &hex(&installation.key)]);
     // The only source holds another key than the store's.
     installation.write_key(other);
@@ -241,7 +241,7 @@ fn a_backup_and_a_drill_that_are_too_old_are_found_once_each() {
     eventually("both", || beside(&daemon, &installation).ids().len() == 2);
     let seen = beside(&daemon, &installation);
     assert_eq!(seen.ids(), ["backup-overdue", "drill-overdue"], "{}", seen.said);
-    assert_eq!(seen.mend("drill-overdue"), "servos-keyctl check-key --key-file FILE");
+    assert!(seen.mend("drill-overdue").starts_with("servos-keyctl check-key --typed # "), "{}", seen.said);
     let mend: Vec<&str> = seen.mend("backup-overdue").split(' ').skip(1).collect();
     daemon.keyctl(&mend).run(KEYCTL).expect(0);
     assert_eq!(beside(&daemon, &installation).ids(), ["drill-overdue"]);
@@ -257,7 +257,9 @@ fn a_store_that_is_gone_or_damaged_is_found_with_the_backup_that_brings_it_back(
     std::fs::remove_file(installation.store()).unwrap();
     let seen = alone(&installation);
     assert_eq!(seen.ids(), ["no-daemon", "store-missing"], "{}", seen.said);
-    assert_eq!(seen.mend("store-missing"), format!("servos-keyd restore {}", newest.display()));
+    let configuration = installation.path("keyd.toml");
+    let restore = format!("servos-keyd restore --config {} {}", configuration.display(), newest.display());
+    assert_eq!(seen.mend("store-missing"), restore);
     installation.restore(&newest).expect(0);
     assert_eq!(alone(&installation).ids(), ["no-daemon"]);
     // A process that has the store is waited for by nobody.

@@ -64,6 +64,7 @@ mod sandbox;
 mod secrecy;
 mod self_check;
 mod service_manager;
+mod slips;
 mod smoke;
 mod sockets;
 mod strangers;

@@ -84,7 +84,7 @@ impl Room {
     }
 
     pub fn places(&self) -> Places {
-        place::places(&self.config)
+        servos_keyd::cli::places::places(&self.config)
     }
 
     pub fn now(&self) -> i64 {

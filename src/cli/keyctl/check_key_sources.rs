@@ -10,6 +10,7 @@ use crate::cli::drill::is_same_file;
 use crate::cli::exit;
 use crate::cli::failure::Failure;
 use crate::cli::key::{self, ChosenKey};
+use crate::cli::misplaced;
 use crate::cli::offered_key::Offered;
 use crate::client::error::Error;
 use crate::client::key_admin::AdminClient;
@@ -162,7 +163,13 @@ impl<'a> Looker<'a> {
                     ..failure
                 })
             }
-            unanswered => read_store(self.store(), offered, memory, unanswered),
+            unanswered => {
+                let file = self.place.config.as_deref();
+                match misplaced::find(config, file).filter(|_| self.place.store.is_none()) {
+                    Some(misplaced) => Err(misplaced.failure().into()),
+                    None => read_store(self.store(), offered, memory, unanswered),
+                }
+            }
         }
     }
 }

@@ -6,9 +6,13 @@
 use super::console::Console;
 use super::output::table;
 use crate::cli::failure::Failure;
+use crate::cli::misplaced;
+use crate::cli::service::USER as SERVICE_USER;
 use crate::config::file::DEFAULT_PATH;
+use crate::config::obstacle::Reader;
 use crate::config::settings::{Config, Setting};
 use clap::{Args, Subcommand};
+use nix::unistd::User;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fs::Metadata;
@@ -35,7 +39,7 @@ pub(super) fn run(console: &mut Console, command: &ConfigCommand) -> Result<(), 
     let config = Config::load(arguments.config.as_deref())?;
     let default = Path::new(DEFAULT_PATH);
     let file = arguments.config.as_deref().or_else(|| default.exists().then_some(default));
-    let warnings = warnings(&config);
+    let warnings = warnings(&config, file.unwrap_or(default));
     let (settings, uses) = (config.describe(), config.describe_other_uses());
     let value = json!({
         "file": file.map(|file| file.display().to_string()),
@@ -74,7 +78,7 @@ fn text(file: Option<&Path>, settings: &[Setting], uses: &[(String, String)], wa
 }
 
 /// What a start would refuse or complain of, as far as names and modes tell it.
-fn warnings(config: &Config) -> Vec<String> {
+fn warnings(config: &Config, file: &Path) -> Vec<String> {
     let mut found = Vec::new();
     for (key, socket) in [
         ("socket.path", Some(&config.socket.path)),
@@ -85,7 +89,8 @@ fn warnings(config: &Config) -> Vec<String> {
     }
     found.extend(config.socket.group.as_deref().and_then(|group| group_fault("socket.group", group)));
     found.extend(config.metrics.group.as_deref().and_then(|group| group_fault("metrics.group", group)));
-    found.extend(store_faults(config));
+    found.extend(closed_to_the_service(file).map(|(fault, mend)| format!("{fault}: {mend}")));
+    found.extend(store_faults(config, file));
     if let Look::Absent = look(&config.backup.dir) {
         found.extend(parent_fault("backup.dir", &config.backup.dir));
     }
@@ -93,6 +98,22 @@ fn warnings(config: &Config) -> Vec<String> {
         config.master_key.file.as_deref().and_then(|path| key_file_fault(path, config.master_key.allow_readable)),
     );
     found
+}
+
+/// That the service's user cannot read the machine's own configuration, and the command after which it can. Only for root,
+/// who reads everything: others see it by themselves.
+fn closed_to_the_service(file: &Path) -> Option<(String, String)> {
+    if file != Path::new(DEFAULT_PATH) || !nix::unistd::geteuid().is_root() || !file.exists() {
+        return None;
+    }
+    let user = User::from_name(SERVICE_USER).ok().flatten()?;
+    closed_to(SERVICE_USER, user.uid.as_raw(), &[user.gid.as_raw()], file)
+}
+
+/// That a user cannot read the file, and the command after which it can.
+pub(super) fn closed_to(name: &str, uid: u32, gids: &[u32], file: &Path) -> Option<(String, String)> {
+    let mend = Reader { uid, gids }.mend(file)?;
+    Some((format!("the daemon's user, {name}, cannot read {}", file.display()), mend))
 }
 
 enum Look {
@@ -125,7 +146,7 @@ fn parent_fault(key: &str, path: &Path) -> Option<String> {
 }
 
 /// A group that is not there.
-pub(super) fn group_fault(key: &str, group: &str) -> Option<String> {
+fn group_fault(key: &str, group: &str) -> Option<String> {
     match nix::unistd::Group::from_name(group) {
         Ok(None) => Some(format!("{key}: there is no group {group}: other users could not connect (groupadd {group})")),
         _ => None,
@@ -133,8 +154,12 @@ pub(super) fn group_fault(key: &str, group: &str) -> Option<String> {
 }
 
 /// What is missing in the places of store and mark.
-pub(super) fn store_faults(config: &Config) -> Vec<String> {
+pub(super) fn store_faults(config: &Config, file: &Path) -> Vec<String> {
     let (store, mark) = (&config.store.path, &config.store.mark);
+    // What is made or brought back at the wrong place is a second store.
+    if let Some(misplaced) = misplaced::find(config, Some(file)) {
+        return vec![format!("store.path: {}: {}", misplaced.failure(), misplaced.mend())];
+    }
     match look(store) {
         Look::There(metadata) if !metadata.is_file() => vec![format!("store.path: {} is not a file", store.display())],
         Look::There(_) => match look(mark) {

@@ -55,7 +55,7 @@ impl Prover<'_> {
         let Some(file) = self.key_file else { return Ok(Vec::new()) };
         let found = key_input::read(file, false, &self.memory)?;
         key::held(&found, &self.memory)?;
-        Ok(found.into_iter().flat_map(|source| source.warnings).collect())
+        Ok(found.into_iter().flat_map(|source| source.warnings).map(|warning| warning.to_string()).collect())
     }
 
     /// # Errors

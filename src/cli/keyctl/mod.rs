@@ -39,7 +39,7 @@ mod rotate_begin;
 mod rotate_end;
 mod rotate_finish;
 mod rotate_key_file;
-mod rotate_run;
+pub(super) mod rotate_run;
 mod rotate_show;
 mod rotate_wait;
 mod runtime;

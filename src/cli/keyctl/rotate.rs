@@ -71,9 +71,10 @@ async fn status(console: &mut Console, admin: &AdminClient) -> Result<(), Failur
     let mut next = next_steps(&status, held.as_ref());
     if let Some(interrupted) = rotate_run::interrupted_beside(&status) {
         // What a run has under way is not begun again, and its new key is not removed.
-        next.retain(|line| !line.starts_with("To begin") && !line.contains("begins a rotation to the key in it"));
-        next.insert(0, interrupted);
+        next.retain(|step| !step.begins);
+        next.insert(0, Step::to(interrupted));
     }
+    let next: Vec<String> = next.into_iter().map(|step| step.text).collect();
     let value = json!({
         "rotation": status.rotation.as_ref().map(rotate_show::value),
         "fingerprint": master.fingerprint,
@@ -125,19 +126,32 @@ fn held_in_file(status: &GetStatusResponse) -> Option<Held> {
     Some(Held { file: place.file, fingerprint, opens_nothing: !opens })
 }
 
-fn next_steps(status: &GetStatusResponse, held: Option<&Held>) -> Vec<String> {
+/// One thing to do next.
+struct Step {
+    text: String,
+    /// Whether it begins a rotation.
+    begins: bool,
+}
+
+impl Step {
+    fn to(text: String) -> Self {
+        Self { text, begins: false }
+    }
+}
+
+fn next_steps(status: &GetStatusResponse, held: Option<&Held>) -> Vec<Step> {
     let mut next = Vec::new();
     let master = status.master_key.clone().unwrap_or_default();
     if let Some(Held { file, fingerprint, .. }) = held.filter(|held| held.opens_nothing) {
         let (file, in_use) = (file.display(), &master.fingerprint);
-        next.push(format!(
+        next.push(Step::to(format!(
             "Put the key in use, {in_use}, back into {file} before anything else: a start would end with 78. If that key is \
              lost and {fingerprint} is to be the new one: leave the daemon running, put {fingerprint} into {file}.next, and \
              run `servos-keyctl rotate begin`, then `servos-keyctl rotate finish`."
-        ));
+        )));
     }
     let Some(rotation) = &status.rotation else {
-        next.push(match master.next_file.as_str() {
+        let text = match master.next_file.as_str() {
             "" => format!(
                 "To begin a rotation: `servos-keyctl rotate begin --generate --key-file FILE`, where FILE is what {} comes from.",
                 master.source
@@ -147,7 +161,8 @@ fn next_steps(status: &GetStatusResponse, held: Option<&Held>) -> Vec<String> {
                  is left over: `rm {path}` once it is needed for nothing, then `servos-keyctl rotate begin --generate`."
             ),
             _ => "To begin a rotation: `servos-keyctl rotate begin --generate`.".to_owned(),
-        });
+        };
+        next.push(Step { text, begins: true });
         return next;
     };
     // The daemon tells what its sources held when it started.
@@ -158,9 +173,10 @@ fn next_steps(status: &GetStatusResponse, held: Option<&Held>) -> Vec<String> {
                 && line.contains(&format!("into {},", held.file.display()))
         })
     };
-    next.extend(rotation.next.iter().filter(|line| !is_done(line)).cloned());
+    let mut told: Vec<String> = rotation.next.iter().filter(|line| !is_done(line)).cloned().collect();
     if rotation.state() == RotationState::Pending {
-        push_end_commands(&mut next, rotation);
+        push_end_commands(&mut told, rotation);
     }
+    next.extend(told.into_iter().map(Step::to));
     next
 }

@@ -31,7 +31,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let config = arguments.config.load()?;
     let memory = key::memory_as(config.memory)?;
     let sources = key::sources_of_daemon(&config.master_key, &config.store.path, &memory)?;
-    let places = place::places(&config);
+    let places = place::settled(&config, arguments.config.config.as_deref())?;
     let _lock = place::lock(&places)?;
     let snapshot = view(&places.store).map_err(StartFailure::of_file)?;
     // While a rotation is pending, either of its keys will do, and so will both.

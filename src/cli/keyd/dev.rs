@@ -70,7 +70,7 @@ fn fault(directory: &Path, is_directory: bool, owner: Result<(), u32>, mode: u32
 pub fn make_key(config: &Config, memory: &LockedMemory) -> Result<(), Failure> {
     let Some(path) = &config.master_key.file else { return Ok(()) };
     let there = |path: &Path| path.symlink_metadata().is_ok();
-    if there(path) || !matches!(vacancy(&place::places(config)), Ok(Vacancy::Empty)) {
+    if there(path) || !matches!(vacancy(&crate::cli::places::places(config)), Ok(Vacancy::Empty)) {
         return Ok(());
     }
     let master = MasterKey::generate(memory, &key::random).map_err(|error| Failure::new(exit::BUG, &error))?;

@@ -32,7 +32,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let config = arguments.config.load()?;
     let memory = key::memory_as(config.memory)?;
     let sources = key::sources_of_daemon(&config.master_key, &config.store.path, &memory)?;
-    let places = place::places(&config);
+    let places = place::settled(&config, arguments.config.config.as_deref())?;
     let _lock = place::lock_beside_readers(&places)?;
     let store = look(&places)?;
     let claimed = match &store {
@@ -48,7 +48,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let report = inspection.run(store);
     progress.end();
     let report = report?;
-    let with_config = |text: &str| remedy::with_config(text, arguments.config.config.as_deref());
+    let with_config = |text: &str| remedy::complete(text, &arguments.config);
     if arguments.json {
         output::value(&value(&report, with_config));
     } else {

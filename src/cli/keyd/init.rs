@@ -7,12 +7,18 @@ use super::{ConfigArguments, harden, key, output, place, remedy};
 use crate::cli::exit;
 use crate::cli::failure::Failure;
 use crate::custody::keys::MasterKey;
+use crate::operations::check_key::{Claim, claim};
 use crate::operations::create::{Creation, FIRST_KEYS, create, vacancy};
-use crate::operations::key_choice;
+use crate::operations::ledger::Places;
 use crate::operations::legacy_proof::prove;
 use crate::operations::start_failure::StartFailure;
+use crate::operations::{key_choice, rfc3339};
+use crate::store::directory_lock::DirectoryLock;
+use crate::store::durable::directory_of;
 use crate::store::port::StoreError;
+use crate::store::redb_adapter;
 use crate::sys::locked::LockedMemory;
+use crate::telemetry::chain::chain;
 use std::path::{Path, PathBuf};
 
 /// The largest file of rows, in bytes.
@@ -35,8 +41,10 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let config = arguments.config.load()?;
     let memory = key::memory_as(config.memory)?;
     let sources = key::sources_of_daemon(&config.master_key, &config.store.path, &memory)?;
-    let places = place::places(&config);
-    refuse_what_is_there(&places)?;
+    let file = arguments.config.config.as_deref();
+    // What tells of a store is in the way of another.
+    let places = place::settled(&config, file).map_err(|failure| Failure { exit: exit::CANNOT_CREATE, ..failure })?;
+    refuse_what_is_there(&places, arguments.adopt_legacy)?;
     let chosen = key::choose(&sources, key_choice::no_store(), &memory)?;
     for warning in &chosen.warnings {
         output::remark(&format!("warning: {warning}"));
@@ -81,13 +89,43 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
 }
 
 /// What is in the way is said before a key is asked for.
-fn refuse_what_is_there(places: &crate::operations::ledger::Places) -> Result<(), Failure> {
+fn refuse_what_is_there(places: &Places, adopt_legacy: bool) -> Result<(), Failure> {
     match vacancy(places) {
         Ok(_) => Ok(()),
+        Err(StartFailure::Exists { path }) => Err(already_made(&path, adopt_legacy)),
         // For init, what tells of a lost store is something in the way.
         Err(failure @ StartFailure::StoreLost { .. }) => Err(Failure::new(exit::CANNOT_CREATE, &failure)),
         Err(failure) => Err(failure.into()),
     }
+}
+
+/// What stands there already, in its own word, and what is likely to be wanted instead.
+fn already_made(store: &Path, adopt_legacy: bool) -> Failure {
+    let seen = DirectoryLock::shared(directory_of(store)).map_err(StartFailure::Store).and_then(|_lock| {
+        let snapshot = redb_adapter::view(store).map_err(StartFailure::of_file)?;
+        claim(&snapshot)
+    });
+    let (state, next) = match seen {
+        Ok(Claim { fingerprints, since, .. }) => {
+            let keys: Vec<String> = fingerprints.iter().map(ToString::to_string).collect();
+            let state =
+                format!("by its own word under master key {}, in use since {}", keys.join(" or "), rfc3339(since));
+            (state, "servos-keyctl doctor")
+        }
+        Err(StartFailure::Store(StoreError::InUse { .. })) => {
+            ("and a process has it, most likely its daemon".to_owned(), "servos-keyctl status")
+        }
+        Err(failure) => (format!("and tells nothing ({})", chain(&failure)), "servos-keyctl doctor"),
+    };
+    let adopt = match adopt_legacy {
+        true => "; to have it open values of another key too: servos-keyctl legacy adopt FILE",
+        false => "",
+    };
+    let text = format!(
+        "a store stands at {} already, {state}. A store is never overwritten: nothing was touched",
+        store.display()
+    );
+    Failure::say(exit::CANNOT_CREATE, text).with_hint(format!("to see how it is: {next}{adopt}"))
 }
 
 fn check_rows(file: &Path, master: &MasterKey, memory: &LockedMemory) -> Result<(), Failure> {

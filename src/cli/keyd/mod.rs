@@ -12,7 +12,6 @@ mod fsck;
 mod init;
 mod output;
 pub mod place;
-pub mod place_check;
 mod reload;
 mod remedy;
 mod restore;
@@ -94,7 +93,7 @@ pub fn run(arguments: impl Iterator<Item = OsString>) -> u8 {
     let remedied = |mut failure: Failure| {
         failure.message = match dev {
             Some(directory) => remedy::under_dev(&failure.message, directory.as_deref()),
-            None => remedy::with_config(&failure.message, config.and_then(|config| config.config.as_deref())),
+            None => config.map_or_else(|| failure.message.clone(), |config| remedy::complete(&failure.message, config)),
         };
         failure
     };

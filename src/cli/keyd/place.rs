@@ -1,13 +1,16 @@
 //! Where the daemon's files lie, made ready and locked: one process at a time.
 //!
 //! Must never make a directory that others can write to.
-//! Called by every command that touches the store, and by `servos-keyctl doctor`.
+//! Called by every command that touches the store.
 
 use super::output;
-use super::place_check::{self, Use};
 use crate::cli::exit;
 use crate::cli::failure::Failure;
-use crate::config::key_source_error::{chown_name, shell_quoted, user_name};
+use crate::cli::misplaced;
+use crate::cli::places::{
+    self, DirectoryFault, Fault, Judged, Use, check_file_system, closed_directory, directory_fault, judge_files,
+};
+use crate::config::key_source_error::shell_quoted;
 use crate::config::settings::Config;
 use crate::operations::ledger::Places;
 use crate::operations::start_failure::StartFailure;
@@ -15,7 +18,6 @@ use crate::store::directory_lock::DirectoryLock;
 use crate::store::durable::{self, directory_of};
 use crate::store::port::StoreError;
 use crate::telemetry::events;
-use nix::unistd::geteuid;
 use std::fs::OpenOptions;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
@@ -50,14 +52,15 @@ pub fn is_shared(directory: &Path) -> bool {
     SHARED.iter().any(|shared| directory == Path::new(shared))
 }
 
-/// The places that a configuration names.
-pub fn places(config: &Config) -> Places {
-    Places {
-        store: config.store.path.clone(),
-        mark: config.store.mark.clone(),
-        backups: config.backup.dir.clone(),
-        keep: usize::try_from(config.backup.keep).unwrap_or(usize::MAX),
-        keep_for: config.backup.keep_for.as_secs(),
+/// The places that a configuration names, where no store elsewhere tells that it names the wrong one; `file` is that
+/// configuration's, if it is not the machine's own.
+///
+/// # Errors
+/// 66 with the line to correct: what is made or brought back at the wrong place is a second store of one installation.
+pub fn settled(config: &Config, file: Option<&Path>) -> Result<Places, Failure> {
+    match misplaced::find(config, file) {
+        None => Ok(places::places(config)),
+        Some(misplaced) => Err(misplaced.failure().into()),
     }
 }
 
@@ -77,9 +80,9 @@ pub fn lock(places: &Places) -> Result<DirectoryLock, Failure> {
 pub fn lock_for(places: &Places, purpose: Use) -> Result<DirectoryLock, Failure> {
     let directory = directory_of(&places.store);
     check_directory(directory)?;
-    place_check::check_file_system(directory)?;
+    check_file_system(directory)?;
     let lock = acquire(places, directory)?;
-    place_check::check_files(places, purpose)?;
+    check_files(places, purpose)?;
     Ok(lock)
 }
 
@@ -94,8 +97,7 @@ fn acquire(places: &Places, directory: &Path) -> Result<DirectoryLock, Failure> 
             ),
         ),
         error @ StoreError::NotPermitted { .. } => {
-            let (daemon, path) = (chown_name(geteuid().as_raw()), shell_quoted(directory));
-            Failure::say(exit::of_store(&error), format!("{error}: chown {daemon} {path} && chmod 700 {path}"))
+            Failure::say(exit::of_store(&error), closed_directory(directory, &error).to_string())
         }
         error => error.into(),
     })
@@ -109,7 +111,7 @@ fn acquire(places: &Places, directory: &Path) -> Result<DirectoryLock, Failure> 
 pub fn lock_beside_readers(places: &Places) -> Result<DirectoryLock, Failure> {
     let directory = directory_of(&places.store);
     check_directory(directory)?;
-    place_check::check_file_system(directory)?;
+    check_file_system(directory)?;
     let lock = DirectoryLock::shared(directory).map_err(|error| match error {
         StoreError::Missing { .. } => StartFailure::NoStore { store: places.store.clone() }.into(),
         error @ StoreError::InUse { .. } => Failure::say(
@@ -121,7 +123,7 @@ pub fn lock_beside_readers(places: &Places) -> Result<DirectoryLock, Failure> {
         ),
         error => error.into(),
     })?;
-    place_check::check_files(places, Use::Look)?;
+    check_files(places, Use::Look)?;
     Ok(lock)
 }
 
@@ -129,44 +131,35 @@ pub fn lock_beside_readers(places: &Places) -> Result<DirectoryLock, Failure> {
 fn check_directory(directory: &Path) -> Result<(), Failure> {
     match directory_fault(directory) {
         None => {}
-        Some(Fault::Refused(what)) => return Err(Failure::say(exit::NOT_PERMITTED, what)),
-        Some(Fault::Warned(what)) if output::has_log() => {
-            tracing::warn!(event = events::STORE_DIRECTORY_WRITABLE, "{what}");
+        Some(DirectoryFault::Refused(fault)) => return Err(Failure::say(exit::NOT_PERMITTED, fault.to_string())),
+        Some(DirectoryFault::Warned(fault)) if output::has_log() => {
+            tracing::warn!(event = events::STORE_DIRECTORY_WRITABLE, "{fault}");
         }
-        Some(Fault::Warned(what)) => output::remark(&format!("warning: {what}")),
+        Some(DirectoryFault::Warned(fault)) => output::remark(&format!("warning: {fault}")),
     }
     Ok(())
 }
 
-/// What is wrong with the store's directory, with the command that mends it.
-pub enum Fault {
-    /// A start refuses it.
-    Refused(String),
-    /// A start warns of it.
-    Warned(String),
+/// Judges what is in the places of store, mark and backups; what is not there is not judged.
+///
+/// # Errors
+/// 77 with the commands that mend it.
+fn check_files(places: &Places, purpose: Use) -> Result<(), Failure> {
+    let Judged { refused, warnings } = judge_files(places, purpose);
+    warnings.iter().for_each(warn);
+    if refused.is_empty() {
+        return Ok(());
+    }
+    let faults: Vec<String> = refused.iter().map(ToString::to_string).collect();
+    Err(Failure::say(exit::NOT_PERMITTED, faults.join("; ")))
 }
 
-/// Whether others could put another store into this one's place.
-pub fn directory_fault(directory: &Path) -> Option<Fault> {
-    let found = directory.metadata().ok()?;
-    let (mode, user) = (found.mode() & 0o7777, geteuid());
-    if !user.is_root() && found.uid() != 0 && found.uid() != user.as_raw() {
-        let (owner, daemon, path) = (user_name(found.uid()), chown_name(user.as_raw()), shell_quoted(directory));
-        let what =
-            format!("the store's directory {path} belongs to {owner}, not to the daemon's user: chown {daemon} {path}");
-        return Some(Fault::Refused(what));
+fn warn(warning: &Fault) {
+    if output::has_log() {
+        tracing::warn!(event = events::STORE_PLACE_WARNING, "{warning}");
+    } else {
+        output::remark(&format!("warning: {warning}"));
     }
-    // The sticky bit keeps what is there from being renamed or removed by others.
-    let (is_sticky, path) = (mode & 0o1000 != 0, shell_quoted(directory));
-    if mode & 0o002 != 0 && !is_sticky {
-        let what = format!("everyone can change the store's directory {path} (mode {mode:04o}): chmod 700 {path}");
-        return Some(Fault::Refused(what));
-    }
-    if mode & 0o020 != 0 && !is_sticky {
-        let what = format!("the group can change the store's directory {path} (mode {mode:04o}): chmod 700 {path}");
-        return Some(Fault::Warned(what));
-    }
-    None
 }
 
 /// Whether the store's directory is there.
@@ -196,7 +189,7 @@ pub fn check_backup_directory(places: &Places) -> Result<(), Failure> {
 /// 73 or 77 with what the system says, 78 on a network file system.
 pub fn make_directory(places: &Places) -> Result<(), Failure> {
     let directory = directory_of(&places.store);
-    place_check::check_file_system(directory)?;
+    check_file_system(directory)?;
     durable::make_directory(directory).map_err(|error| Failure::new(exit::CANNOT_CREATE, &error))
 }
 

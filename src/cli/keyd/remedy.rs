@@ -3,6 +3,8 @@
 //! Must never name a command that would look at another store than the one that failed.
 //! Called by `run` with the text of a failure, and by what prints the next step.
 
+use super::ConfigArguments;
+use crate::cli::service;
 use crate::config::key_source::FILE_VARIABLES;
 use crate::config::key_source_error::shell_quoted;
 use crate::config::settings::Config;
@@ -31,6 +33,36 @@ pub fn with_config(message: &str, config: Option<&Path>) -> String {
     message
 }
 
+/// A message whose commands can be pasted as they stand.
+pub fn complete(message: &str, config: &ConfigArguments) -> String {
+    with_key(&with_config(message, config.config.as_deref()), config)
+}
+
+/// A message whose commands have the key that the daemon has, where a shell that takes them would have none.
+fn with_key(message: &str, config: &ConfigArguments) -> String {
+    let is_configured = || config.load().is_ok_and(|config| config.master_key.file.is_some());
+    let own = || service::key_file(Path::new("/")).filter(|_| config.config.is_none() && !is_configured());
+    match named_key_file().map(|(_, file)| file).or_else(own) {
+        Some(file) => with_key_file(message, &file),
+        None => message.to_owned(),
+    }
+}
+
+fn with_key_file(message: &str, file: &Path) -> String {
+    let mut message = message.to_owned();
+    for command in COMMANDS {
+        let bare = command.trim_start_matches('`');
+        message = message.replace(command, &format!("`{}", service::with_key_file(file, bare)));
+    }
+    message
+}
+
+/// The key file that the environment names, with its variable.
+fn named_key_file() -> Option<(&'static str, PathBuf)> {
+    let variable = |name: &&str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    FILE_VARIABLES.iter().find_map(|name| Some((*name, variable(name)?)))
+}
+
 /// A message under `--dev`, which only `serve` knows.
 pub fn under_dev(message: &str, directory: Option<&Path>) -> String {
     let dev = directory.map_or_else(|| "--dev".to_owned(), |directory| format!("--dev {}", shell_quoted(directory)));
@@ -48,13 +80,12 @@ pub fn under_dev(message: &str, directory: Option<&Path>) -> String {
 
 /// The command that starts the daemon with the key that this command had, from `source`.
 pub fn start_command(config_file: Option<&Path>, config: &Config, source: &str) -> String {
-    let variable = |name: &&str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    let named = FILE_VARIABLES.iter().find_map(|name| Some((*name, variable(name)?)));
+    let named = named_key_file();
     let file = named.as_ref().map(|(_, path)| path.as_path());
     if let Some(command) =
         file.filter(|_| config_file.is_none() && unit_is_installed(Path::new("/"))).and_then(start_unit)
     {
-        return command.to_owned();
+        return command;
     }
     with_source(config_file, config.master_key.file.is_some(), named, source)
 }
@@ -66,14 +97,10 @@ fn unit_is_installed(root: &Path) -> bool {
 }
 
 /// The same by the unit of the package, for the files that it and its drop-in name.
-fn start_unit(key_file: &Path) -> Option<&'static str> {
+fn start_unit(key_file: &Path) -> Option<String> {
     match key_file.to_str()? {
-        "/etc/servos/servos.env" => Some("systemctl enable --now servos-keyd"),
-        "/etc/servos/master.key" => Some(
-            "install -D -m 644 -t /etc/systemd/system/servos-keyd.service.d \
-             /usr/share/doc/servos-keyd/drop-ins/key-file.conf && systemctl daemon-reload && \
-             systemctl enable --now servos-keyd",
-        ),
+        service::ENV_FILE => Some("systemctl enable --now servos-keyd".to_owned()),
+        service::KEY_FILE => Some(format!("{} && systemctl enable --now servos-keyd", service::KEY_FILE_DROP_IN)),
         _ => None,
     }
 }
@@ -98,6 +125,15 @@ mod tests {
         assert_eq!(
             with_config(message, Some(Path::new("/a b.toml"))),
             "run `servos-keyd restore --config '/a b.toml' FILE`, or `servos-keyd serve --config '/a b.toml' --salvage`"
+        );
+    }
+
+    #[test]
+    fn every_command_of_a_message_has_the_key_in_front_that_a_shell_has_not() {
+        assert_eq!(
+            with_key_file("run `servos-keyd restore --config /c FILE`, or `servos-keyd serve`", Path::new("/k")),
+            "run `SERVOS_MASTER_KEY_FILE=/k servos-keyd restore --config /c FILE`, or `SERVOS_MASTER_KEY_FILE=/k \
+             servos-keyd serve`"
         );
     }
 

@@ -31,7 +31,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let config = arguments.config.load()?;
     let memory = key::memory_as(config.memory)?;
     let sources = key::sources_of_daemon(&config.master_key, &config.store.path, &memory)?;
-    let places = place::places(&config);
+    let places = place::settled(&config, arguments.config.config.as_deref())?;
     let held = if place::has_directory(&places) { Some(place::lock(&places)?) } else { None };
     // Nothing is made, not even a directory, before the backup and the key have proved good. While a rotation was pending,
     // either of its keys will do, and so will both.

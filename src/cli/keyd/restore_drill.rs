@@ -6,7 +6,7 @@
 
 use super::drill_sample::{self, Opened};
 use super::restore_arguments::{Arguments, DrillArguments};
-use super::{drill_key, key, output, place, restore_input};
+use super::{drill_key, key, output, restore_input};
 use crate::cli::drill::{self, Drill};
 use crate::cli::exit;
 use crate::cli::failure::Failure;
@@ -80,7 +80,7 @@ pub(super) fn run(arguments: &Arguments, asked: &DrillArguments) -> Result<(), F
     let config = arguments.config.load()?;
     let memory = key::memory_as(config.memory)?;
     let samples = asked.sample.as_deref().map(drill_sample::read).transpose()?;
-    let (file, backup) = backup(arguments, &place::places(&config))?;
+    let (file, backup) = backup(arguments, &crate::cli::places::places(&config))?;
     let tried = drill_key::read(asked, &memory)?;
     tried.warnings().iter().for_each(|warning| output::remark(&format!("warning: {warning}")));
     let judged = |failure: StartFailure| judged(failure, &file, arguments);

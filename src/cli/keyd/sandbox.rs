@@ -4,9 +4,9 @@
 //! Called by `serve`, the one command that serves; those that an operator runs by hand have none.
 
 use super::place;
-use super::place_check::Use;
 use super::sockets::Listening;
 use crate::cli::key_sources::own_restart_command;
+use crate::cli::places::Use;
 use crate::config::key_source::Sources;
 use crate::config::key_source_error::{chown_name, shell_quoted};
 use crate::config::settings::Config;

@@ -4,7 +4,6 @@
 //! Called by `run`.
 
 use super::key;
-use super::place_check::Use;
 use super::reload::{self, Reload};
 use super::sandbox::{self, Needs};
 use super::sockets;
@@ -16,6 +15,7 @@ use crate::cli::exit;
 use crate::cli::failure::Failure;
 use crate::cli::key_sources::GivenSources;
 use crate::cli::keyd::runtime;
+use crate::cli::places::{self, Use};
 use crate::config::file::DEFAULT_PATH;
 use crate::config::settings::{Config, LogFormat};
 use crate::operations::self_test;
@@ -73,7 +73,10 @@ pub fn run(arguments: &Arguments, waiting: &mut Option<Waiting>) -> Result<(), F
     report_memory(&memory);
     let sources = Arc::new(key::sources(&config.master_key, &memory)?);
     // 4. The store's directory, for this process alone, and that of the backups; then the sockets, inherited or bound.
-    let places = place::places(&config);
+    let places = match arguments.dev {
+        None => place::settled(&config, arguments.config.config.as_deref())?,
+        Some(_) => places::places(&config),
+    };
     if config.store.create {
         place::make_directory(&places)?;
     }

@@ -5,16 +5,19 @@
 
 use super::DoctorArguments;
 use super::machine::Machine;
-use super::unit::{self, Unit};
+use super::unit::{self, ServiceState, Unit};
 use crate::cli::failure::Failure;
 use crate::cli::key;
 use crate::cli::keyctl::rotate_key_file::KeyPlace;
 use crate::cli::keyctl::runtime;
 use crate::cli::keyctl::socket::SocketArguments;
-use crate::cli::keyd::place;
+use crate::cli::places;
+use crate::cli::service::USER as SERVICE_USER;
 use crate::client::ADMIN_SOCKET;
 use crate::client::error::Error;
+use crate::config::error::ConfigError;
 use crate::config::file::DEFAULT_PATH;
+use crate::config::key_source_error::shell_quoted;
 use crate::config::settings::{Config, MasterKey, mark_beside};
 use crate::operations::check_key::claim;
 use crate::operations::ledger::Places;
@@ -28,9 +31,6 @@ use crate::sys::locked::{LockedBuffer, LockedMemory};
 use crate::telemetry::chain::chain;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-
-/// Whom the service's daemon runs as.
-pub(super) const SERVICE_USER: &str = "servos-keyd";
 
 /// Whether the daemon told its status.
 pub(super) enum Daemon {
@@ -46,8 +46,11 @@ pub(super) enum Daemon {
 /// Which configuration is the daemon's.
 pub(super) enum Configured {
     By(Box<Config>),
-    /// It cannot be read.
-    Invalid(String),
+    /// It cannot be read: why, and the command that helps.
+    Invalid {
+        text: String,
+        mend: String,
+    },
     /// None that is known.
     Unknown(String),
 }
@@ -81,11 +84,13 @@ pub(super) struct Case {
     pub(super) daemon: Daemon,
     pub(super) socket: PathBuf,
     pub(super) configured: Configured,
+    /// The file that it stands in, whether or not it is there.
+    pub(super) config_file: PathBuf,
     /// Whether it is the machine's own service, with the unit of that name.
     pub(super) is_service: bool,
     pub(super) unit: Result<Unit, String>,
     /// What systemd says of the service.
-    pub(super) state: Option<String>,
+    pub(super) state: Option<ServiceState>,
     pub(super) claimed: Claimed,
     pub(super) given: Given,
     /// Users whose components are to reach the daemon.
@@ -109,7 +114,7 @@ impl Case {
         };
         let file = arguments.config.as_deref().unwrap_or_else(|| Path::new(DEFAULT_PATH));
         let configured = match loaded {
-            Err(error) => Configured::Invalid(chain(&error)),
+            Err(error) => Configured::Invalid { text: chain(&error), mend: config_mend(&error, file) },
             Ok(config) if arguments.config.is_some() || is_its(&config) => Configured::By(Box::new(config)),
             Ok(_) => Configured::Unknown(format!(
                 "{} is not a socket of {}: name the configuration with --config FILE",
@@ -132,6 +137,7 @@ impl Case {
             daemon,
             socket: asked,
             configured,
+            config_file: file.to_owned(),
             is_service,
             unit,
             state,
@@ -162,20 +168,20 @@ impl Case {
     pub(super) fn unconfigured(&self) -> String {
         match &self.configured {
             Configured::By(_) => String::new(),
-            Configured::Invalid(_) => "the configuration cannot be read".to_owned(),
+            Configured::Invalid { .. } => "the configuration cannot be read".to_owned(),
             Configured::Unknown(reason) => reason.clone(),
         }
     }
 
     /// Where the daemon's files lie, by its own word, else by its configuration.
     pub(super) fn places(&self) -> Option<Places> {
-        let configured = self.config().map(place::places);
+        let configured = self.config().map(places::places);
         let Some(told) = self.status().and_then(|status| status.store.as_ref()) else { return configured };
         let (store, configured) =
             (PathBuf::from(&told.path), configured.filter(|its| its.store == Path::new(&told.path)));
         let backups = self.status().and_then(|status| status.backup.as_ref()).map(|backup| &backup.directory);
         let known = configured.unwrap_or_else(|| {
-            let defaults = place::places(&Config::default());
+            let defaults = places::places(&Config::default());
             Places { mark: mark_beside(&store), store, ..defaults }
         });
         Some(Places { backups: backups.map_or(known.backups, PathBuf::from), ..known })
@@ -200,6 +206,13 @@ impl Case {
             }
             _ => Ok(()),
         }
+    }
+
+    /// The group that the components' socket is to have: of a socket that systemd makes, its unit's counts, and tells so.
+    pub(super) fn socket_group(&self) -> Option<(&str, bool)> {
+        let of_unit = self.unit.as_ref().ok().and_then(|unit| unit.socket_group.as_deref());
+        let configured = self.config().and_then(|config| config.socket.group.as_deref());
+        of_unit.map(|group| (group, true)).or_else(|| configured.map(|group| (group, false)))
     }
 
     /// The key file that the daemon opens itself.
@@ -244,6 +257,21 @@ impl Case {
                 Claimed::Unread("this user cannot read it".to_owned())
             }
             Err(failure) => Claimed::Damaged(chain(&failure)),
+        }
+    }
+}
+
+/// What helps where the configuration cannot be read: its own text says what is to stand there.
+fn config_mend(error: &ConfigError, file: &Path) -> String {
+    let quoted = shell_quoted(file);
+    match error {
+        ConfigError::Denied { mend: Some(mend), .. } => mend.clone(),
+        ConfigError::Denied { .. } | ConfigError::Unreadable { .. } | ConfigError::NotFound { .. } => {
+            format!("ls -ld {quoted} {}", shell_quoted(directory_of(file)))
+        }
+        error => {
+            let at = error.line().map(|line| format!(" +{line}")).unwrap_or_default();
+            format!("\"${{EDITOR:-vi}}\"{at} {quoted} && servos-keyctl config check --config {quoted}")
         }
     }
 }

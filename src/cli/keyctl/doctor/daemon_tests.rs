@@ -7,20 +7,51 @@ use super::*;
 use crate::cli::exit;
 use crate::cli::failure::Failure;
 use crate::cli::keyctl::doctor::planted::Planted;
+use crate::cli::keyctl::doctor::unit::ServiceState;
 use crate::proto::v1::{BackupStatus, DrillStatus, LegacyKeyStatus, Rotation, SandboxStatus, SelfCheck};
 
 #[test]
 fn a_daemon_that_does_not_answer_is_the_first_finding_and_everything_else_is_still_looked_at() {
     let mut planted = Planted::silent().unit("LoadCredential=servos_master_key:/no/such/file\n");
-    planted.case.state = Some("ActiveState=failed, ExecMainStatus=78".to_owned());
-    let found = planted.sees("no-daemon", "journalctl -u servos-keyd");
-    for words in ["no daemon answers: start it", "ActiveState=failed, ExecMainStatus=78"] {
+    let words = "ActiveState=failed, ExecMainStatus=78".to_owned();
+    let last_words = Some("no store at /var/lib".to_owned());
+    planted.case.state = Some(ServiceState { words, is_failed: true, last_words, ..ServiceState::default() });
+    let found = planted.sees("no-daemon", "journalctl -u servos-keyd -n 20 # says why");
+    for words in
+        ["no daemon answers: start it", "ActiveState=failed, ExecMainStatus=78", "it said: no store at /var/lib"]
+    {
         assert!(found.text.contains(words), "{}", found.text);
     }
     assert_eq!(planted.ids()[0], "no-daemon");
     assert!(planted.ids().contains(&"key-missing"), "{:?}", planted.ids());
     assert!(planted.not_made().contains("daemon: what the daemon alone knows"), "{}", planted.not_made());
     assert_eq!(Planted::silent().ids(), ["no-daemon"]);
+}
+
+#[test]
+fn what_keeps_a_daemon_from_answering_is_told_apart_by_the_command_that_helps() {
+    let mut planted = Planted::silent().unit("");
+    let state = |closed: &[&str]| {
+        let closed_sockets = closed.iter().map(|name| (*name).to_owned()).collect();
+        Some(ServiceState { words: "ActiveState=inactive".to_owned(), closed_sockets, ..ServiceState::default() })
+    };
+    planted.case.state = state(&["servos-keyd-admin.socket"]);
+    planted.sees("no-daemon", "systemctl enable --now servos-keyd.socket servos-keyd-admin.socket");
+    planted.case.state = state(&[]);
+    planted.sees("no-daemon", "systemctl restart servos-keyd.socket servos-keyd-admin.socket servos-keyd");
+    planted.write("run/keyd-admin.sock", "");
+    planted.sees("no-daemon", "systemctl restart servos-keyd; journalctl");
+    // systemd runs, and was given no unit.
+    planted.case.unit = Err("No files found for servos-keyd.service.".to_owned());
+    planted.write("run/systemd/system/x", "");
+    let found = planted.sees("no-daemon", "systemctl daemon-reload; ");
+    assert!(found.text.contains("systemd runs this machine, and has no servos-keyd.service"), "{}", found.text);
+    // No systemd at all.
+    let mut planted = Planted::silent();
+    let config = planted.at("keyd.toml");
+    planted.sees("no-daemon", &format!("servos-keyd serve --config {}", config.display()));
+    planted.case.is_service = true;
+    assert_eq!(planted.sees("no-daemon", "").mend.as_deref(), Some("servos-keyd serve"));
 }
 
 #[test]
@@ -52,20 +83,21 @@ fn every_warning_has_the_id_of_what_it_warns_of_once_and_the_rest_is_kept() {
     status.sandbox = Some(SandboxStatus { seccomp: Confinement::Unavailable.into(), ..SandboxStatus::default() });
     status.unopened_records = vec!["key/00".into()];
     let expected = [
-        ("salvage", "servos-keyd restore"),
+        ("salvage", "servos-keyd restore --config "),
         ("store-not-writable", "systemctl restart servos-keyd"),
-        ("self-check", "servos-keyctl status"),
+        ("self-check", "journalctl -u servos-keyd -g self_check"),
         ("rotation-pending", "servos-keyctl rotate status"),
         ("legacy-open", "servos-keyctl legacy retire 00aa"),
         ("key-shared", "servos-keyctl rotate run"),
         ("backup-overdue", "servos-keyctl backup"),
-        ("drill-overdue", "servos-keyctl check-key --key-file FILE"),
-        ("sandbox", "servos-keyctl status"),
-        ("records-unopened", "servos-keyd restore FILE"),
+        ("drill-overdue", "servos-keyctl check-key --typed"),
+        ("sandbox", "cat /sys/kernel/security/lsm"),
+        ("records-unopened", " FILE"),
     ];
     // What the status says is told without a warning too.
     for (id, mend) in expected {
-        planted.sees(id, mend);
+        let command = planted.sees(id, mend).mend.unwrap();
+        assert!(command != "servos-keyctl status", "{id} came from there");
     }
     planted.status().warnings = [
         "Salvage: the daemon only opens.",
@@ -92,7 +124,7 @@ fn a_store_that_does_not_say_that_it_is_well_is_not_taken_for_well() {
     for state in [StoreState::Unspecified, StoreState::Failing] {
         let mut planted = Planted::well();
         planted.status().store.as_mut().unwrap().state = state.into();
-        planted.sees("store-not-writable", "servos-keyctl status");
+        planted.sees("store-not-writable", "df -h ");
     }
 }
 

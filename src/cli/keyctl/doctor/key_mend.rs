@@ -11,13 +11,18 @@ use std::path::Path;
 /// What nobody but a file's owner needs of a key.
 pub(super) const EXPOSED_BITS: u32 = 0o066;
 
-/// For a file of whose owner and mode a start complains.
-pub(super) fn owner_and_mode(path: &Path, daemon_uid: u32) -> String {
+/// For a file of whose owner and mode a start complains. One that systemd reads is root's.
+pub(super) fn owner_and_mode(path: &Path, daemon_uid: u32, by_systemd: bool) -> String {
     let quoted = shell_quoted(path);
+    let owner = if by_systemd { "root:root".to_owned() } else { chown_name(daemon_uid) };
     let mut commands = Vec::new();
     if let Ok(found) = path.metadata() {
         if found.uid() != 0 && found.uid() != daemon_uid {
-            commands.push(format!("chown {} {quoted}", chown_name(daemon_uid)));
+            commands.push(format!("chown {owner} {quoted}"));
+        }
+        // Root's file of mode 600 is closed to a daemon that opens it itself.
+        if found.uid() == 0 && daemon_uid != 0 && !by_systemd {
+            commands.push(format!("chown {owner} {quoted}"));
         }
         if found.mode() & EXPOSED_BITS != 0 {
             commands.push(format!("chmod 600 {quoted}"));
@@ -77,6 +82,11 @@ fn line_of(variable: &str, path: &Path) -> String {
         "\"${{EDITOR:-vi}}\" {file} # put the key that is kept elsewhere into its line {variable}=, leave every other line, and \
          try it: servos-keyctl check-key --key-file {file}"
     )
+}
+
+/// For a file that holds a key, and not the right one.
+pub(super) fn of_wrong(path: &Path) -> String {
+    if is_env_file(path) { line_of("SERVOS_MASTER_KEY", path) } else { back(path) }
 }
 
 /// What was lost no command finds again: from paper, or from where a copy is kept.

@@ -15,6 +15,8 @@ pub(super) struct Place {
     pub(super) path: PathBuf,
     /// Whether the daemon's next start reads it; else it is a copy.
     pub(super) counts: bool,
+    /// Whether systemd reads it, as root, and hands on what is in it.
+    pub(super) by_systemd: bool,
     pub(super) may_be_missing: bool,
     /// Whether it is good without a key.
     pub(super) may_hold_none: bool,
@@ -31,19 +33,30 @@ pub(super) fn places(case: &Case) -> Vec<Place> {
             places.push(place);
         }
     };
-    let key_file = |path: PathBuf, counts: bool| Place { path, counts, may_be_missing: false, may_hold_none: false };
+    let key_file = |path: PathBuf, counts: bool| Place {
+        path,
+        counts,
+        by_systemd: false,
+        may_be_missing: false,
+        may_hold_none: false,
+    };
     case.key_file().into_iter().for_each(|file| add(key_file(file, true)));
     if let Ok(unit) = &case.unit {
-        unit.plain_files().for_each(|file| add(key_file(file.to_owned(), true)));
+        for file in unit.plain_files() {
+            let by_systemd = unit.credentials.iter().any(|(credential, _)| credential == file);
+            add(Place { by_systemd, ..key_file(file.to_owned(), true) });
+        }
         for (path, may_be_missing) in unit.environment_files.iter().filter(|(path, _)| is_plain(path)).cloned() {
-            add(Place { path, counts: true, may_be_missing, may_hold_none: true });
+            add(Place { path, counts: true, by_systemd: true, may_be_missing, may_hold_none: true });
         }
     }
     let is_started_here = is_started_here(case);
     case.given.files.iter().for_each(|file| add(key_file(file.clone(), is_started_here)));
     if case.is_service {
         let known = ENV_FILES.map(|file| case.machine.at(file)).into_iter().filter(|file| file.exists());
-        known.for_each(|path| add(Place { path, counts: false, may_be_missing: true, may_hold_none: true }));
+        known.for_each(|path| {
+            add(Place { path, counts: false, by_systemd: false, may_be_missing: true, may_hold_none: true })
+        });
     }
     places
 }

@@ -9,8 +9,9 @@ use super::key_mend::{self, EXPOSED_BITS};
 use super::key_places::{self, Place, is_hidden, is_started_here};
 use crate::cli::exit;
 use crate::cli::keyctl::rotate_run;
-use crate::config::key_source::{KeySource, SourceKind, Sources, Trust};
-use crate::config::key_source_error::{FaultClass, KeySourceError, shell_quoted, user_name};
+use crate::cli::service;
+use crate::config::key_source::{FILE_VARIABLES, KeySource, Sources, Trust, Warning};
+use crate::config::key_source_error::{FaultClass, KeySourceError, chown_name, shell_quoted, user_name};
 use crate::custody::keys::{KeyError, MasterKey};
 use crate::operations::key_choice;
 use crate::operations::rotation::key_sources::{HeldKey, Renewal};
@@ -64,16 +65,44 @@ pub(super) fn check(case: &Case, report: &mut Report) {
         || places.iter().any(|place| place.counts && !place.may_hold_none);
     if is_known && !has_source && !matches!(case.daemon, Daemon::Answered(_)) {
         let text = KeySourceError::NoSource.to_string();
-        report.problem(finding::KEY_MISSING, text, "servos-keyctl recover --typed --out FILE");
+        report.problem(finding::KEY_MISSING, text, no_source_mend(case));
     }
     compare(case, held, report);
+}
+
+/// Where no source is known: the key is where the service would have it, or on paper.
+fn no_source_mend(case: &Case) -> String {
+    match service::key_file(&case.machine.at("/")).filter(|_| case.is_service) {
+        Some(file) => service::with_key_file(&file, "servos-keyd serve"),
+        None => {
+            "servos-keyctl recover --typed --out FILE # or bring back the file from where a copy is kept".to_owned()
+        }
+    }
+}
+
+/// For a file that is gone: it is brought back, unless the key lies where an installation that began with one has it, and
+/// the unit was not told.
+fn missing_mend(case: &Case, place: &Place, daemon_uid: u32) -> String {
+    let [env, key] = [service::ENV_FILE, service::KEY_FILE].map(|file| case.machine.at(file));
+    if place.by_systemd && place.path == env && key.exists() {
+        return format!("{} && systemctl restart servos-keyd", service::KEY_FILE_DROP_IN);
+    }
+    let path = shell_quoted(&place.path);
+    let given = match (daemon_uid, place.by_systemd) {
+        (0, _) | (_, true) => String::new(),
+        (daemon, false) => format!(" && chown {} {path}", chown_name(daemon)),
+    };
+    format!("servos-keyctl recover --typed --out {path}{given} # or bring back the file from where a copy is kept")
 }
 
 fn read(case: &Case, place: &Place, memory: &LockedMemory, held: &mut Vec<Held>, report: &mut Report) {
     let own = || (case.machine.euid, nix::unistd::getegid().as_raw());
     let (daemon_uid, daemon_gid) = case.daemon_ids().unwrap_or_else(own);
     let allow_readable = case.config().is_some_and(|config| config.master_key.allow_readable);
-    let trust = Trust { credentials_directory: None, allow_readable, daemon_uid, daemon_gid };
+    // What systemd reads it reads as root; that the daemon's own user has it is no matter.
+    let is_daemons = || place.path.metadata().is_ok_and(|found| found.uid() == daemon_uid);
+    let trusted = if place.by_systemd && !is_daemons() { (0, 0) } else { (daemon_uid, daemon_gid) };
+    let trust = Trust { credentials_directory: None, allow_readable, daemon_uid: trusted.0, daemon_gid: trusted.1 };
     let read_as = |trust: Trust| {
         let sources = Sources { key_files: Vec::new(), environment_key: Vec::new(), trust };
         sources.read_file(&place.path, memory)
@@ -118,7 +147,7 @@ fn refused(case: &Case, place: &Place, daemon_uid: u32, error: &KeySourceError, 
                 ),
                 _ => text,
             };
-            report.problem(finding::KEY_MISSING, text, format!("servos-keyctl recover --typed --out {path}"));
+            report.problem(finding::KEY_MISSING, text, missing_mend(case, place, daemon_uid));
         }
         KeySourceError::Denied { mend, .. } => match case.machine.euid == daemon_uid {
             true => report.problem(finding::KEY_UNREADABLE, text, mend.clone()),
@@ -128,7 +157,11 @@ fn refused(case: &Case, place: &Place, daemon_uid: u32, error: &KeySourceError, 
             }
         },
         KeySourceError::Exposed { .. } => {
-            report.problem(finding::KEY_EXPOSED, text, key_mend::owner_and_mode(&place.path, daemon_uid));
+            report.problem(
+                finding::KEY_EXPOSED,
+                text,
+                key_mend::owner_and_mode(&place.path, daemon_uid, place.by_systemd),
+            );
         }
         error if error.class() == FaultClass::Malformed => {
             let severity = if place.counts { Severity::Problem } else { Severity::Advice };
@@ -156,21 +189,22 @@ fn hold(source: KeySource, place: &Place, memory: &LockedMemory, held: &mut Vec<
     let path = source.path.clone();
     let file = path.as_deref().map(shell_quoted);
     for warning in &source.warnings {
-        // An env file that assigns twice is the one warning that is not of modes and owners.
-        let (kind, severity, mend) = match (source.kind, &file) {
-            (SourceKind::Environment, _) => {
+        let file = file.clone().unwrap_or_default();
+        let (kind, severity, mend) = match warning {
+            Warning::InEnvironment(_) => {
                 let mend = format!("unset {}", source.variable.unwrap_or("SERVOS_MASTER_KEY"));
                 (finding::KEY_IN_ENVIRONMENT, Severity::Advice, mend)
             }
-            (_, Some(file)) if warning.contains("different values") => {
-                (finding::KEY_DEFINED_TWICE, Severity::Problem, format!("grep -n -o '[A-Z]*_MASTER_KEY=' {file}"))
+            Warning::DefinedTwice(_) => {
+                let mend = format!(
+                    "grep -n -o '[A-Z]*_MASTER_KEY=' {file} # shows the lines; then take the wrong one out: \
+                     \"${{EDITOR:-vi}}\" {file}"
+                );
+                (finding::KEY_DEFINED_TWICE, Severity::Problem, mend)
             }
-            (_, file) => {
-                let file = file.clone().unwrap_or_default();
-                (finding::KEY_EXPOSED, Severity::Advice, format!("chmod 600 {file}"))
-            }
+            Warning::Exposed(_) => (finding::KEY_EXPOSED, Severity::Advice, format!("chmod 600 {file}")),
         };
-        report.add(kind, severity, warning.clone(), Some(mend));
+        report.add(kind, severity, warning.to_string(), Some(mend));
     }
     match MasterKey::parse(source.text.expose_bytes(), memory) {
         Ok(key) => held.push(Held { source: source.name, path, counts: place.counts, key }),
@@ -211,7 +245,8 @@ fn from_unit(case: &Case, memory: &LockedMemory, held: &mut Vec<Held>, report: &
 fn from_environment(case: &Case, memory: &LockedMemory, held: &mut Vec<Held>, report: &mut Report) {
     let counts = is_started_here(case);
     for (variable, value) in &case.given.environment_key {
-        let place = Place { path: PathBuf::new(), counts, may_be_missing: false, may_hold_none: false };
+        let place =
+            Place { path: PathBuf::new(), counts, by_systemd: false, may_be_missing: false, may_hold_none: false };
         let Ok(mut copy) = memory.buffer(value.len()) else { continue };
         copy.append(value.expose_bytes());
         let trust = Trust { credentials_directory: None, allow_readable: false, daemon_uid: 0, daemon_gid: 0 };
@@ -221,6 +256,21 @@ fn from_environment(case: &Case, memory: &LockedMemory, held: &mut Vec<Held>, re
             Err(error) => {
                 report.problem(finding::KEY_MALFORMED, error.to_string(), format!("unset {variable}"));
             }
+        }
+    }
+}
+
+/// For a source that holds another key than the store's: what this shell gives is taken back, a file holds the right one
+/// again.
+fn of_wrong(case: &Case, source: &str, path: Option<&Path>) -> String {
+    match path {
+        Some(path) if case.given.files.iter().any(|given| given == path) => {
+            format!("unset {}", FILE_VARIABLES.join(" "))
+        }
+        Some(path) => key_mend::of_wrong(path),
+        None => {
+            let variable = case.given.environment_key.iter().find(|(variable, _)| source.ends_with(variable));
+            format!("unset {}", variable.map_or("SERVOS_MASTER_KEY", |(variable, _)| *variable))
         }
     }
 }
@@ -247,8 +297,11 @@ fn compare(case: &Case, held: Vec<Held>, report: &mut Report) {
     };
     match chosen {
         Err(disagreement) => {
-            let mut mends: Vec<String> =
-                known.iter().filter(|(_, _, its)| is_wrong(its)).map(|(_, path, _)| try_it(path)).collect();
+            let mut mends: Vec<String> = known
+                .iter()
+                .filter(|(_, _, its)| is_wrong(its))
+                .map(|(source, path, _)| of_wrong(case, source, path.as_deref()))
+                .collect();
             if mends.is_empty() {
                 mends = known.iter().map(|(_, path, _)| try_it(path)).collect();
             }
@@ -259,7 +312,7 @@ fn compare(case: &Case, held: Vec<Held>, report: &mut Report) {
             for (source, path, fingerprint) in known.iter().filter(|(_, _, fingerprint)| is_wrong(fingerprint)) {
                 let text =
                     format!("{source} holds the key {fingerprint}, and the store is under {}.", opens.join(" or "));
-                report.problem(finding::KEY_NOT_IN_USE, text, try_it(path));
+                report.problem(finding::KEY_NOT_IN_USE, text, of_wrong(case, source, path.as_deref()));
             }
         }
     }

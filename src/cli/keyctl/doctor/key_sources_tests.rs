@@ -80,6 +80,39 @@ fn a_key_file_of_another_user_is_told_with_chown() {
 }
 
 #[test]
+fn a_file_that_systemd_reads_is_to_be_roots_and_one_that_the_daemon_opens_its_users() {
+    let planted = Planted::silent();
+    if planted.case.machine.euid != 0 {
+        let _ = writeln!(std::io::stderr(), "NOT RUN: the owner of a key file: only root gives files away");
+        return;
+    }
+    let key = planted.at("master.key");
+    let mut planted = planted.unit(&format!("LoadCredential=servos_master_key:{}\n", key.display()));
+    planted.config().master_key.file = None;
+    std::os::unix::fs::chown(&key, Some(4242), None).unwrap();
+    chmod(&key, 0o644);
+    let (command, path) = (planted.sees("key-exposed", "").mend.unwrap(), key.display());
+    assert_eq!(command, format!("chown root:root {path} && chmod 600 {path}"));
+    // The daemon's own user has the store's directory, and opens its file itself.
+    std::os::unix::fs::chown(planted.at("state"), Some(4711), Some(4711)).unwrap();
+    std::os::unix::fs::chown(&key, Some(0), None).unwrap();
+    assert_eq!(planted.sees("key-exposed", "").mend.unwrap(), format!("chmod 600 {path}"));
+    planted.config().master_key.file = Some(key.clone());
+    assert_eq!(planted.sees("key-exposed", "").mend.unwrap(), format!("chown 4711 {path} && chmod 600 {path}"));
+}
+
+#[test]
+fn a_key_beside_the_one_that_the_unit_takes_is_told_with_the_drop_in_for_it() {
+    let mut planted = Planted::silent();
+    planted.config().master_key.file = None;
+    let env = planted.at("etc/servos/servos.env");
+    let planted = planted.unit(&format!("LoadCredential=servos.env:{}\n", env.display()));
+    planted.sees("key-missing", "servos-keyctl recover --typed --out ");
+    planted.write("etc/servos/master.key", KEY);
+    planted.sees("key-missing", "drop-ins/key-file.conf && systemctl daemon-reload && systemctl restart servos-keyd");
+}
+
+#[test]
 fn before_the_stores_directory_is_there_a_key_of_the_services_own_user_is_good() {
     let mut planted = Planted::silent().unit("");
     let own = planted.case.machine.euid;
@@ -132,7 +165,7 @@ fn two_sources_that_disagree_are_told_by_their_fingerprints() {
     // The store knows which of them is wrong.
     planted.case.claimed = Claimed::Keys { fingerprints: vec![fingerprint(KEY)], generation: 1 };
     let mend = planted.sees("keys-disagree", "servos.env").mend.unwrap();
-    assert!(!mend.contains("master.key"), "{mend}");
+    assert!(!mend.contains("master.key") && mend.contains("into its line SERVOS_MASTER_KEY="), "{mend}");
     // While a rotation is pending, both are right.
     planted.case.claimed = Claimed::Keys { fingerprints: vec![fingerprint(KEY), fingerprint(OTHER)], generation: 1 };
     assert!(!planted.ids().contains(&"keys-disagree"));
@@ -142,10 +175,10 @@ fn two_sources_that_disagree_are_told_by_their_fingerprints() {
 fn a_key_that_does_not_open_the_store_is_told_before_a_start_refuses_it() {
     let mut planted = Planted::well();
     planted.write("master.key", OTHER);
-    planted.sees("key-not-in-use", "servos-keyctl check-key --key-file ");
+    planted.sees("key-not-in-use", "servos-keyctl recover --typed --out ");
     let mut silent = Planted::silent();
     silent.case.claimed = Claimed::Keys { fingerprints: vec![fingerprint(OTHER)], generation: 1 };
-    silent.sees("key-not-in-use", "servos-keyctl check-key --key-file ");
+    silent.sees("key-not-in-use", "servos-keyctl recover --typed --out ");
     planted.status().master_key.as_mut().unwrap().fingerprint = fingerprint(OTHER);
     assert!(planted.ids().is_empty());
 }

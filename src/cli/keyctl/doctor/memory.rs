@@ -5,6 +5,7 @@
 
 use super::case::Case;
 use super::finding::{self, Report, Severity};
+use crate::cli::service;
 use crate::operations::status::NO_MEMFD_SECRET;
 use crate::proto::v1::MemoryProtection;
 
@@ -12,10 +13,6 @@ use crate::proto::v1::MemoryProtection;
 const ADVISED_BYTES: u64 = 8 << 20;
 /// 10,000 keys, and what a start needs beside them.
 const NEEDED_BYTES: u64 = 1 << 20;
-
-const RAISE: &str = "mkdir -p /etc/systemd/system/servos-keyd.service.d && printf '[Service]\\nLimitMEMLOCK=8M\\n' > \
-                     /etc/systemd/system/servos-keyd.service.d/memlock.conf && systemctl daemon-reload && systemctl restart \
-                     servos-keyd";
 
 /// Looks at the limit and at memfd_secret.
 pub(super) fn check(case: &Case, report: &mut Report) {
@@ -68,7 +65,12 @@ fn limit(case: &Case, report: &mut Report) {
                         "The daemon's unit sets LimitMEMLOCK={value}; 8M is enough for every key there can be."
                     );
                     let severity = if limit < NEEDED_BYTES { Severity::Problem } else { Severity::Advice };
-                    report.add(finding::MEMLOCK_LIMIT, severity, text, Some(RAISE.to_owned()));
+                    report.add(
+                        finding::MEMLOCK_LIMIT,
+                        severity,
+                        text,
+                        Some(service::drop_in("memlock", "LimitMEMLOCK=8M")),
+                    );
                 }
                 Some(_) => {}
                 None => report.not_made(format!("the limit of locked memory: LimitMEMLOCK={value} is not understood")),

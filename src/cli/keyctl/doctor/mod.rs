@@ -6,6 +6,7 @@
 mod arguments;
 mod case;
 mod clock;
+mod command;
 mod container;
 mod daemon;
 mod finding;
@@ -28,11 +29,13 @@ mod planted;
 
 pub(super) use arguments::DoctorArguments;
 
+use super::config_check::closed_to;
 use super::console::Console;
 use super::output::count;
 use super::socket::SocketArguments;
 use crate::cli::exit;
 use crate::cli::failure::Failure;
+use crate::cli::service::USER;
 use case::{Case, Configured};
 use finding::{Finding, Report, Severity};
 use serde_json::{Value, json};
@@ -81,10 +84,9 @@ fn examine(case: &Case) -> Report {
 
 /// What is wrong with the configuration as a whole.
 fn configuration(case: &Case, report: &mut Report) {
+    closed(case, report);
     match &case.configured {
-        Configured::Invalid(text) => {
-            report.problem(finding::CONFIGURATION, text.clone(), "servos-keyctl config check");
-        }
+        Configured::Invalid { text, mend } => report.problem(finding::CONFIGURATION, text.clone(), mend.clone()),
         Configured::Unknown(reason) => report.not_made(reason.clone()),
         Configured::By(config) => {
             let told = case.status().and_then(|status| status.store.as_ref()).map(|store| PathBuf::from(&store.path));
@@ -95,9 +97,23 @@ fn configuration(case: &Case, report: &mut Report) {
                     serves.display(),
                     config.store.path.display()
                 );
-                report.advice(finding::CONFIGURATION, text, "servos-keyctl config check");
+                let wanted =
+                    format!("\"{}\" # or, if it is right as it is: systemctl restart servos-keyd", serves.display());
+                report.advice(finding::CONFIGURATION, text, command::edit(case, "store", "path", &wanted));
             }
         }
+    }
+}
+
+/// Root reads everything; the daemon is another user.
+fn closed(case: &Case, report: &mut Report) {
+    if !case.is_service || case.machine.euid != 0 {
+        return;
+    }
+    if let Ok(Some(user)) = (case.machine.user)(USER)
+        && let Some((text, mend)) = closed_to(USER, user.uid, &user.gids, &case.config_file)
+    {
+        report.problem(finding::CONFIGURATION, text, mend);
     }
 }
 

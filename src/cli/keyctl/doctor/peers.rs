@@ -3,8 +3,9 @@
 //! Must never take a user for one that can connect because it could not be looked up.
 //! Called by `doctor`.
 
-use super::case::{Case, SERVICE_USER};
+use super::case::Case;
 use super::finding::{self, Report};
+use crate::cli::service::{self, USER as SERVICE_USER};
 use std::os::unix::fs::MetadataExt as _;
 
 /// Source: `user_namespaces(7)`. The map of a process in the first namespace.
@@ -16,7 +17,7 @@ pub(super) fn check(case: &Case, report: &mut Report) {
     let Some(config) = case.config() else {
         return report.not_made(format!("who is in the socket's group: {}", case.unconfigured()));
     };
-    let Some(name) = &config.socket.group else {
+    let Some((name, _)) = case.socket_group() else {
         if !case.users.is_empty() {
             report.not_made("whether the users can connect: socket.group names no group");
         }
@@ -28,7 +29,7 @@ pub(super) fn check(case: &Case, report: &mut Report) {
         Ok(None) => return,
         Err(reason) => return report.not_made(format!("who is in the group {name}: {reason}")),
     };
-    if group.members.is_empty() && case.users.is_empty() && !has_it_for_their_own(case, group.gid) {
+    if !has_members(case, &group.members) && case.users.is_empty() && !has_it_for_their_own(case, group.gid) {
         let text = format!("No user is in the group {name}, which may open the components' socket.");
         report.advice(finding::GROUP_EMPTY, text, format!("usermod -aG {name} USER"));
     }
@@ -60,6 +61,15 @@ pub(super) fn check(case: &Case, report: &mut Report) {
             Err(reason) => report.not_made(format!("which groups {user} is in: {reason}")),
         }
     }
+}
+
+/// Whether a user is in the group but the daemon's own, which the package puts there.
+fn has_members(case: &Case, members: &[String]) -> bool {
+    let daemon = case.daemon_ids().map(|(uid, _)| uid).filter(|uid| *uid != 0);
+    let is_daemon = |name: &String| {
+        name == SERVICE_USER || (case.machine.user)(name).ok().flatten().is_some_and(|user| Some(user.uid) == daemon)
+    };
+    members.iter().any(|name| !is_daemon(name))
 }
 
 /// Whether a user has the group for its own, but the daemon's user, who has it too.
@@ -96,10 +106,7 @@ fn unmapped(case: &Case, report: &mut Report) {
         let text = format!(
             "The daemon's unit sets PrivateUsers={value}: the users of components are not mapped there, and arrive as 65534."
         );
-        let mend = "mkdir -p /etc/systemd/system/servos-keyd.service.d && printf '[Service]\\nPrivateUsers=no\\n' > \
-                    /etc/systemd/system/servos-keyd.service.d/users.conf && systemctl daemon-reload && systemctl restart \
-                    servos-keyd";
-        report.problem(finding::PEERS_UNMAPPED, text, mend);
+        report.problem(finding::PEERS_UNMAPPED, text, service::drop_in("users", "PrivateUsers=no"));
     }
     let map = match case.machine.read("/proc/self/uid_map") {
         Ok(map) => map,

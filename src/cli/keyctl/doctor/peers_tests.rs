@@ -29,6 +29,9 @@ fn a_group_without_a_user_is_told() {
     planted.write("etc/passwd", format!("app:x:991:{gid}::/:/bin/false\n"));
     assert!(planted.ids().is_empty());
     assert!(with_group(&["app"]).0.ids().is_empty());
+    // The package puts the daemon's own user into the group, which lets nobody else in.
+    with_group(&["servos-keyd"]).0.sees("group-empty", "usermod -aG servos USER");
+    assert!(with_group(&["servos-keyd", "app"]).0.ids().is_empty());
 }
 
 #[test]

@@ -80,6 +80,7 @@ impl Planted {
             daemon: Daemon::Answered(Box::new(status)),
             socket: at("run/keyd-admin.sock"),
             configured: Configured::By(Box::new(config)),
+            config_file: at("keyd.toml"),
             is_service: false,
             unit: Err("not the machine's own service".to_owned()),
             state: None,

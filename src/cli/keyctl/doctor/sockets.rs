@@ -4,9 +4,11 @@
 //! Called by `doctor`.
 
 use super::case::Case;
+use super::command;
 use super::finding::{self, Report};
-use crate::cli::keyctl::config_check::group_fault;
+use crate::cli::service;
 use crate::config::key_source_error::shell_quoted;
+use crate::config::settings::Config;
 use crate::store::durable::directory_of;
 use crate::sys::sockets::bound::{BindError, judge_directory};
 use nix::unistd::Uid;
@@ -34,19 +36,43 @@ pub(super) fn check(case: &Case, report: &mut Report) {
             seen.push(directory_of(path));
             directory(case, path, report);
         }
-        file(path, audience, report);
+        file(case, path, audience, report);
     }
-    if let Some(name) = &config.socket.group {
+    if let Some((name, is_of_unit)) = case.socket_group() {
         match (case.machine.group)(name) {
             Ok(Some(found)) => group(&config.socket.path, name, found.gid, report),
-            Ok(None) => {
-                let text = group_fault("socket.group", name)
-                    .unwrap_or_else(|| format!("socket.group: there is no group {name}"));
-                report.problem(finding::GROUP_MISSING, text, format!("groupadd --system {name}"));
-            }
+            Ok(None) => missing_group(case, name, is_of_unit, report),
             Err(reason) => report.not_made(format!("whether there is a group {name}: {reason}")),
         }
+        overruled(case, name, is_of_unit, report);
     }
+}
+
+fn missing_group(case: &Case, name: &str, is_of_unit: bool, report: &mut Report) {
+    let setting = if is_of_unit { "SocketGroup= of servos-keyd.socket" } else { "socket.group" };
+    let usual = Config::default().socket.group.unwrap_or_default();
+    let is_slip = !is_of_unit && *name != usual && (case.machine.group)(&usual).is_ok_and(|found| found.is_some());
+    let mend = match is_slip {
+        true => command::edit(case, "socket", "group", &format!("\"{usual}\"")),
+        false => format!("groupadd --system {name}"),
+    };
+    let text = format!("{setting}: there is no group {name}: other users could not connect.");
+    report.problem(finding::GROUP_MISSING, text, mend);
+}
+
+/// Where systemd makes the socket, the configuration's group is for nothing, and is told if it says another.
+fn overruled(case: &Case, in_force: &str, is_of_unit: bool, report: &mut Report) {
+    let configured = case.config().and_then(|config| config.socket.group.as_deref());
+    let Some(other) = configured.filter(|other| is_of_unit && *other != in_force) else { return };
+    let is_there = !matches!((case.machine.group)(other), Ok(None));
+    let text = format!(
+        "socket.group of {} names {other}{}; systemd makes the socket, with the group {in_force} (SocketGroup= of \
+         servos-keyd.socket), and that one is in force: socket.group counts only for a socket that the daemon makes itself.",
+        case.config_file.display(),
+        if is_there { "" } else { ", a group that is not there" }
+    );
+    let mend = command::edit(case, "socket", "group", &format!("\"{in_force}\""));
+    report.advice(finding::CONFIGURATION, text, mend);
 }
 
 fn directory(case: &Case, socket: &Path, report: &mut Report) {
@@ -58,30 +84,27 @@ fn directory(case: &Case, socket: &Path, report: &mut Report) {
     let own = case.daemon_ids().map_or(case.machine.euid, |(uid, _)| uid);
     match judge_directory(directory, Uid::from_raw(own)) {
         Ok(()) => {}
-        Err(error @ BindError::PathNotSafe { .. }) => {
-            let text = error.to_string();
-            let mend = text
-                .split_once("; run: ")
-                .map_or_else(|| format!("ls -ld {}", shell_quoted(directory)), |(_, mend)| mend.to_owned());
-            report.problem(finding::SOCKET_DIRECTORY, text, mend);
-        }
         Err(error) => {
             let text = crate::telemetry::chain::chain(&error);
-            report.problem(finding::SOCKET_DIRECTORY, text, format!("ls -ld {}", shell_quoted(directory)));
+            let mend = match error {
+                BindError::PathNotSafe { remedy, .. } => remedy,
+                _ => format!("ls -ld {}", shell_quoted(directory)),
+            };
+            report.problem(finding::SOCKET_DIRECTORY, text, mend);
         }
     }
 }
 
-fn file(path: &Path, audience: Audience, report: &mut Report) {
+fn file(case: &Case, path: &Path, audience: Audience, report: &mut Report) {
     let Ok(found) = path.symlink_metadata() else { return };
     let (mode, quoted) = (found.mode() & 0o7777, shell_quoted(path));
     if !found.file_type().is_socket() {
         let text = format!("{} is not a socket, and no daemon replaces it.", path.display());
-        return report.problem(
-            finding::SOCKET_MODE,
-            text,
-            format!("mv {quoted} {quoted}.aside && systemctl restart servos-keyd"),
-        );
+        let start = match &case.unit {
+            Ok(_) => format!("systemctl restart {} servos-keyd", service::SOCKETS),
+            Err(_) => command::keyd(case, "serve", ""),
+        };
+        return report.problem(finding::SOCKET_MODE, text, format!("mv {quoted} {quoted}.aside && {start}"));
     }
     // Source: unix(7). To connect takes the right to write.
     let (wanted, fault) = match audience {

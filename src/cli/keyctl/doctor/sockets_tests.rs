@@ -42,6 +42,30 @@ fn a_directory_that_others_can_change_is_told() {
 }
 
 #[test]
+fn where_systemd_makes_the_socket_its_units_group_is_in_force_and_another_is_told() {
+    let mut planted = Planted::well().unit("");
+    planted.case.unit.as_mut().unwrap().socket_group = Some("servos".to_owned());
+    planted.config().socket.group = Some("servs".to_owned());
+    planted.write("keyd.toml", "[socket]\ngroup = \"servs\"\n");
+    chmod(&planted.at("run"), 0o750);
+    let gid = planted.at("run").metadata().unwrap().gid();
+    planted.case.machine.group =
+        Box::new(move |name| Ok((name == "servos").then(|| GroupEntry { gid, members: vec!["app".into()] })));
+    let found = planted.sees("configuration", "\"${EDITOR:-vi}\" +2 ");
+    assert_eq!(planted.ids(), ["configuration"]);
+    for words in ["names servs, a group that is not there", "with the group servos", "that one is in force"] {
+        assert!(found.text.contains(words), "{}", found.text);
+    }
+    planted.config().socket.group = Some("servos".to_owned());
+    assert!(planted.ids().is_empty());
+    // Without systemd's socket the slip counts, and no group is made of it.
+    planted.case.unit.as_mut().unwrap().socket_group = None;
+    planted.config().socket.group = Some("servs".to_owned());
+    let mend = planted.sees("group-missing", "+2 ").mend.unwrap();
+    assert!(mend.ends_with("group = \"servos\"") && !mend.contains("groupadd"), "{mend}");
+}
+
+#[test]
 fn a_group_that_is_missing_or_cannot_reach_the_socket_is_told() {
     let mut planted = Planted::well();
     planted.config().socket.group = Some("no-such-group".to_owned());

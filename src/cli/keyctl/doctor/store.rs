@@ -4,13 +4,16 @@
 //! Called by `doctor`.
 
 use super::case::{Case, Claimed};
+use super::command;
 use super::finding::{self, Report, Severity};
 use crate::cli::keyctl::config_check::store_faults;
 use crate::cli::keyctl::output::time;
-use crate::cli::keyd::place::{Fault, directory_fault};
-use crate::cli::keyd::place_check::{Use, judge_files, refuse_network};
+use crate::cli::misplaced;
+use crate::cli::places::{DirectoryFault, Fault, Use, directory_fault, judge_files, refuse_network};
+use crate::cli::service;
 use crate::config::key_source_error::shell_quoted;
 use crate::config::settings::Config;
+use crate::operations::create::{Vacancy, vacancy};
 use crate::operations::ledger::Places;
 use crate::operations::start_failure::StartFailure;
 use crate::store::durable::directory_of;
@@ -21,9 +24,6 @@ use std::os::unix::fs::MetadataExt as _;
 const LEAST_FREE_BYTES: u64 = 16 << 20;
 /// A rewrite makes the store anew beside the old one, and a backup holds it once more.
 const COPIES: u64 = 3;
-
-/// What a start advises.
-const COMMANDS: [&str; 4] = ["chmod ", "chown ", "install ", "find "];
 
 /// Looks at the place.
 pub(super) fn check(case: &Case, report: &mut Report) {
@@ -36,8 +36,8 @@ pub(super) fn check(case: &Case, report: &mut Report) {
         return report.not_made(format!("what lies in {}: {reason}", directory.display()));
     }
     match directory_fault(directory) {
-        Some(Fault::Refused(text)) => modes(Severity::Problem, text, report),
-        Some(Fault::Warned(text)) => modes(Severity::Advice, text, report),
+        Some(DirectoryFault::Refused(fault)) => modes(Severity::Problem, fault, report),
+        Some(DirectoryFault::Warned(fault)) => modes(Severity::Advice, fault, report),
         None => {}
     }
     // That nothing can be written there is told already.
@@ -45,15 +45,17 @@ pub(super) fn check(case: &Case, report: &mut Report) {
     let is_salvage = case.status().is_some_and(|status| status.salvage);
     let purpose = if is_salvage || is_read_only { Use::Look } else { Use::Change };
     let judged = judge_files(&places, purpose);
-    judged.refused.into_iter().for_each(|text| modes(Severity::Problem, text, report));
-    judged.warnings.into_iter().for_each(|text| modes(Severity::Advice, text, report));
+    judged.refused.into_iter().for_each(|fault| modes(Severity::Problem, fault, report));
+    judged.warnings.into_iter().for_each(|fault| modes(Severity::Advice, fault, report));
     if case.status().is_some() {
         return;
     }
     missing(case, &places, report);
     match &case.claimed {
         Claimed::Damaged(text) => {
-            report.problem(finding::STORE_DAMAGED, text.clone(), "servos-keyd restore FILE");
+            let newest = backup_file::list(&places.backups).unwrap_or_default().pop();
+            let newest = newest.as_deref().map_or_else(|| "FILE".to_owned(), shell_quoted);
+            report.problem(finding::STORE_DAMAGED, text.clone(), command::keyd_alone(case, "restore", &newest));
         }
         Claimed::Unread(reason) => report.not_made(format!("what the store says of its keys: {reason}")),
         Claimed::Keys { .. } | Claimed::Nothing => {}
@@ -61,11 +63,8 @@ pub(super) fn check(case: &Case, report: &mut Report) {
     backup_age(case, &places, report);
 }
 
-/// The texts of a start end with the command that mends, where there is one.
-fn modes(severity: Severity, text: String, report: &mut Report) {
-    let tail = text.rsplit_once("): ").or_else(|| text.rsplit_once(": ")).map(|(_, tail)| tail);
-    let mend = tail.filter(|tail| COMMANDS.iter().any(|command| tail.starts_with(command))).map(str::to_owned);
-    report.add(finding::STORE_MODES, severity, text, mend);
+fn modes(severity: Severity, fault: Fault, report: &mut Report) {
+    report.add(finding::STORE_MODES, severity, fault.to_string(), fault.mend);
 }
 
 fn disk(case: &Case, places: &Places, report: &mut Report) {
@@ -102,19 +101,50 @@ fn missing(case: &Case, places: &Places, report: &mut Report) {
     if case.config().is_none() {
         return;
     }
-    let backups = backup_file::list(&places.backups).unwrap_or_default();
-    let is_there = places.store.symlink_metadata().is_ok();
-    if let (false, false, Some(newest)) = (is_there, config.store.create, backups.last()) {
-        let mut witnesses = vec![places.backups.clone()];
-        witnesses.extend(places.mark.exists().then(|| places.mark.clone()));
-        let lost = StartFailure::StoreLost { store: places.store.clone(), witnesses, newest: Some(newest.clone()) };
-        let mend = format!("servos-keyd restore {}", shell_quoted(newest));
-        return report.problem(finding::STORE_MISSING, lost.to_string(), mend);
+    // Before all else: what is made or brought back at the wrong place is a second store.
+    if let Some(misplaced) = misplaced::find(&config, Some(&case.config_file)) {
+        return report.problem(finding::STORE_MISSING, misplaced.failure().to_string(), misplaced.mend());
     }
-    for text in store_faults(&config) {
-        let mend = if is_there { "servos-keyd accept" } else { "servos-keyd init" };
-        report.problem(finding::STORE_MISSING, text, mend);
+    match vacancy(places) {
+        Err(lost @ StartFailure::StoreLost { .. }) => {
+            let StartFailure::StoreLost { newest, .. } = &lost else { return };
+            let newest = newest.as_deref().map_or_else(|| "FILE".to_owned(), shell_quoted);
+            report.problem(finding::STORE_MISSING, lost.to_string(), command::keyd_alone(case, "restore", &newest));
+        }
+        Ok(Vacancy::Interrupted(_)) => {
+            let failure = StartFailure::CreationInterrupted { store: places.store.clone() };
+            report.problem(finding::STORE_MISSING, failure.to_string(), first(case));
+        }
+        _ => {
+            let is_there = places.store.symlink_metadata().is_ok();
+            for text in store_faults(&config, &case.config_file) {
+                report.problem(finding::STORE_MISSING, text, if is_there { accepted(case) } else { first(case) });
+            }
+        }
     }
+}
+
+/// The command that comes next where nothing was ever made; `packaging/next-command` says the same.
+fn first(case: &Case) -> String {
+    let Some(file) = command::key_file(case) else {
+        let has_key = !case.is_service || case.config().is_some_and(|config| config.master_key.file.is_some());
+        return match has_key {
+            true => command::keyd(case, "init", ""),
+            false => format!("servos-keyctl generate-key {} # and then servos-keyd init with it", service::KEY_FILE),
+        };
+    };
+    // A key that was there before servos-keyd has sealed values.
+    let adopts = case.is_service && file == case.machine.at(service::ENV_FILE);
+    command::keyd(case, "init", if adopts { "--adopt-legacy" } else { "" })
+}
+
+/// The store is taken as it is, if it is the newest: its own word tells its generation.
+fn accepted(case: &Case) -> String {
+    let generation = match &case.claimed {
+        Claimed::Keys { generation, .. } => generation.to_string(),
+        _ => "N".to_owned(),
+    };
+    command::keyd_alone(case, "accept", &format!("--generation {generation}"))
 }
 
 /// Of a daemon that answers, its own word counts, which knows whether the store has changed.

@@ -5,7 +5,7 @@
 
 use super::*;
 use crate::cli::keyctl::doctor::case::Configured;
-use crate::cli::keyctl::doctor::machine::Mount;
+use crate::cli::keyctl::doctor::machine::{Mount, UserEntry};
 use crate::cli::keyctl::doctor::planted::{KEY, Planted, chmod, fingerprint};
 use crate::store::backup_file::{Backup, write_durably};
 use crate::store::port::Snapshot;
@@ -60,16 +60,74 @@ fn modes_that_let_others_change_the_store_are_told_with_chmod() {
 fn a_store_that_is_not_there_is_told_with_what_brings_it_back() {
     let mut planted = Planted::silent();
     planted.config().store.create = false;
-    planted.sees("store-missing", "servos-keyd init");
+    planted.sees("store-missing", "servos-keyd init --config ");
     write_durably(&planted.at("state/backup"), &Backup::of([7; 16], 1, Snapshot::default())).unwrap();
     let found = planted.sees("store-missing", "servos-keyd restore ");
     assert!(found.text.contains("is gone, but"), "{}", found.text);
     planted.write("state/keyd.redb", "");
-    planted.sees("store-missing", "servos-keyd accept");
+    planted.sees("store-missing", "servos-keyd accept --config ");
+    planted.case.claimed = Claimed::Keys { fingerprints: vec![fingerprint(KEY)], generation: 9 };
+    planted.sees("store-missing", "--generation 9");
     planted.case.claimed = Claimed::Damaged("the store is damaged".to_owned());
-    planted.sees("store-damaged", "servos-keyd restore FILE");
+    let mend = planted.sees("store-damaged", "servos-keyd restore --config ").mend.unwrap();
+    assert!(mend.ends_with(".skb1"), "{mend}");
     planted.case.claimed = Claimed::Unread("a process has it".to_owned());
     assert!(planted.not_made().contains("what the store says of its keys: a process has it"));
+}
+
+#[test]
+fn a_slip_in_the_stores_path_is_told_with_its_line_before_anything_is_made_or_brought_back() {
+    let mut planted = Planted::silent();
+    planted.config().store.create = false;
+    let right = planted.write("state/keyd.redb", "");
+    planted.write("state/keyd.redb.mark", "");
+    // The backups are there, and would be restored to the wrong place.
+    write_durably(&planted.at("state/backup"), &Backup::of([7; 16], 1, Snapshot::default())).unwrap();
+    for wrong in ["state/stor.redb", "stat/keyd.redb"] {
+        let wrong = planted.at(wrong);
+        planted.write("keyd.toml", format!("[store]\npath = \"{}\"\n", wrong.display()));
+        planted.config().store.path = wrong.clone();
+        planted.config().store.mark = crate::config::settings::mark_beside(&wrong);
+        let found = planted.sees("store-missing", "sed -i '2s|");
+        for words in ["one stands at", &right.display().to_string(), "line 2 of "] {
+            assert!(found.text.contains(words), "{}", found.text);
+        }
+        let mend = found.mend.unwrap();
+        assert!(!mend.contains("restore") && !mend.contains("init"), "{mend}");
+        assert!(!planted.ids().contains(&"store-modes"), "{:?}", planted.ids());
+    }
+}
+
+#[test]
+fn what_comes_first_on_a_packaged_machine_is_what_its_next_command_says() {
+    let mut planted = Planted::silent().unit("LoadCredential=servos.env:/etc/servos/servos.env\n");
+    planted.config().store.create = false;
+    planted.config().master_key.file = None;
+    planted.sees("store-missing", "servos-keyctl generate-key /etc/servos/master.key");
+    let key = planted.write("etc/servos/master.key", KEY);
+    let said = |planted: &Planted| planted.sees("store-missing", "").mend.unwrap();
+    assert_eq!(said(&planted), format!("SERVOS_MASTER_KEY_FILE={} servos-keyd init", key.display()));
+    let env = planted.write("etc/servos/servos.env", format!("SERVOS_MASTER_KEY={KEY}\n"));
+    assert_eq!(said(&planted), format!("SERVOS_MASTER_KEY_FILE={} servos-keyd init --adopt-legacy", env.display()));
+    // A mark tells of a store that was lost: that is no new installation.
+    planted.write("state/keyd.redb.mark", "");
+    let mend = said(&planted);
+    assert!(mend.contains(&format!("SERVOS_MASTER_KEY_FILE={} servos-keyd restore FILE", env.display())), "{mend}");
+    assert!(mend.starts_with("systemctl stop 'servos-keyd*' && "), "{mend}");
+}
+
+#[test]
+fn a_configuration_that_the_services_user_cannot_read_is_told_to_root() {
+    let mut planted = Planted::silent().unit("");
+    let file = planted.write("keyd.toml", "");
+    planted.case.machine.euid = 0;
+    planted.case.machine.user = Box::new(|_| Ok(Some(UserEntry { uid: 4712, gids: vec![4712] })));
+    let found = planted.sees("configuration", &format!("chmod o+r {}", file.display()));
+    assert!(found.text.contains("the daemon's user, servos-keyd, cannot read"), "{}", found.text);
+    chmod(&file, 0o644);
+    let ids = planted.ids();
+    // What lies above the tests' own directory may be closed too.
+    assert!(!ids.contains(&"configuration") || std::env::temp_dir() != std::path::Path::new("/tmp"), "{ids:?}");
 }
 
 #[test]
@@ -99,8 +157,9 @@ fn what_another_users_directory_holds_is_said_to_be_unseen() {
 fn a_configuration_that_cannot_be_read_or_is_not_the_daemons_is_told() {
     let mut planted = Planted::well();
     planted.status().store.as_mut().unwrap().path = planted.at("other/keyd.redb").display().to_string();
-    assert_eq!(planted.sees("configuration", "servos-keyctl config check").severity, Severity::Advice);
-    planted.case.configured = Configured::Invalid("keyd.toml: line 3: there is no key `sockets`".to_owned());
-    let found = planted.sees("configuration", "servos-keyctl config check");
+    assert_eq!(planted.sees("configuration", "systemctl restart servos-keyd").severity, Severity::Advice);
+    let text = "keyd.toml: line 3: there is no key `sockets`".to_owned();
+    planted.case.configured = Configured::Invalid { text, mend: "vi +3 keyd.toml".to_owned() };
+    let found = planted.sees("configuration", "vi +3 keyd.toml");
     assert!(found.severity == Severity::Problem && found.text.contains("line 3"));
 }

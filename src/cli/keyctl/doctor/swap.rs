@@ -7,6 +7,7 @@ use super::case::Case;
 use super::finding::{self, Report, Severity};
 use super::machine::Machine;
 use super::memory::is_closed_to_root;
+use crate::cli::service;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::Path;
 
@@ -38,10 +39,7 @@ pub(super) fn check(case: &Case, report: &mut Report) {
         let text =
             format!("Swap is on, not encrypted as far as can be seen, and open to the daemon: {}.", open.join(", "));
         let mend = match &case.unit {
-            Ok(_) => "mkdir -p /etc/systemd/system/servos-keyd.service.d && printf '[Service]\\nMemorySwapMax=0\\n' > \
-                      /etc/systemd/system/servos-keyd.service.d/swap.conf && systemctl daemon-reload && systemctl restart \
-                      servos-keyd"
-                .to_owned(),
+            Ok(_) => service::drop_in("swap", "MemorySwapMax=0"),
             Err(_) => format!("swapoff {} # and encrypt it, or take it out of /etc/fstab", open.join(" ")),
         };
         report.advice(finding::SWAP_UNPROTECTED, text, mend);

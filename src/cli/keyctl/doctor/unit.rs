@@ -9,6 +9,9 @@ use crate::config::key_source;
 use crate::sys::locked::LockedMemory;
 use std::path::{Path, PathBuf};
 
+const SOCKET_UNIT: &str = "servos-keyd.socket";
+const ADMIN_SOCKET_UNIT: &str = "servos-keyd-admin.socket";
+
 /// What the unit says.
 #[derive(Default)]
 pub(super) struct Unit {
@@ -23,6 +26,20 @@ pub(super) struct Unit {
     pub(super) private_users: Option<String>,
     pub(super) memory_lock: Option<String>,
     pub(super) memory_swap_max: Option<String>,
+    /// The group that its socket gets, by the socket's own unit.
+    pub(super) socket_group: Option<String>,
+}
+
+/// What systemd says of the service and its sockets.
+#[derive(Default)]
+pub(super) struct ServiceState {
+    /// Of the service, in its words.
+    pub(super) words: String,
+    pub(super) is_failed: bool,
+    /// The sockets that systemd does not listen on.
+    pub(super) closed_sockets: Vec<String>,
+    /// The last thing that a service which failed had to say.
+    pub(super) last_words: Option<String>,
 }
 
 impl Unit {
@@ -33,7 +50,10 @@ impl Unit {
     pub(super) fn read(memory: &LockedMemory) -> Result<Self, String> {
         let text = unit::text(UNIT, memory).map_err(|Failure { message, .. }| message)?;
         let text = std::str::from_utf8(text.expose_bytes()).map_err(|_| format!("{UNIT} is no text"))?;
-        Ok(Self::of(text))
+        let socket = unit::text(SOCKET_UNIT, memory).ok();
+        let socket = socket.as_ref().and_then(|socket| std::str::from_utf8(socket.expose_bytes()).ok());
+        let socket_group = socket.and_then(|text| unit::assigned(text, "SocketGroup").pop()).map(|(_, group)| group);
+        Ok(Self { socket_group, ..Self::of(text) })
     }
 
     /// Source: systemd.exec(5).
@@ -66,6 +86,7 @@ impl Unit {
             private_users: last("PrivateUsers").filter(|value| !is_no(value)),
             memory_lock: last("LimitMEMLOCK"),
             memory_swap_max: last("MemorySwapMax"),
+            socket_group: None,
         }
     }
 
@@ -92,13 +113,34 @@ fn is_no(value: &str) -> bool {
     matches!(value.to_ascii_lowercase().as_str(), "no" | "false" | "off" | "0" | "n" | "f")
 }
 
-/// What systemd says of the service in one line, and nothing where there is no systemd.
-pub(super) fn state(memory: &LockedMemory) -> Option<String> {
-    let wanted = "--property=ActiveState,SubState,Result,ExecMainStatus,StatusText";
-    let told = program::run("systemctl", &["show", wanted, "--", UNIT], b"", memory).ok()?;
-    let told = String::from_utf8_lossy(told.expose_bytes()).into_owned();
-    let words: Vec<&str> = told.lines().filter(|line| !line.ends_with('=')).collect();
-    (!words.is_empty()).then(|| words.join(", "))
+/// What systemd says of the service, and nothing where there is no systemd.
+pub(super) fn state(memory: &LockedMemory) -> Option<ServiceState> {
+    let wanted = "--property=Id,ActiveState,SubState,Result,ExecMainStatus,StatusText";
+    let [component, admin] = [SOCKET_UNIT, ADMIN_SOCKET_UNIT];
+    let told = program::run("systemctl", &["show", wanted, "--", UNIT, component, admin], b"", memory).ok()?;
+    let mut state = state_of(&String::from_utf8_lossy(told.expose_bytes()))?;
+    if state.is_failed {
+        let wanted = ["--unit", UNIT, "--priority", "err", "--lines", "1", "--output", "cat", "--no-pager", "--quiet"];
+        let last = program::run("journalctl", &wanted, b"", memory).ok();
+        let last = last.map(|last| String::from_utf8_lossy(last.expose_bytes()).trim().to_owned());
+        state.last_words = last.filter(|last| !last.is_empty());
+    }
+    Some(state)
+}
+
+/// Source: systemctl(1): `show` writes a block for each unit, with an empty line between.
+fn state_of(told: &str) -> Option<ServiceState> {
+    let mut blocks = told.split("\n\n");
+    let service: Vec<&str> = blocks.next()?.lines().filter(|line| !line.ends_with('=')).collect();
+    let (names, words): (Vec<&str>, Vec<&str>) = service.into_iter().partition(|line| line.starts_with("Id="));
+    let is_failed = words.contains(&"ActiveState=failed");
+    let closed = |block: &str| {
+        let name = block.lines().find_map(|line| line.strip_prefix("Id="))?;
+        (!block.lines().any(|line| line == "ActiveState=active")).then(|| name.to_owned())
+    };
+    let is_known = !names.is_empty() || !words.is_empty();
+    let closed_sockets = blocks.filter_map(closed).collect();
+    is_known.then(|| ServiceState { words: words.join(", "), is_failed, closed_sockets, last_words: None })
 }
 
 #[cfg(test)]
@@ -130,6 +172,16 @@ mod tests {
         ] {
             assert_eq!(Unit::of(text).holds_key, expected, "{text}");
         }
+    }
+
+    #[test]
+    fn the_service_and_its_sockets_are_told_apart() {
+        let told = "Id=servos-keyd.service\nActiveState=failed\nResult=exit-code\nStatusText=\n\nId=servos-keyd.socket\n\
+                    ActiveState=active\nSubState=listening\n\nId=servos-keyd-admin.socket\nActiveState=inactive\n";
+        let state = state_of(told).unwrap();
+        assert_eq!((state.words.as_str(), state.is_failed), ("ActiveState=failed, Result=exit-code", true));
+        assert_eq!(state.closed_sockets, ["servos-keyd-admin.socket"]);
+        assert!(state_of("").is_none());
     }
 
     #[test]

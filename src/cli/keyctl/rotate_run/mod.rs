@@ -28,12 +28,12 @@ mod step;
 mod steps;
 mod tidying;
 mod undo;
-pub(super) mod unit;
+pub(in crate::cli) mod unit;
 mod waiting;
 mod ways;
 
 pub(super) use arguments::RunArguments;
-pub(super) use unit::UNIT;
+pub(in crate::cli) use unit::UNIT;
 
 use super::console::Console;
 use super::rotate_key_file::KeyPlace;

@@ -10,15 +10,15 @@ use crate::sys::locked::{LockedBuffer, LockedMemory};
 use std::path::{Path, PathBuf};
 
 /// The daemon's unit, where no other is named.
-pub(in crate::cli::keyctl) const UNIT: &str = "servos-keyd.service";
+pub(in crate::cli) const UNIT: &str = "servos-keyd.service";
 
 /// The file that a unit takes the key from.
 #[derive(Debug, PartialEq, Eq)]
-pub(in crate::cli::keyctl) struct UnitSource {
+pub(in crate::cli) struct UnitSource {
     /// As the unit names it.
-    pub(in crate::cli::keyctl) file: PathBuf,
+    pub(in crate::cli) file: PathBuf,
     /// The credential's name, where the file is encrypted.
-    pub(in crate::cli::keyctl) encrypted: Option<String>,
+    pub(in crate::cli) encrypted: Option<String>,
 }
 
 /// Where the unit takes the key from; none where there is no such unit, or it does not say.
@@ -30,7 +30,7 @@ pub(super) fn source(unit: &str, memory: &LockedMemory) -> Option<UnitSource> {
 ///
 /// # Errors
 /// 69 without systemctl, 65 where there is no such unit.
-pub(in crate::cli::keyctl) fn text(unit: &str, memory: &LockedMemory) -> Result<LockedBuffer, Failure> {
+pub(in crate::cli) fn text(unit: &str, memory: &LockedMemory) -> Result<LockedBuffer, Failure> {
     program::run("systemctl", &["cat", "--", unit], b"", memory)
 }
 
@@ -56,7 +56,7 @@ fn source_in(text: &str) -> Option<UnitSource> {
 }
 
 /// The files of the credentials that the daemon looks for, in its order; of each, the last line counts.
-pub(in crate::cli::keyctl) fn credentials_in(text: &str) -> Vec<UnitSource> {
+pub(in crate::cli) fn credentials_in(text: &str) -> Vec<UnitSource> {
     // One list for both: an empty line of either takes back all before it. So systemd 252 has it.
     let given = assigned_any(text, &["LoadCredential", "LoadCredentialEncrypted"]);
     let of_credential = |credential: &str| {
@@ -70,7 +70,7 @@ pub(in crate::cli::keyctl) fn credentials_in(text: &str) -> Vec<UnitSource> {
 }
 
 /// What a setting was given, with the number of each line; an empty one takes back all before it.
-pub(in crate::cli::keyctl) fn assigned(text: &str, key: &str) -> Vec<(usize, String)> {
+pub(in crate::cli) fn assigned(text: &str, key: &str) -> Vec<(usize, String)> {
     assigned_any(text, &[key]).into_iter().map(|(at, _, value)| (at, value)).collect()
 }
 
@@ -89,7 +89,7 @@ fn assigned_any<'k>(text: &str, keys: &[&'k str]) -> Vec<(usize, &'k str, String
 }
 
 /// Absolute, without a specifier that systemd replaces.
-pub(in crate::cli::keyctl) fn is_plain(file: &Path) -> bool {
+pub(in crate::cli) fn is_plain(file: &Path) -> bool {
     file.is_absolute() && !file.to_string_lossy().contains('%')
 }
 
