@@ -14,7 +14,8 @@ pub const SCHEMA: u32 = 1;
 /// Longest name of a record in bytes.
 pub const MAX_NAME_BYTES: usize = 512;
 
-const MAGIC: &[u8; 4] = b"SKB1";
+/// What a backup begins with.
+pub(super) const MAGIC: &[u8; 4] = b"SKB1";
 const DIGEST_BYTES: usize = 32;
 
 /// What stands before the records and behind them.

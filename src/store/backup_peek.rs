@@ -3,9 +3,10 @@
 //! Must never be believed: the digest at the file's end is not looked at.
 //! Called by `operations::rotation`, for the list of backups that a key opens, and by `backup_prune`.
 
-use super::backup_file::{BackupError, MAX_NAME_BYTES, SCHEMA};
+use super::backup_format::{BackupError, MAGIC, MAX_NAME_BYTES, SCHEMA};
 use super::durable;
 use super::port::StoreError;
+use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
@@ -19,11 +20,7 @@ const MAX_VALUE_BYTES: u32 = 64 * 1024;
 /// [`BackupError::Foreign`], [`BackupError::NewerSchema`], [`BackupError::Damaged`] for a file that ends early or has a
 /// value of more than 64 KiB there, [`BackupError::File`].
 pub fn first_record(path: &Path, store_id: &[u8; 16], name: &str) -> Result<Option<Vec<u8>>, BackupError> {
-    let mut file = durable::open_regular(path, false)?;
-    let mut input = Input { path, file: &mut file };
-    if input.array()? != *b"SKB1" {
-        return Err(BackupError::Foreign);
-    }
+    let mut input = Input::open(path)?;
     let schema = u32::from_be_bytes(input.array()?);
     if schema > SCHEMA {
         return Err(BackupError::NewerSchema { found: schema });
@@ -53,22 +50,27 @@ pub fn made(path: &Path) -> Result<u64, BackupError> {
 /// # Errors
 /// [`BackupError::Foreign`], [`BackupError::Damaged`] for a file that ends early, [`BackupError::File`].
 pub fn header(path: &Path) -> Result<(u64, u64), BackupError> {
-    let mut file = durable::open_regular(path, false)?;
-    let mut input = Input { path, file: &mut file };
-    if input.array()? != *b"SKB1" {
-        return Err(BackupError::Foreign);
-    }
+    let mut input = Input::open(path)?;
     // Schema and store id.
     let _: [u8; 20] = input.array()?;
     Ok((u64::from_be_bytes(input.array()?), u64::from_be_bytes(input.array()?)))
 }
 
-struct Input<'i, R> {
+struct Input<'i> {
     path: &'i Path,
-    file: &'i mut R,
+    file: File,
 }
 
-impl<R: Read> Input<'_, R> {
+impl<'i> Input<'i> {
+    /// Behind what every backup begins with.
+    fn open(path: &'i Path) -> Result<Self, BackupError> {
+        let mut input = Self { path, file: durable::open_regular(path, false)? };
+        if input.array()? != *MAGIC {
+            return Err(BackupError::Foreign);
+        }
+        Ok(input)
+    }
+
     fn array<const N: usize>(&mut self) -> Result<[u8; N], BackupError> {
         let mut bytes = [0; N];
         self.fill(&mut bytes)?;

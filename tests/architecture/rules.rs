@@ -31,7 +31,7 @@ pub const SECRET_TYPES: &[(&str, &str)] = &[
     ("src/custody/keys.rs", "LegacyKey"),
     ("src/custody/keys.rs", "VersionKey"),
     ("src/custody/committing.rs", "MessageKey"),
-    ("src/custody/shares/mod.rs", "Share"),
+    ("src/custody/shares/share.rs", "Share"),
     ("src/config/key_file.rs", "KeyFile"),
     ("src/config/key_source.rs", "KeySource"),
     ("src/operations/ledger.rs", "Secrets"),

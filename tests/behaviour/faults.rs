@@ -28,22 +28,11 @@ fn sealing(daemon: &Daemon, key: &str) -> u32 {
     block_on(async { daemon.component().encrypt(&name(key), b"x", &cell("1")).await.unwrap().version })
 }
 
-/// Puts a file where backups go; undone by `mend`.
-fn no_backups(installation: &Installation) {
-    std::fs::rename(installation.path("backup"), installation.path("backup.away")).unwrap();
-    std::fs::write(installation.path("backup"), b"in the way").unwrap();
-}
-
-fn mend(installation: &Installation) {
-    std::fs::remove_file(installation.path("backup")).unwrap();
-    std::fs::rename(installation.path("backup.away"), installation.path("backup")).unwrap();
-}
-
 #[test]
 fn a_version_that_is_in_no_backup_never_seals() {
     let installation = Installation::made();
     let daemon = installation.serve_for_admin();
-    no_backups(&installation);
+    installation.break_backups();
     for _ in 0..3 {
         let refused = rotate(&daemon, "default").unwrap_err();
         assert!(matches!(refused, Error::StoreUnavailable { .. }), "{refused:?}");
@@ -51,7 +40,7 @@ fn a_version_that_is_in_no_backup_never_seals() {
     }
     // However often it was tried, one version waits, and the next call takes it up.
     assert_eq!(versions(&daemon, "default"), 2);
-    mend(&installation);
+    installation.mend_backups();
     assert_eq!(rotate(&daemon, "default").unwrap(), 2);
     assert_eq!((primary(&daemon, "default"), sealing(&daemon, "default")), (2, 2));
 }
@@ -60,14 +49,14 @@ fn a_version_that_is_in_no_backup_never_seals() {
 fn a_key_whose_first_version_is_in_no_backup_does_not_seal_until_it_is() {
     let installation = Installation::made();
     let daemon = installation.serve_for_admin();
-    no_backups(&installation);
+    installation.break_backups();
     let refused = block_on(async { daemon.admin().create_key(&name("new")).await.map(drop).unwrap_err() });
     assert!(matches!(refused, Error::StoreUnavailable { .. }), "{refused:?}");
     let sealed = block_on(async { daemon.component().encrypt(&name("new"), b"x", &cell("1")).await });
     assert!(sealed.is_err(), "sealed under a version that is in no backup");
     daemon.kill();
     // A start finishes what broke off, once it can.
-    mend(&installation);
+    installation.mend_backups();
     let daemon = installation.serve_for_admin();
     eventually("the key seals", || primary(&daemon, "new") == 1);
     assert_eq!(sealing(&daemon, "new"), 1);
@@ -135,10 +124,10 @@ fn the_same_request_again_gives_the_same_answer_over_restarts_too() {
 fn a_request_that_takes_up_a_waiting_version_is_remembered_like_any_other() {
     let installation = Installation::made();
     let daemon = installation.serve_for_admin();
-    no_backups(&installation);
+    installation.break_backups();
     assert_eq!(rotate_as(&daemon, "default", FIRST).unwrap_err().code(), Code::Unavailable);
     assert_eq!(rotate_as(&daemon, "default", SECOND).unwrap_err().code(), Code::Unavailable);
-    mend(&installation);
+    installation.mend_backups();
     for id in [SECOND, SECOND, FIRST, SECOND] {
         assert_eq!(rotate_as(&daemon, "default", id).unwrap(), 2, "{id}");
     }

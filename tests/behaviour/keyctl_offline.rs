@@ -4,7 +4,7 @@
 //! Run by `cargo test`.
 
 use crate::harness::{
-    Installation, Invocation, KEYCTL, NOBODY, Outcome, base64, eventually, fingerprint, hex, is_root, random_key,
+    Installation, Invocation, KEYCTL, NOBODY, Outcome, base64, eventually, fingerprint, hex, is_root, json, random_key,
 };
 use serde_json::Value;
 use std::io::ErrorKind;
@@ -12,10 +12,6 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-
-fn json(text: &str) -> Value {
-    serde_json::from_str(text).unwrap_or_else(|_| panic!("no JSON: {text}"))
-}
 
 /// The exit code that a failure told in JSON holds.
 fn exit_in(outcome: &Outcome) -> Value {

@@ -19,11 +19,13 @@ pub fn canary_of(daemon: &Daemon, canary: &[u8]) -> CanaryResult {
     }
 }
 
-fn issue(daemon: &Daemon) -> Vec<u8> {
+/// A canary of the daemon.
+pub fn issue(daemon: &Daemon) -> Vec<u8> {
     block_on(async { daemon.component().issue_canary().await.unwrap() })
 }
 
-fn rotate(daemon: &Daemon, times: usize) {
+/// As many new versions of the key `default`.
+pub fn rotate(daemon: &Daemon, times: usize) {
     block_on(async {
         for _ in 0..times {
             daemon.admin().rotate_key(&name("default")).await.unwrap();

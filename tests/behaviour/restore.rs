@@ -3,7 +3,7 @@
 //! Must never take a store that serves for one in which everything opens. Run by `cargo test`.
 
 use crate::harness::{Daemon, Installation, beside, block_on, cell, fingerprint, is_there, name, random_key};
-use crate::mark::canary_of;
+use crate::mark::{canary_of, issue};
 use servos_keyd::client::canary::CanaryResult;
 use servos_keyd::client::key_admin::KeyFilter;
 use servos_keyd::store::backup_file::{self, Backup};
@@ -40,10 +40,6 @@ fn assert_all_open(daemon: &Daemon, values: &[Value]) {
             assert_eq!(opened.plaintext.as_slice(), plaintext);
         }
     });
-}
-
-fn issue(daemon: &Daemon) -> Vec<u8> {
-    block_on(async { daemon.component().issue_canary().await.unwrap() })
 }
 
 #[test]

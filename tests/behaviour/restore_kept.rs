@@ -2,20 +2,10 @@
 //!
 //! Must never lose a byte of what lay there. Run by `cargo test`.
 
+use crate::harness::rotation::seal;
 use crate::harness::{Daemon, Installation, Outcome, block_on, cell, is_there, name, random_key};
+use crate::mark::rotate;
 use std::path::{Path, PathBuf};
-
-fn rotate(daemon: &Daemon, times: usize) {
-    block_on(async {
-        for _ in 0..times {
-            daemon.admin().rotate_key(&name("default")).await.unwrap();
-        }
-    });
-}
-
-fn seal(daemon: &Daemon) -> Vec<u8> {
-    block_on(async { daemon.component().encrypt(&name("default"), b"s3cret", &cell("1")).await.unwrap().ciphertext })
-}
 
 fn opens(daemon: &Daemon, value: &[u8]) -> bool {
     block_on(async { daemon.component().decrypt(&name("default"), value, &cell("1")).await.is_ok() })

@@ -3,7 +3,7 @@
 //! Must never let a backup that lacks something pass without a word of it. Run by `cargo test`.
 
 use crate::harness::{Daemon, Installation, base64, block_on, cell, name};
-use crate::mark::canary_of;
+use crate::mark::{canary_of, issue};
 use serde_json::Value;
 use servos_keyd::client::canary::CanaryResult;
 use servos_keyd::store::backup_file;
@@ -14,10 +14,6 @@ const GAP: u64 = 1 << 32;
 
 fn rotate(daemon: &Daemon, key: &str) {
     block_on(async { daemon.admin().rotate_key(&name(key)).await.unwrap() });
-}
-
-fn issue(daemon: &Daemon) -> Vec<u8> {
-    block_on(async { daemon.component().issue_canary().await.unwrap() })
 }
 
 /// An installation with three backups, canaries of before and after each version, and no store.

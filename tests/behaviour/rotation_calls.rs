@@ -230,17 +230,6 @@ fn are_denied(socket: &Path) {
     });
 }
 
-/// Puts a file where backups go, so that the last step of a rotation waits; undone by `mend`.
-fn no_backups(installation: &Installation) {
-    std::fs::rename(installation.path("backup"), installation.path("backup.away")).unwrap();
-    std::fs::write(installation.path("backup"), b"in the way").unwrap();
-}
-
-fn mend(installation: &Installation) {
-    std::fs::remove_file(installation.path("backup")).unwrap();
-    std::fs::rename(installation.path("backup.away"), installation.path("backup")).unwrap();
-}
-
 /// What GetStatus must tell of a rotation: its state, its step, the keys that open the store, words of the warning and of
 /// what comes next.
 struct Moment<'m> {
@@ -341,7 +330,7 @@ fn status_tells_each_moment_and_changes_of_keys_wait_for_the_last_step() {
             is_at(&daemon, &pending).await;
 
             // The last step cannot be done: it waits, and says why.
-            no_backups(&installation);
+            installation.break_backups();
             if !aborting {
                 installation.write_key(new_key);
             }
@@ -374,7 +363,7 @@ fn status_tells_each_moment_and_changes_of_keys_wait_for_the_last_step() {
             assert!(text.contains(done), "{text}");
 
             // Asked again, it does not wait for the minute to pass.
-            mend(&installation);
+            installation.mend_backups();
             assert_eq!(end(call, &request).await.code, Some(Code::Ok));
             until("the rotation is over", async || status(&daemon).await.rotation.is_none()).await;
             let over = status(&daemon).await;

@@ -2,13 +2,10 @@
 //!
 //! Must never let a backup of before a rotation pass for one of after it. Run by `cargo test`.
 
+use crate::harness::rotation::seal;
 use crate::harness::{Daemon, Installation, block_on, cell, name, random_key};
 
 const OF_ANOTHER_ROOT: &[&str] = &["its root is not the one that the mark names"];
-
-fn seal(daemon: &Daemon) -> Vec<u8> {
-    block_on(async { daemon.component().encrypt(&name("default"), b"s3cret", &cell("1")).await.unwrap().ciphertext })
-}
 
 #[track_caller]
 fn opens(daemon: &Daemon, values: &[Vec<u8>]) {

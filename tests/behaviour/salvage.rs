@@ -24,10 +24,6 @@ fn sealed_before() -> (Installation, Values) {
     (installation, values)
 }
 
-fn salvage(installation: &Installation) -> Daemon {
-    installation.serve_with(&installation.command("serve", &["--salvage"]))
-}
-
 fn opens(daemon: &Daemon, key: &str, ciphertext: &[u8], plaintext: &[u8]) {
     let opened = block_on(async { daemon.component().decrypt(&name(key), ciphertext, &cell("1")).await.unwrap() });
     assert_eq!(opened.plaintext.as_slice(), plaintext);
@@ -64,7 +60,7 @@ fn what_opens_is_opened_what_does_not_is_listed_and_nothing_is_written() {
         damage(&installation, &values);
         assert_ne!(installation.serve_refused().code, Some(0), "{case}");
         let before = installation.files();
-        let daemon = salvage(&installation);
+        let daemon = installation.serve_salvage();
         opens(&daemon, "ssh-keys", &values.ssh, b"ssh");
         block_on(async {
             let (client, admin) = (daemon.component(), daemon.admin());
@@ -107,7 +103,7 @@ fn a_lost_canary_or_mac_or_mark_does_not_keep_values_from_opening() {
         damage(&installation);
         installation.serve_refused().expect(74);
         let before = installation.files();
-        let daemon = salvage(&installation);
+        let daemon = installation.serve_salvage();
         opens(&daemon, "default", &values.default, b"default");
         opens(&daemon, "ssh-keys", &values.ssh, b"ssh");
         daemon.stop().expect(0);
@@ -154,7 +150,7 @@ fn a_store_that_was_not_closed_is_salvaged_without_a_repair_in_its_file() {
     let (installation, values) = sealed_before();
     installation.serve().kill();
     let before = installation.files();
-    let daemon = salvage(&installation);
+    let daemon = installation.serve_salvage();
     opens(&daemon, "default", &values.default, b"default");
     daemon.kill();
     assert_eq!(installation.files(), before);
@@ -196,5 +192,5 @@ fn a_record_that_does_not_open_is_listed_without_advice() {
     let (installation, values) = sealed_before();
     let name = version_of(&values.default);
     installation.change_records(|s| *s.records.get_mut(&name).unwrap().last_mut().unwrap() ^= 1);
-    salvage(&installation).stop().expect(0).saying(&["salvage.unopened"]).not_saying(&["--salvage`"]);
+    installation.serve_salvage().stop().expect(0).saying(&["salvage.unopened"]).not_saying(&["--salvage`"]);
 }

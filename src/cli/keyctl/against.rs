@@ -3,7 +3,7 @@
 //! Must never take a backup's own word for the key's being the right one, nor show a byte of a file that is none.
 //! Called by `check_key` and `recover`.
 
-use super::check_key_sources::{Given, Opener};
+use super::opener::{Given, Opener};
 use crate::cli::exit;
 use crate::cli::export::skb1;
 use crate::cli::failure::Failure;

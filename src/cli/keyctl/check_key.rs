@@ -5,8 +5,9 @@
 //! Called by `keyctl::execute`, before there is a runtime: it empties the environment of keys.
 
 use super::against;
-use super::check_key_sources::{Given, KeyFileArgument, Looker, Opener, PlaceArguments};
+use super::check_key_sources::{KeyFileArgument, Looker, PlaceArguments};
 use super::console::Console;
+use super::opener::{Given, Opener};
 use super::output::{fields, time, time_value};
 use super::socket::SocketArguments;
 use crate::cli::drill::{self, Drill};

@@ -5,7 +5,6 @@
 
 use super::console::Console;
 use super::inspect_show::{self as show, Report};
-use super::key_input;
 use crate::cli::exit::{self, Exit};
 use crate::cli::failure::Failure;
 use crate::cli::key;
@@ -53,7 +52,7 @@ struct Prover<'p> {
 impl Prover<'_> {
     fn warnings(&self) -> Result<Vec<String>, Failure> {
         let Some(file) = self.key_file else { return Ok(Vec::new()) };
-        let found = key_input::read(file, false, &self.memory)?;
+        let found = key::read_given(file, false, &self.memory)?;
         key::held(&found, &self.memory)?;
         Ok(found.into_iter().flat_map(|source| source.warnings).map(|warning| warning.to_string()).collect())
     }
@@ -65,7 +64,7 @@ impl Prover<'_> {
         let told = inspect(&backup);
         let (mut given, mut proof) = (None, None);
         if let Some(key_file) = self.key_file {
-            let found = key_input::read(key_file, false, &self.memory)?;
+            let found = key::read_given(key_file, false, &self.memory)?;
             // The key is used up by the proof, and read anew for each backup.
             let chosen = key::choose_among(&found, Ok(told.opened_by.clone()), &self.memory)?;
             given = Some((chosen.key.fingerprint(), chosen.source));

@@ -14,19 +14,11 @@ use nix::unistd::geteuid;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-/// Reads a file as the daemon reads key files and env files: at least one source.
-///
-/// # Errors
-/// [`KeySourceError`]; `allow_readable` lets a mode pass that lets others read it.
-pub(super) fn read(file: &Path, allow_readable: bool, memory: &LockedMemory) -> Result<Vec<KeySource>, KeySourceError> {
-    key::read_given(file, allow_readable, memory)
-}
-
 /// Reads a file whose key goes on to the daemon, which cannot judge the file then: it must belong to root, to the owner of
 /// the key file that it lies beside, or to who runs this.
 ///
 /// # Errors
-/// Those of [`read`], and [`KeySourceError::Exposed`] for another owner, wherever the file lies and whatever its mode.
+/// Those of [`key::read_given`], and [`KeySourceError::Exposed`] for another owner, wherever the file lies and whatever its mode.
 pub(super) fn read_beside(
     key_file: &Path,
     file: &Path,

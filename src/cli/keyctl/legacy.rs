@@ -111,7 +111,7 @@ fn key_text(console: &mut Console, file: &Path, memory: &LockedMemory) -> Result
         let read = payload::read(console, None, KEY_FILE_LIMIT)?;
         return typed_key(&read, memory);
     }
-    let found = key_input::read(file, false, memory)?;
+    let found = key::read_given(file, false, memory)?;
     let chosen = key::choose_among(&found, key_choice::no_store(), memory)?;
     chosen.warnings.iter().for_each(|warning| console.hint(&format!("warning: {warning}")));
     // All of them hold the same key.

@@ -3,9 +3,10 @@
 //! Must never write a key that nothing has shown to be the right one, print it, or replace anything.
 //! Called by `keyctl::execute`, before there is a runtime.
 
-use super::check_key_sources::{Given, Looker, Opener, PlaceArguments};
+use super::check_key_sources::{Looker, PlaceArguments};
 use super::console::Console;
 use super::durable_file::{self, Replace};
+use super::opener::{Given, Opener};
 use super::output::fields;
 use super::socket::SocketArguments;
 use super::{against, key_input};

@@ -3,10 +3,11 @@
 //! Must never print a key that it did not check, nor to a file or pipe, unless told so; nor replace anything.
 //! Called by `keyctl::execute`, before there is a runtime: it empties the environment of keys.
 
-use super::check_key_sources::{Looker, Opener, PlaceArguments};
+use super::check_key_sources::{Looker, PlaceArguments};
 use super::console::Console;
 use super::durable_file::{self, Replace};
 use super::kit::{self, Form, Kit};
+use super::opener::Opener;
 use super::output::{count, fields};
 use super::socket::SocketArguments;
 use super::{kit_page, kit_text};

@@ -89,7 +89,7 @@ impl KeyPlace {
 
     /// Reads the key file in use.
     pub(super) fn read_file(&self, memory: &LockedMemory) -> Result<FoundKey, Failure> {
-        agreed(key_input::read(&self.file, true, memory).map_err(Failure::from)?, memory)
+        agreed(key::read_given(&self.file, true, memory).map_err(Failure::from)?, memory)
     }
 
     /// Reads `.next`, judged like the key file: it may be as open as that one.
@@ -99,7 +99,7 @@ impl KeyPlace {
     pub(super) fn read_next(&self, memory: &LockedMemory) -> Result<Result<FoundKey, Failure>, KeySourceError> {
         let is_readable = self.file.metadata().is_ok_and(|file| file.mode() & 0o044 != 0);
         let found = match self.read_by_daemon {
-            true => key_input::read(&self.next, is_readable, memory),
+            true => key::read_given(&self.next, is_readable, memory),
             // Nobody else judges whose the key is that is sent.
             false => key_input::read_beside(&self.file, &self.next, is_readable, memory),
         };

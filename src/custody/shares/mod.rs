@@ -14,23 +14,20 @@ mod checksum;
 mod cipher;
 mod field;
 mod format;
+mod share;
 pub mod words;
 
 use crate::custody::keys::{KeyError, MasterKey};
 use crate::custody::master_text;
 use crate::custody::primitives::with_clean_stack;
 use crate::custody::random::Random;
-use crate::sys::locked::{LockedBuffer, LockedMemory, LockedMemoryError, Secret};
-use crate::sys::wipe::Zeroizing;
+use crate::sys::locked::{LockedMemory, LockedMemoryError};
 use agreement::{DIGEST_AT, Disagreement, Point, SECRET_AT};
 use format::Header;
-use std::fmt;
 use subtle::ConstantTimeEq as _;
 
 pub use format::{Malformed, SHARE_WORDS};
-
-/// The most bytes that the words of a share take, each with a space or a line end behind it.
-pub const SHARE_TEXT_BYTES: usize = SHARE_WORDS * (words::MOST_LETTERS + 1);
+pub use share::{KitId, SHARE_TEXT_BYTES, Share, ShareError};
 
 /// The most shares of a kit.
 pub const MOST_SHARES: u8 = 16;
@@ -68,41 +65,6 @@ impl Plan {
     pub const fn count(self) -> u8 {
         self.count
     }
-}
-
-/// Which kit a share is of: public, the same in all of its shares, and the first two words of each.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct KitId(u32);
-
-impl KitId {
-    fn of(header: &Header) -> Self {
-        let flags = u32::from(header.extendable) << 4 | u32::from(header.iteration_exponent);
-        Self(u32::from(header.identifier) << 5 | flags)
-    }
-}
-
-impl fmt::Display for KitId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let word = |number: u32| usize::try_from(number & 0x3ff).ok().and_then(|at| words::all().nth(at));
-        write!(f, "{} {}", word(self.0 >> 10).unwrap_or_default(), word(self.0).unwrap_or_default())
-    }
-}
-
-/// One share of a master key, its value in locked memory.
-pub struct Share {
-    header: Header,
-    value: Secret,
-}
-
-/// Why there is no share.
-#[derive(Debug, thiserror::Error)]
-pub enum ShareError {
-    /// The words are no share.
-    #[error(transparent)]
-    Malformed(#[from] Malformed),
-    /// There is no locked memory to hold it.
-    #[error("a share needs locked memory")]
-    Memory(#[from] LockedMemoryError),
 }
 
 /// Why shares do not give a key. Shares are named by their place among those given, from 0.
@@ -152,89 +114,6 @@ pub enum CombineError {
     /// What they give is no key, or there is no memory for it.
     #[error(transparent)]
     Key(#[from] KeyError),
-}
-
-impl Share {
-    /// Reads the words of a share: the words alone, or the beginnings of them, in the order of their numbers.
-    ///
-    /// # Errors
-    /// [`ShareError::Malformed`] says what is wrong, without telling a word of it.
-    pub fn parse<'w>(typed: impl Iterator<Item = &'w [u8]> + Clone, memory: &LockedMemory) -> Result<Self, ShareError> {
-        with_clean_stack(|| {
-            let words = typed.clone().count();
-            let mut numbers = Zeroizing::new([0u16; SHARE_WORDS]);
-            if let Some(at) = typed.clone().position(|word| words::find(word).is_none()) {
-                return Err(Malformed::UnknownWord { position: at.saturating_add(1) }.into());
-            }
-            if words != SHARE_WORDS {
-                return Err(Malformed::Length { words }.into());
-            }
-            for (number, word) in numbers.iter_mut().zip(typed) {
-                *number = words::find(word).unwrap_or_default();
-            }
-            let mut header = None;
-            let value = memory.secret(|value| {
-                header = Some(format::decode(numbers.as_slice(), value)?.0);
-                Ok::<(), ShareError>(())
-            })?;
-            let header = header.ok_or(Malformed::Impossible)?;
-            format::judge(&header)?;
-            Ok(Self { header, value })
-        })
-    }
-
-    /// Appends its words, `between` two of them.
-    ///
-    /// # Errors
-    /// [`KeyError::NoRoom`]; what the buffer then holds is of no use.
-    pub fn write_words(&self, between: u8, to: &mut LockedBuffer) -> Result<(), KeyError> {
-        with_clean_stack(|| {
-            let numbers = Zeroizing::new(format::encode(&self.header, self.value.expose_bytes()));
-            let no_room = || KeyError::NoRoom { needed: SHARE_TEXT_BYTES };
-            for (at, number) in numbers.iter().enumerate() {
-                if at > 0 {
-                    *to.expose_spare_mut().first_mut().ok_or_else(no_room)? = between;
-                    to.advance(1);
-                }
-                if !words::write(*number, to) {
-                    return Err(no_room());
-                }
-            }
-            Ok(())
-        })
-    }
-
-    /// Which kit it is of.
-    #[must_use]
-    pub fn kit(&self) -> KitId {
-        KitId::of(&self.header)
-    }
-
-    /// Its number in the kit, from 1.
-    #[must_use]
-    pub const fn number(&self) -> u8 {
-        self.header.member_index.saturating_add(1)
-    }
-
-    /// How many shares of the kit are needed.
-    #[must_use]
-    pub const fn needed(&self) -> u8 {
-        self.header.member_threshold
-    }
-
-    fn point(&self) -> Point<'_> {
-        (self.header.member_index, self.value.expose_bytes())
-    }
-
-    fn is_of_kit(&self, other: &Self) -> bool {
-        self.kit() == other.kit() && self.needed() == other.needed()
-    }
-}
-
-impl fmt::Debug for Share {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Share").field("kit", &self.kit()).field("number", &self.number()).finish_non_exhaustive()
-    }
 }
 
 /// New shares of a key, in the order of their numbers; no two calls give shares that belong together.

@@ -8,6 +8,7 @@ use std::{fs, io, os::unix::fs::FileExt, panic};
 
 use nix::sys::resource::{Resource, setrlimit};
 
+use super::tests::limit_locked_memory;
 use super::{
     tests::{by_mlock, filled},
     *,
@@ -141,7 +142,6 @@ fn a_read_or_write_past_either_end_is_stopped() {
 
 #[test]
 fn without_a_fallback_a_limit_and_a_want_of_descriptors_are_not_blamed_on_the_kernel() {
-    use nix::unistd::{Gid, Uid, setgid, setgroups, setuid};
     let name = "without_a_fallback_a_limit_and_a_want_of_descriptors_are_not_blamed_on_the_kernel";
     apart::in_a_fork_of_its_own(module_path!(), name, || {
         match LockedMemory::without_fallback() {
@@ -153,12 +153,7 @@ fn without_a_fallback_a_limit_and_a_want_of_descriptors_are_not_blamed_on_the_ke
             }
             Err(other) => panic!("{other}"),
         }
-        setrlimit(Resource::RLIMIT_MEMLOCK, 0, 0).unwrap();
-        if Uid::effective().is_root() {
-            setgroups(&[]).unwrap();
-            setgid(Gid::from_raw(65_534)).unwrap();
-            setuid(Uid::from_raw(65_534)).unwrap();
-        }
+        limit_locked_memory(0);
         let limited = LockedMemory::without_fallback().unwrap_err();
         assert!(matches!(limited, LockedMemoryError::LimitReached { .. }), "{limited}");
         setrlimit(Resource::RLIMIT_NOFILE, 0, 0).unwrap();

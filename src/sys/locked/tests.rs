@@ -332,20 +332,24 @@ fn without_descriptors_memory_is_locked_and_the_reason_told_but_what_was_promise
     });
 }
 
-#[test]
-fn a_limit_of_nothing_is_an_error_that_names_limit_and_remedy() {
+/// From here on the process may lock so many bytes; root, whom no limit binds, is nobody from here on.
+pub(super) fn limit_locked_memory(bytes: u64) {
     use nix::{
         sys::resource::{Resource, setrlimit},
         unistd::{Gid, Uid, setgid, setgroups, setuid},
     };
+    setrlimit(Resource::RLIMIT_MEMLOCK, bytes, bytes).unwrap();
+    if Uid::effective().is_root() {
+        setgroups(&[]).unwrap();
+        setgid(Gid::from_raw(65_534)).unwrap();
+        setuid(Uid::from_raw(65_534)).unwrap();
+    }
+}
+
+#[test]
+fn a_limit_of_nothing_is_an_error_that_names_limit_and_remedy() {
     apart::in_a_fork_of_its_own(module_path!(), "a_limit_of_nothing_is_an_error_that_names_limit_and_remedy", || {
-        setrlimit(Resource::RLIMIT_MEMLOCK, 0, 0).unwrap();
-        if Uid::effective().is_root() {
-            // Root is bound by no limit.
-            setgroups(&[]).unwrap();
-            setgid(Gid::from_raw(65_534)).unwrap();
-            setuid(Uid::from_raw(65_534)).unwrap();
-        }
+        limit_locked_memory(0);
         let said = LockedMemory::new().unwrap_err().to_string();
         assert!(said.contains("RLIMIT_MEMLOCK is 0 bytes") && said.contains("LimitMEMLOCK="), "{said}");
     });
@@ -353,19 +357,10 @@ fn a_limit_of_nothing_is_an_error_that_names_limit_and_remedy() {
 
 #[test]
 fn when_little_may_be_locked_memory_grows_page_by_page_and_then_says_so() {
-    use nix::{
-        sys::resource::{Resource, setrlimit},
-        unistd::{Gid, Uid, setgid, setgroups, setuid},
-    };
     let name = "when_little_may_be_locked_memory_grows_page_by_page_and_then_says_so";
     apart::in_a_fork_of_its_own(module_path!(), name, || {
         let page = region::page_bytes();
-        setrlimit(Resource::RLIMIT_MEMLOCK, 3 * page as u64, 3 * page as u64).unwrap();
-        if Uid::effective().is_root() {
-            setgroups(&[]).unwrap();
-            setgid(Gid::from_raw(65_534)).unwrap();
-            setuid(Uid::from_raw(65_534)).unwrap();
-        }
+        limit_locked_memory(3 * page as u64);
         let memory = LockedMemory::new().unwrap();
         let mut held: Vec<_> = (0..3 * page / SECRET_BYTES).map(|_| filled(&memory, 1)).collect();
         let refused = memory.secret::<LockedMemoryError>(|_| Ok(()));

@@ -4,7 +4,7 @@
 
 use super::mend::remove;
 use super::{Scene, opened};
-use crate::harness::{Daemon, Installation, KEYCTL, block_on, cell, hex, is_root, name, random_key};
+use crate::harness::{Daemon, KEYCTL, block_on, cell, hex, is_root, name, random_key};
 use servos_keyd::client::error::Error;
 use servos_keyd::store::mark::State;
 use servos_keyd::store::port::Snapshot;
@@ -161,10 +161,6 @@ fn check_closed(daemon: &Daemon, kind: &str, lists: &[&str]) {
     }
 }
 
-fn salvaged(installation: &Installation) -> Daemon {
-    installation.serve_with(&installation.command("serve", &["--salvage"]))
-}
-
 #[test]
 fn each_kind_of_damage_leaves_the_rest_open_is_listed_and_nothing_is_written() {
     let whole = Scene::made();
@@ -172,7 +168,7 @@ fn each_kind_of_damage_leaves_the_rest_open_is_listed_and_nothing_is_written() {
         let scene = whole.copy();
         (kind.harm)(&scene);
         let before = scene.installation.files();
-        let daemon = salvaged(&scene.installation);
+        let daemon = scene.installation.serve_salvage();
         for (value, opens) in scene.values.iter().zip(kind.opens) {
             let expected = opens.then_some(value.plaintext.as_slice());
             assert_eq!(opened(&daemon, value).as_deref(), expected, "{}: {}", kind.name, value.key);
@@ -200,7 +196,7 @@ fn versions_whose_key_is_lost_open_under_a_name_that_is_told() {
         };
         harm(&scene, &format!("key/{key}"));
         let before = scene.installation.files();
-        let daemon = salvaged(&scene.installation);
+        let daemon = scene.installation.serve_salvage();
         let lost = format!("lost-{key}");
         let value = &scene.values[1];
         block_on(async {
@@ -252,7 +248,7 @@ fn a_store_under_a_pending_rotation_is_salvaged_with_either_key() {
     for key in [old, new] {
         scene.installation.write_key(key);
         let before = scene.installation.files();
-        let daemon = salvaged(&scene.installation);
+        let daemon = scene.installation.serve_salvage();
         for (value, opens) in scene.values.iter().zip([false, true, true]) {
             assert_eq!(opened(&daemon, value).is_some(), opens);
         }

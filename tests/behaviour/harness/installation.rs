@@ -242,6 +242,24 @@ impl Installation {
         Daemon::start(invocation, self.path("keyd.sock"), self.path("keyd-admin.sock"))
     }
 
+    /// Serves what is left of a damaged store.
+    #[track_caller]
+    pub fn serve_salvage(&self) -> Daemon {
+        self.serve_with(&self.command("serve", &["--salvage"]))
+    }
+
+    /// Puts a file where backups go, until [`Self::mend_backups`].
+    pub fn break_backups(&self) {
+        std::fs::rename(self.path("backup"), self.path("backup.away")).unwrap();
+        std::fs::write(self.path("backup"), b"in the way").unwrap();
+    }
+
+    /// Lets backups go where they went before.
+    pub fn mend_backups(&self) {
+        std::fs::remove_file(self.path("backup")).unwrap();
+        std::fs::rename(self.path("backup.away"), self.path("backup")).unwrap();
+    }
+
     /// Serves so that this process may administer: as root on the admin socket, else as `--dev` does.
     #[track_caller]
     pub fn serve_for_admin(&self) -> Daemon {

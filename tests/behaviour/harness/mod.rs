@@ -55,6 +55,12 @@ pub const NOBODY: u32 = 65_534;
 /// How many tests could not run here.
 static NOT_RUN: AtomicUsize = AtomicUsize::new(0);
 
+/// What a program printed for programs.
+#[track_caller]
+pub fn json(text: &str) -> serde_json::Value {
+    serde_json::from_str(text).unwrap_or_else(|_| panic!("no JSON: {text}"))
+}
+
 /// Whether this process is root.
 pub fn is_root() -> bool {
     nix::unistd::geteuid().is_root()

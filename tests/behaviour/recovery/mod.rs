@@ -7,13 +7,8 @@ mod kits;
 mod shares;
 mod terminal;
 
-use crate::harness::Installation;
-use serde_json::Value;
+use crate::harness::{Installation, json};
 use std::path::{Path, PathBuf};
-
-fn json(text: &str) -> Value {
-    serde_json::from_str(text).unwrap_or_else(|_| panic!("no JSON: {text}"))
-}
 
 fn text(path: &Path) -> String {
     path.display().to_string()

@@ -3,8 +3,8 @@
 //! Must never show a word of a share or a byte of a key that a test made.
 //! Run by `cargo test`.
 
-use super::{json, kit, secrets, text, words};
-use crate::harness::{Installation, Invocation, KEYCTL, Outcome, base64, fingerprint, hex};
+use super::{kit, secrets, text, words};
+use crate::harness::{Installation, Invocation, KEYCTL, Outcome, base64, fingerprint, hex, json};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 

@@ -7,9 +7,10 @@ use super::place;
 use super::run::Run;
 use crate::cli::exit;
 use crate::cli::failure::Failure;
+use crate::cli::key;
 use crate::cli::keyctl::durable_file::{self, Replace};
+use crate::cli::keyctl::old_text;
 use crate::cli::keyctl::rotate_key_file::{FoundKey, agreed, line_of, text_of};
-use crate::cli::keyctl::{key_input, old_text};
 use crate::store::fault;
 use std::path::Path;
 
@@ -52,7 +53,7 @@ pub(super) fn new_key(run: &Run<'_>) -> Result<FoundKey, Failure> {
     let next = &run.journal.intent.next;
     let found = match run.places.first() {
         Some(first) => first.held_in(next, &run.memory)?,
-        None => agreed(key_input::read(next, false, &run.memory)?, &run.memory)?,
+        None => agreed(key::read_given(next, false, &run.memory)?, &run.memory)?,
     };
     match &run.journal.new {
         Some(new) if *new != found.fingerprint() => {

@@ -8,7 +8,6 @@ use crate::cli::exit;
 use crate::cli::failure::Failure;
 use crate::cli::key;
 use crate::cli::keyctl::durable_file;
-use crate::cli::keyctl::key_input;
 use crate::cli::keyctl::rotate_key_file::{FoundKey, agreed, line_of};
 use crate::cli::keyctl::same_file::{self, Replaced};
 use crate::config::mount::is_mount_point;
@@ -79,7 +78,7 @@ impl Place {
     /// As [`Self::held`].
     pub(super) fn held_in(&self, path: &Path, memory: &LockedMemory) -> Result<FoundKey, Failure> {
         match &self.credential {
-            None => agreed(key_input::read(path, true, memory)?, memory),
+            None => agreed(key::read_given(path, true, memory)?, memory),
             Some(name) => decrypted(name, path, memory),
         }
     }
@@ -92,7 +91,7 @@ impl Place {
         let is_it = |other: &LockedBuffer| bool::from(other.expose_bytes().ct_eq(text));
         match self.credential {
             Some(_) => Ok(is_it(&self.held(memory)?.text)),
-            None => Ok(key_input::read(&self.file, true, memory)?.iter().all(|source| is_it(&source.text))),
+            None => Ok(key::read_given(&self.file, true, memory)?.iter().all(|source| is_it(&source.text))),
         }
     }
 
