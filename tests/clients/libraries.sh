@@ -4,6 +4,9 @@
 # shellcheck shell=bash
 # shellcheck disable=SC2154  # place, socket and the words of a case are set by those who source this and by table.sh
 
+# shellcheck source=../tools.sh
+source "${BASH_SOURCE[0]%/*}/../tools.sh"
+
 readonly NODE_AT_LEAST=18
 LIBRARIES=${BASH_SOURCE[0]%/*}
 PYTHON_VENV=$LIBRARIES/python/.venv
@@ -14,14 +17,7 @@ install_library() {
 }
 
 install_python() {
-    local stamp
-    stamp=$PYTHON_VENV/installed-$(sha256sum "$LIBRARIES/python/requirements.txt" | cut -c 1-16)
-    if [[ ! -e $stamp ]]; then
-        rm -rf "$PYTHON_VENV"
-        python3 -m venv "$PYTHON_VENV"
-        "$PYTHON_VENV/bin/pip" install --quiet --disable-pip-version-check -r "$LIBRARIES/python/requirements.txt"
-        touch "$stamp"
-    fi
+    install_venv "$PYTHON_VENV" -r "$LIBRARIES/python/requirements.txt"
 }
 
 install_node() {

@@ -27,8 +27,8 @@ unpack_docker() {
 docker_serves() {
     local volumes restrictions pid
     if [[ $docker_is_here == false ]]; then
-        echo "NOT RUN: the image under Docker. That takes Debian's packages docker.io, containerd and runc."
-        [[ ${CI:-} != true ]] || fail "this must run where CI=true"
+        echo "NOT RUN: it takes Debian's packages docker.io, containerd and runc."
+        not_checked "the image under Docker" || fail "this must run where CI=true"
         return
     fi
     # It keeps a key of its own there.

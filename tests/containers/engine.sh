@@ -35,11 +35,6 @@ TOML
 compose_tools() {
     local tools=$root/.tools/containers
     local versions=(podman-compose==1.6.0 check-jsonschema==0.39.0 kubernetes-validate==1.37.0)
-    if [[ $(cat "$tools/installed" 2>/dev/null) != "${versions[*]}" ]]; then
-        rm -rf "$tools"
-        python3 -m venv "$tools"
-        "$tools/bin/pip" install --quiet --disable-pip-version-check "${versions[@]}"
-        echo "${versions[*]}" >"$tools/installed"
-    fi
+    install_venv "$tools" "${versions[@]}"
     PATH=$tools/bin:$PATH
 }

@@ -2,6 +2,8 @@
 # Must never print to anything but the file that is named. Sourced by `print` and `drill`, which know `room`.
 # shellcheck shell=bash
 
+# shellcheck source=../tools.sh
+source "${BASH_SOURCE[0]%/*}/../tools.sh"
 readonly PACKAGES=(chromium poppler-utils zbar-tools fonts-dejavu-core)
 
 has_programs() {
@@ -10,14 +12,8 @@ has_programs() {
 
 # Ends the script with 77 where they are missing and cannot be installed.
 needs_programs() {
-    if ! has_programs; then
-        if ((EUID == 0)) && command -v apt-get >/dev/null; then
-            echo "installing ${PACKAGES[*]}"
-            apt-get update -qq
-            DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends "${PACKAGES[@]}" >/dev/null
-        fi
-        has_programs || { echo "NOT RUN: a browser, pdftoppm and zbarimg are needed: ${PACKAGES[*]}"; exit 77; }
-    fi
+    has_programs || install_debian "${PACKAGES[@]}" || true
+    has_programs || cannot_run "a browser, pdftoppm and zbarimg are needed: ${PACKAGES[*]}"
 }
 
 # print_page HTML PDF

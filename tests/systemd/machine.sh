@@ -3,6 +3,9 @@
 # Sourced by run, tests/guides/run and tests/runbooks/run.
 # shellcheck shell=bash
 
+# shellcheck source=../tools.sh
+source "${BASH_SOURCE[0]%/*}/../tools.sh"
+
 # What is asked of Debian. Another list is another base.
 readonly PACKAGES=systemd,systemd-sysv,dbus,procps,man-db,ca-certificates,python3,sqlite3
 readonly RELEASE=bookworm
@@ -11,23 +14,12 @@ LEADER=
 
 # machine_is_possible: or says why it is not, and ends with 77.
 machine_is_possible() {
-    [[ $(id -u) == 0 ]] || { echo "NOT RUN: only root boots a machine"; return 77; }
-    if ! unshare --mount --propagation private true 2>/dev/null; then
-        echo "NOT RUN: this system refuses a mount namespace"
-        return 77
-    fi
+    [[ $(id -u) == 0 ]] || cannot_run "only root boots a machine"
+    unshare --mount --propagation private true 2>/dev/null || cannot_run "this system refuses a mount namespace"
     local missing=()
     command -v debootstrap >/dev/null || missing+=(debootstrap)
     command -v systemd-nspawn >/dev/null || missing+=(systemd-container)
-    ((${#missing[@]} == 0)) || install_packages "${missing[@]}" || {
-        echo "NOT RUN: it takes ${missing[*]}: apt-get install ${missing[*]}"
-        return 77
-    }
-}
-
-install_packages() {
-    command -v apt-get >/dev/null || return 1
-    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >/dev/null
+    ((${#missing[@]} == 0)) || install_debian "${missing[@]}" || cannot_run "it takes ${missing[*]}: apt-get install ${missing[*]}"
 }
 
 # make_base DIRECTORY: the Debian, unless it is there whole.

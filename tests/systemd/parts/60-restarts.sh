@@ -4,7 +4,13 @@ mkfifo "$SCRATCH/end"
 inside_as app restart-client "$SOCKET" load 8 <"$SCRATCH/end" >"$SCRATCH/load" &
 load=$!
 exec 9>"$SCRATCH/end"
-sleep 1
+# at_work: all eight are connected to the daemon that runs now, and have called it.
+at_work() {
+    [[ $(inside servos-keyctl --json status | in_json '(
+        sum(one["connections"] for one in it["connections"]["peers"] if one["socket"] == "component") == 8 and
+        sum(one["calls"] for one in it["calls"]["operations"]) > 100)') == True ]]
+}
+eventually 'eight are at work' at_work
 for ((n = 1; n <= 20; n++)); do
     inside systemctl restart servos-keyd.service
     if ((n == 10)); then
@@ -13,7 +19,7 @@ for ((n = 1; n <= 20; n++)); do
         says 'servos-keyctl status' "$said"
         [[ $(state MainPID) != "$before" ]] || fail 'the upgrade left the old daemon running'
     fi
-    sleep 0.2
+    eventually 'eight are at work again' at_work
 done
 exec 9>&-
 wait "$load"

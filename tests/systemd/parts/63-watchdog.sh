@@ -5,7 +5,9 @@ printf '[Service]\nWatchdogSec=4s\n' >"$MACHINE_ROOT/etc/systemd/system/servos-k
 inside systemctl daemon-reload
 inside systemctl restart servos-keyd.service
 pid=$(state MainPID)
-sleep 10
+# fed_since SECONDS: the watchdog, so long after the daemon's start.
+fed_since() { (($(state WatchdogTimestampMonotonic) - $(state ExecMainStartTimestampMonotonic) > $1 * 1000000)); }
+eventually 'the watchdog is fed for longer than two of its times' fed_since 9
 [[ $(state MainPID) == "$pid" ]] || fail 'a daemon that is well was killed'
 mark
 mkfifo "$SCRATCH/hold"
