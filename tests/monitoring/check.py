@@ -1,6 +1,6 @@
 """Reads the metrics of a daemon as an OpenMetrics client does, and holds them to the page that documents them.
 
-    check.py METRICS OPERATIONS.MD
+    check.py METRICS MONITORING.MD
 
 Must never pass on an empty text, nor on a metric that the page does not have. Called by tests/monitoring/run.
 """

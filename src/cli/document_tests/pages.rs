@@ -11,6 +11,7 @@ use crate::telemetry::{events, metrics};
 
 const DEPENDENCIES: &str = include_str!("../../../docs/dependencies.md");
 const FAULTS: &str = include_str!("../../../docs/faults.md");
+const MONITORING: &str = include_str!("../../../docs/monitoring.md");
 const OPERATIONS: &str = include_str!("../../../docs/operations.md");
 const README: &str = include_str!("../../../README.md");
 const SECURITY: &str = include_str!("../../../SECURITY.md");
@@ -144,25 +145,25 @@ fn the_readme_shows_the_client_s_own_example() {
 }
 
 #[test]
-fn operations_tells_what_every_event_means() {
-    let named = first_cells(OPERATIONS, "What the log says");
+fn monitoring_tells_what_every_event_means() {
+    let named = first_cells(MONITORING, "What the log says");
     assert_eq!(named, events::ALL.iter().copied().collect());
 }
 
 #[test]
-fn operations_tells_what_every_metric_means() {
+fn monitoring_tells_what_every_metric_means() {
     // A counter is known by the name of its samples.
     let known = metrics::ALL.iter().map(|metric| match metric.kind {
         metrics::Kind::Counter => format!("{}_total", metric.name),
         metrics::Kind::Gauge | metrics::Kind::Histogram => metric.name.to_owned(),
     });
-    let documented = first_cells(OPERATIONS, "Monitoring").into_iter().map(str::to_owned);
+    let documented = first_cells(MONITORING, "Monitoring").into_iter().map(str::to_owned);
     assert_eq!(documented.collect::<BTreeSet<_>>(), known.collect());
 }
 
 #[test]
-fn operations_has_one_row_for_each_event() {
-    let section = OPERATIONS.split("\n## ").find(|section| section.starts_with("What the log says")).unwrap();
+fn monitoring_has_one_row_for_each_event() {
+    let section = MONITORING.split("\n## ").find(|section| section.starts_with("What the log says")).unwrap();
     assert_eq!(section.lines().filter(|line| line.starts_with("| `")).count(), events::ALL.len());
 }
 

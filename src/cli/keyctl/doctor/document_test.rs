@@ -1,4 +1,4 @@
-//! Holds docs/operations.md, and the tests, to the kinds of mistakes: each has its row, and each is planted.
+//! Holds docs/doctor.md, and the tests, to the kinds of mistakes: each has its row, and each is planted.
 //!
 //! Must never pass because nothing was found to compare.
 //! Run by `cargo test`.
@@ -8,7 +8,7 @@ use super::planted::Planted;
 use super::{CHECKS, text, value};
 use std::collections::BTreeSet;
 
-const OPERATIONS: &str = include_str!("../../../../docs/operations.md");
+const PAGE: &str = include_str!("../../../../docs/doctor.md");
 const TESTS: [&str; 10] = [
     include_str!("clock_tests.rs"),
     include_str!("container_tests.rs"),
@@ -24,7 +24,7 @@ const TESTS: [&str; 10] = [
 
 #[test]
 fn the_page_has_a_row_for_every_id_with_why_it_matters() {
-    let section = OPERATIONS.split("\n## ").find(|section| section.starts_with("What doctor finds")).unwrap();
+    let section = PAGE.split("\n## ").find(|section| section.starts_with("What doctor finds")).unwrap();
     let rows: Vec<&str> = section.lines().filter(|line| line.starts_with("| `")).collect();
     let expected: Vec<String> = ALL.iter().map(|kind| format!("| `{}` | {} |", kind.id, kind.why)).collect();
     assert!(rows.len() > 40);

@@ -1,7 +1,7 @@
 //! What doctor can find: one stable id for each kind of mistake, with why it matters; and the list of what was found.
 //!
 //! Must never hold a byte of a key, nor take a check that could not be made for one that found nothing.
-//! Called by every family of checks; docs/operations.md has the same table, held by a test.
+//! Called by every family of checks; docs/doctor.md has the same table, held by a test.
 
 /// A kind of mistake.
 #[derive(Debug, PartialEq, Eq)]
