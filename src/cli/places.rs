@@ -123,7 +123,9 @@ fn closed(what: &str, owner: u32, hand_over: impl FnOnce() -> Fault) -> Fault {
         right => format!("runuser -u {right} -- servos-keyd serve"),
     };
     let (own, owner) = (user_name(geteuid().as_raw()), user_name(owner));
-    Fault::new(format!("this runs as {own}, and {what} belongs to {owner}: run it as {right}, or as root"), start)
+    let said =
+        format!("this runs as {own}, and {what} belongs to {owner}: {right} runs the daemon, and root its commands");
+    Fault::new(said, start)
 }
 
 /// That the store's directory could not be opened.

@@ -25,12 +25,13 @@ pub const SOCKETS: &str = "servos-keyd.socket servos-keyd-admin.socket";
 pub const KEY_FILE_DROP_IN: &str = "install -D -m 644 -t /etc/systemd/system/servos-keyd.service.d \
                                     /usr/share/doc/servos-keyd/drop-ins/key-file.conf && systemctl daemon-reload";
 
-/// The command that gives the service a setting of its own, in a drop-in of this name.
+/// The command that gives the service a setting of its own, in a drop-in of this name. Of several that set the same, the last
+/// by name counts: one that does harm is overruled.
 #[must_use]
 pub fn drop_in(name: &str, setting: &str) -> String {
     let directory = "/etc/systemd/system/servos-keyd.service.d";
     format!(
-        "mkdir -p {directory} && printf '[Service]\\n{setting}\\n' > {directory}/{name}.conf && systemctl daemon-reload && \
+        "mkdir -p {directory} && printf '[Service]\\n{setting}\\n' > {directory}/zzz-{name}.conf && systemctl daemon-reload && \
          systemctl restart servos-keyd"
     )
 }
@@ -112,7 +113,8 @@ mod tests {
         assert!(with_key_file(Path::new("/a b"), "x").starts_with("SERVOS_MASTER_KEY_FILE='/a b' x"));
         let command = drop_in("swap", "MemorySwapMax=0");
         assert!(
-            command.contains("'[Service]\\nMemorySwapMax=0\\n' > /etc/systemd/system/servos-keyd.service.d/swap.conf")
+            command
+                .contains("'[Service]\\nMemorySwapMax=0\\n' > /etc/systemd/system/servos-keyd.service.d/zzz-swap.conf")
         );
     }
 }

@@ -38,15 +38,17 @@ impl Reader<'_> {
         (!commands.is_empty()).then(|| commands.join(" && "))
     }
 
-    /// Source: path_resolution(7). Of owner, group and others, the first that fits counts alone.
-    fn may(&self, found: &Metadata, bit: u32) -> bool {
+    /// Whether it has all of these rights (4 to read, 2 to write, 1 to go through) by owner and mode. Source:
+    /// path_resolution(7). Of owner, group and others, the first that fits counts alone.
+    #[must_use]
+    pub fn may(&self, found: &Metadata, bits: u32) -> bool {
         let shift = match () {
             () if self.uid == 0 => return true,
             () if found.uid() == self.uid => 6,
             () if self.gids.contains(&found.gid()) => 3,
             () => 0,
         };
-        found.mode() & (bit << shift) != 0
+        (found.mode() >> shift) & bits == bits
     }
 }
 

@@ -6,6 +6,9 @@
 use super::{ConfigArguments, harden, key, output, place, remedy};
 use crate::cli::exit;
 use crate::cli::failure::Failure;
+use crate::client::key_admin::AdminClient;
+use crate::client::key_service::Client;
+use crate::config::settings::Config;
 use crate::custody::keys::MasterKey;
 use crate::operations::check_key::{Claim, claim};
 use crate::operations::create::{Creation, FIRST_KEYS, create, vacancy};
@@ -13,6 +16,7 @@ use crate::operations::ledger::Places;
 use crate::operations::legacy_proof::prove;
 use crate::operations::start_failure::StartFailure;
 use crate::operations::{key_choice, rfc3339};
+use crate::proto::v1::MasterKeyStatus;
 use crate::store::directory_lock::DirectoryLock;
 use crate::store::durable::directory_of;
 use crate::store::port::StoreError;
@@ -20,6 +24,7 @@ use crate::store::redb_adapter;
 use crate::sys::locked::LockedMemory;
 use crate::telemetry::chain::chain;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// The largest file of rows, in bytes.
 const MAX_ROWS_BYTES: u64 = 16 * 1024 * 1024;
@@ -43,8 +48,11 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let sources = key::sources_of_daemon(&config.master_key, &config.store.path, &memory)?;
     let file = arguments.config.config.as_deref();
     // What tells of a store is in the way of another.
-    let places = place::settled(&config, file).map_err(|failure| Failure { exit: exit::CANNOT_CREATE, ..failure })?;
-    refuse_what_is_there(&places, arguments.adopt_legacy)?;
+    let places = place::settled(&config, file).map_err(|failure| match failure.exit {
+        exit::MISSING => Failure { exit: exit::CANNOT_CREATE, ..failure },
+        _ => failure,
+    })?;
+    refuse_what_is_there(&config, &places, arguments.adopt_legacy)?;
     let chosen = key::choose(&sources, key_choice::no_store(), &memory)?;
     for warning in &chosen.warnings {
         output::remark(&format!("warning: {warning}"));
@@ -89,10 +97,10 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
 }
 
 /// What is in the way is said before a key is asked for.
-fn refuse_what_is_there(places: &Places, adopt_legacy: bool) -> Result<(), Failure> {
+fn refuse_what_is_there(config: &Config, places: &Places, adopt_legacy: bool) -> Result<(), Failure> {
     match vacancy(places) {
         Ok(_) => Ok(()),
-        Err(StartFailure::Exists { path }) => Err(already_made(&path, adopt_legacy)),
+        Err(StartFailure::Exists { path }) => Err(already_made(&path, config, adopt_legacy)),
         // For init, what tells of a lost store is something in the way.
         Err(failure @ StartFailure::StoreLost { .. }) => Err(Failure::new(exit::CANNOT_CREATE, &failure)),
         Err(failure) => Err(failure.into()),
@@ -100,21 +108,24 @@ fn refuse_what_is_there(places: &Places, adopt_legacy: bool) -> Result<(), Failu
 }
 
 /// What stands there already, in its own word, and what is likely to be wanted instead.
-fn already_made(store: &Path, adopt_legacy: bool) -> Failure {
+fn already_made(store: &Path, config: &Config, adopt_legacy: bool) -> Failure {
     let seen = DirectoryLock::shared(directory_of(store)).map_err(StartFailure::Store).and_then(|_lock| {
         let snapshot = redb_adapter::view(store).map_err(StartFailure::of_file)?;
         claim(&snapshot)
     });
+    let under =
+        |keys: Vec<String>, since| format!("under master key {}, in use since {}", keys.join(" or "), rfc3339(since));
     let (state, next) = match seen {
         Ok(Claim { fingerprints, since, .. }) => {
-            let keys: Vec<String> = fingerprints.iter().map(ToString::to_string).collect();
-            let state =
-                format!("by its own word under master key {}, in use since {}", keys.join(" or "), rfc3339(since));
-            (state, "servos-keyctl doctor")
+            let keys = fingerprints.iter().map(ToString::to_string).collect();
+            (format!("by its own word {}", under(keys, since)), "servos-keyctl doctor")
         }
-        Err(StartFailure::Store(StoreError::InUse { .. })) => {
-            ("and a process has it, most likely its daemon".to_owned(), "servos-keyctl status")
-        }
+        Err(StartFailure::Store(StoreError::InUse { .. })) => match key_of_daemon(store, config) {
+            Some(MasterKeyStatus { fingerprint, since, .. }) => {
+                (format!("and its daemon serves it, {}", under(vec![fingerprint], since)), "servos-keyctl status")
+            }
+            None => ("and a process has it, most likely its daemon".to_owned(), "servos-keyctl status"),
+        },
         Err(failure) => (format!("and tells nothing ({})", chain(&failure)), "servos-keyctl doctor"),
     };
     let adopt = match adopt_legacy {
@@ -126,6 +137,15 @@ fn already_made(store: &Path, adopt_legacy: bool) -> Failure {
         store.display()
     );
     Failure::say(exit::CANNOT_CREATE, text).with_hint(format!("to see how it is: {next}{adopt}"))
+}
+
+/// What the daemon that has the store tells of its key.
+fn key_of_daemon(store: &Path, config: &Config) -> Option<MasterKeyStatus> {
+    let socket = config.socket.admin_path.as_ref().unwrap_or(&config.socket.path);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build().ok()?;
+    let client = Client::new(socket).with_wait_for_daemon(Duration::ZERO);
+    let status = runtime.block_on(AdminClient::new(&client).status()).ok()?;
+    status.master_key.filter(|_| status.store.is_some_and(|its| Path::new(&its.path) == store))
 }
 
 fn check_rows(file: &Path, master: &MasterKey, memory: &LockedMemory) -> Result<(), Failure> {

@@ -56,8 +56,12 @@ pub fn is_shared(directory: &Path) -> bool {
 /// configuration's, if it is not the machine's own.
 ///
 /// # Errors
-/// 66 with the line to correct: what is made or brought back at the wrong place is a second store of one installation.
+/// 77 where the store's directory is another's, 66 with the line to correct: what is made or brought back at the wrong place is a second store of one installation.
 pub fn settled(config: &Config, file: Option<&Path>) -> Result<Places, Failure> {
+    // Of whom it is comes first: what is closed to this user looks as if it were not there.
+    if let Some(DirectoryFault::Refused(fault)) = directory_fault(directory_of(&config.store.path)) {
+        return Err(Failure::say(exit::NOT_PERMITTED, fault.to_string()));
+    }
     match misplaced::find(config, file) {
         None => Ok(places::places(config)),
         Some(misplaced) => Err(misplaced.failure().into()),

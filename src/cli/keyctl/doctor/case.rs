@@ -20,6 +20,7 @@ use crate::config::file::DEFAULT_PATH;
 use crate::config::key_source_error::shell_quoted;
 use crate::config::settings::{Config, MasterKey, mark_beside};
 use crate::operations::check_key::claim;
+use crate::operations::create::{Vacancy, vacancy};
 use crate::operations::ledger::Places;
 use crate::operations::start_failure::StartFailure;
 use crate::proto::v1::GetStatusResponse;
@@ -129,8 +130,9 @@ impl Case {
             Err(reason) => Err(reason.clone()),
         };
         let given = memory.as_ref().map(given).unwrap_or_default();
-        let state = memory.as_ref().ok().filter(|_| is_service).and_then(unit::state);
         let daemon = runtime::of_this_thread()?.block_on(asking(&asked));
+        // To ask may have started it: what became of that counts.
+        let state = memory.as_ref().ok().filter(|_| is_service).and_then(unit::state);
         let mut case = Self {
             machine,
             memory,
@@ -213,6 +215,11 @@ impl Case {
         let of_unit = self.unit.as_ref().ok().and_then(|unit| unit.socket_group.as_deref());
         let configured = self.config().and_then(|config| config.socket.group.as_deref());
         of_unit.map(|group| (group, true)).or_else(|| configured.map(|group| (group, false)))
+    }
+
+    /// Whether nothing tells that there was ever a store here.
+    pub(super) fn is_new(&self) -> bool {
+        self.status().is_none() && self.places().is_some_and(|places| matches!(vacancy(&places), Ok(Vacancy::Empty)))
     }
 
     /// The key file that the daemon opens itself.

@@ -20,15 +20,15 @@ pub(super) fn keyd(case: &Case, command: &str, rest: &str) -> String {
     key_file(case).map_or_else(|| command.clone(), |file| service::with_key_file(&file, &command))
 }
 
-/// The same while nothing has the store: the service is stopped for it, and started after it.
+/// The same while nothing has the store: the service is stopped for it, and started after it, whatever came of it.
 pub(super) fn keyd_alone(case: &Case, command: &str, rest: &str) -> String {
     let command = keyd(case, command, rest);
     match &case.unit {
         Ok(_) => {
-            let sockets = service::SOCKETS;
             let metrics = "/etc/systemd/system/sockets.target.wants/servos-keyd-metrics.socket";
             let metrics = if case.machine.has(metrics) { " servos-keyd-metrics.socket" } else { "" };
-            format!("systemctl stop 'servos-keyd*' && {command} && systemctl start {sockets}{metrics} servos-keyd")
+            let units = format!("{}{metrics} servos-keyd", service::SOCKETS);
+            format!("systemctl stop {units} && {command}; systemctl start {units}")
         }
         Err(_) if case.status().is_some() => format!("{command} # once the daemon is stopped; then start it again"),
         Err(_) => command,

@@ -87,6 +87,13 @@ fn missing_mend(case: &Case, place: &Place, daemon_uid: u32) -> String {
     if place.by_systemd && place.path == env && key.exists() {
         return format!("{} && systemctl restart servos-keyd", service::KEY_FILE_DROP_IN);
     }
+    if place.by_systemd && place.path == env && case.is_new() {
+        return format!(
+            "servos-keyctl generate-key {} # on a new installation; where ServOS has sealed values before, bring back its {}",
+            service::KEY_FILE,
+            service::ENV_FILE
+        );
+    }
     let path = shell_quoted(&place.path);
     let given = match (daemon_uid, place.by_systemd) {
         (0, _) | (_, true) => String::new(),

@@ -107,6 +107,8 @@ fn a_key_beside_the_one_that_the_unit_takes_is_told_with_the_drop_in_for_it() {
     planted.config().master_key.file = None;
     let env = planted.at("etc/servos/servos.env");
     let planted = planted.unit(&format!("LoadCredential=servos.env:{}\n", env.display()));
+    planted.sees("key-missing", "servos-keyctl generate-key /etc/servos/master.key # on a new installation");
+    planted.write("state/keyd.redb", "");
     planted.sees("key-missing", "servos-keyctl recover --typed --out ");
     planted.write("etc/servos/master.key", KEY);
     planted.sees("key-missing", "drop-ins/key-file.conf && systemctl daemon-reload && systemctl restart servos-keyd");

@@ -11,7 +11,8 @@ use crate::cli::keyctl::output::time;
 use crate::cli::misplaced;
 use crate::cli::places::{DirectoryFault, Fault, Use, directory_fault, judge_files, refuse_network};
 use crate::cli::service;
-use crate::config::key_source_error::shell_quoted;
+use crate::config::key_source_error::{chown_name, shell_quoted, user_name};
+use crate::config::obstacle::Reader;
 use crate::config::settings::Config;
 use crate::operations::create::{Vacancy, vacancy};
 use crate::operations::ledger::Places;
@@ -47,6 +48,7 @@ pub(super) fn check(case: &Case, report: &mut Report) {
     let judged = judge_files(&places, purpose);
     judged.refused.into_iter().for_each(|fault| modes(Severity::Problem, fault, report));
     judged.warnings.into_iter().for_each(|fault| modes(Severity::Advice, fault, report));
+    closed_to_daemon(case, &places, report);
     if case.status().is_some() {
         return;
     }
@@ -61,6 +63,32 @@ pub(super) fn check(case: &Case, report: &mut Report) {
         Claimed::Keys { .. } | Claimed::Nothing => {}
     }
     backup_age(case, &places, report);
+}
+
+/// Root opens everything; what it copied back by hand may be closed to the daemon's user, whose the directory is.
+fn closed_to_daemon(case: &Case, places: &Places, report: &mut Report) {
+    let Some((uid, gid)) = case.daemon_ids().filter(|(uid, _)| case.machine.euid == 0 && *uid != 0) else { return };
+    let daemon = Reader { uid, gids: &[gid] };
+    let (file, directory) = ((0o6, "600"), (0o7, "700"));
+    for (path, what, (bits, mode)) in [
+        (&places.store, "the store", file),
+        (&places.mark, "the mark", file),
+        (&places.backups, "the backup directory", directory),
+    ] {
+        // What others have put there is told already.
+        let found = path.symlink_metadata().ok().filter(|found| !found.is_symlink() && [0, uid].contains(&found.uid()));
+        if found.is_some_and(|found| !daemon.may(&found, bits)) {
+            let (owner, quoted) = (chown_name(uid), shell_quoted(path));
+            let text = format!("{what} {quoted} is closed to the daemon's user, {}.", user_name(uid));
+            let mend = format!("chown {owner}:{} {quoted} && chmod {mode} {quoted}", group_name(gid));
+            report.problem(finding::STORE_MODES, text, mend);
+        }
+    }
+}
+
+fn group_name(gid: u32) -> String {
+    let found = nix::unistd::Group::from_gid(nix::unistd::Gid::from_raw(gid)).ok().flatten();
+    found.map_or_else(|| gid.to_string(), |group| group.name)
 }
 
 fn modes(severity: Severity, fault: Fault, report: &mut Report) {

@@ -9,6 +9,7 @@ use crate::cli::keyctl::doctor::machine::{Mount, UserEntry};
 use crate::cli::keyctl::doctor::planted::{KEY, Planted, chmod, fingerprint};
 use crate::store::backup_file::{Backup, write_durably};
 use crate::store::port::Snapshot;
+use std::io::Write as _;
 
 fn on(mount: Mount) -> Planted {
     let mut planted = Planted::well();
@@ -113,7 +114,42 @@ fn what_comes_first_on_a_packaged_machine_is_what_its_next_command_says() {
     planted.write("state/keyd.redb.mark", "");
     let mend = said(&planted);
     assert!(mend.contains(&format!("SERVOS_MASTER_KEY_FILE={} servos-keyd restore FILE", env.display())), "{mend}");
-    assert!(mend.starts_with("systemctl stop 'servos-keyd*' && "), "{mend}");
+    let units = "servos-keyd.socket servos-keyd-admin.socket servos-keyd";
+    assert!(mend.starts_with(&format!("systemctl stop {units} && ")), "{mend}");
+    assert!(mend.ends_with(&format!("; systemctl start {units}")), "{mend}");
+    planted.write("etc/systemd/system/sockets.target.wants/servos-keyd-metrics.socket", "");
+    assert!(
+        said(&planted).ends_with("servos-keyd-metrics.socket servos-keyd"),
+        "a socket that was open is opened again"
+    );
+}
+
+#[test]
+fn what_root_left_closed_to_the_daemons_user_is_told_to_root() {
+    let mut planted = Planted::silent();
+    if planted.case.machine.euid != 0 {
+        let _ = writeln!(std::io::stderr(), "NOT RUN: what is closed to the daemon's user: only root gives files away");
+        return;
+    }
+    let chown = |path: &std::path::Path, id| std::os::unix::fs::chown(path, Some(id), Some(id)).unwrap();
+    let (store, mark) = (planted.write("state/keyd.redb", ""), planted.write("state/keyd.redb.mark", ""));
+    let backups = planted.at("state/backup");
+    std::fs::create_dir(&backups).unwrap();
+    chmod(&backups, 0o700);
+    for path in [&planted.at("state"), &planted.at("master.key"), &store, &mark, &backups] {
+        chown(path, 4711);
+    }
+    assert_eq!(planted.ids(), ["no-daemon"]);
+    for (path, mode) in [(&store, "600"), (&mark, "600"), (&backups, "700")] {
+        chown(path, 0);
+        let command = planted.sees("store-modes", "").mend.unwrap();
+        let path = path.display();
+        assert_eq!(command, format!("chown 4711:4711 {path} && chmod {mode} {path}"));
+        assert!(std::process::Command::new("sh").args(["-c", &command]).status().unwrap().success());
+        assert_eq!(planted.ids(), ["no-daemon"], "{path}");
+    }
+    planted.case.machine.euid = 4711;
+    assert_eq!(planted.ids(), ["no-daemon"]);
 }
 
 #[test]
