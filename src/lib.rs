@@ -58,7 +58,8 @@
 //!
 //! # What the writer does unasked
 //!
-//! Between its jobs: a look whether what failed works again, the next step of a rotation, some records of a self-check.
+//! Between its jobs: a look whether store, mark and backups are still where they were (`operations::files_watch`), and one
+//! whether what failed works again; the next step of a rotation; some records of a self-check.
 //!
 //! *The store or its mark refuses a change.* `operations::trouble` keeps why, and the writer tries again at the intervals
 //! of `operations::probes`: the store opened anew and checked, then a commit that changes nothing but the MAC. Whether a
@@ -70,6 +71,20 @@
 //! It writes a new backup or mark where one is not good; a damaged store takes no change until a later check finds it
 //! whole. `servos-keyd fsck` looks at the same offline, and writes nothing.
 //!
+//! # What the daemon tells unasked
+//!
+//! *The log* (`telemetry::log`) is lines on standard error, or, where that is systemd's journal, entries with fields
+//! (`telemetry::journal`). What a peer can have refused without end takes some lines a minute (`rpc::refusals`).
+//!
+//! *Metrics* (`rpc::metrics`, named in `telemetry::metrics`) are the numbers of GetStatus as OpenMetrics text, on a socket of
+//! their own that speaks HTTP/1.1 (`server::metrics`).
+//!
+//! *The service manager* (`server::notify`) hears READY, one line on how things are, and, from `cli::keyd::watchdog`, that the
+//! self-test was good: never that time has passed.
+//!
+//! *A reload*, at SIGHUP (`cli::keyd::reload`): the configuration read again, what takes no restart put in force, the rest
+//! named; what is not valid changes nothing.
+//!
 //! # A start
 //!
 //! Harden the process, while it has one thread and no secret → take inherited sockets → configuration → log → locked
@@ -78,6 +93,9 @@
 //! are to be had → look at the store without changing a byte → read the key → root, MAC, mark, canary → open the store for
 //! writing → finish a rotation that is pending, where the key's sources allow it → self-test → threads → READY → signal →
 //! drain → wipe. `cli::keyd::serve` reads as these lines.
+//!
+//! A start that fails on sockets of the service manager answers whoever waits in them, for a moment, with UNAVAILABLE, and root
+//! with the cause: `cli::keyd::turn_away`.
 //!
 //! # The life of a key
 //!

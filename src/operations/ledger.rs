@@ -4,6 +4,7 @@
 //! Called by the operations that change something, on the writer's thread alone.
 
 use super::engine::Engine;
+use super::files_watch::Seen;
 use super::key_records::Maker;
 use super::refusal::Refusal;
 use super::rotation::Rotation;
@@ -124,6 +125,8 @@ pub struct Ledger {
     pub(super) damage_found: bool,
     /// Something else was read than what was committed: a self-check is to tell whether it is there to stay.
     pub(super) in_doubt: bool,
+    /// What was beside the store when that was last looked at.
+    pub(super) seen: Seen,
 }
 
 impl Ledger {
@@ -167,6 +170,7 @@ impl Ledger {
             suspended: false,
             damage_found: false,
             in_doubt: false,
+            seen: Seen::default(),
         };
         ledger.tell_size();
         Ok(ledger)

@@ -24,6 +24,7 @@ pub mod engine;
 pub mod export_keyring;
 #[cfg(test)]
 mod fake_store;
+mod files_watch;
 mod gap;
 pub mod health;
 pub mod history;

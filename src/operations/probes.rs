@@ -14,11 +14,14 @@ pub(super) struct Pace {
     pub(super) probe: Duration,
     /// And at most so long.
     pub(super) longest: Duration,
+    /// Between two looks whether the files are still where they were.
+    pub(super) look: Duration,
 }
 
 impl Default for Pace {
     fn default() -> Self {
-        Self { step: Duration::from_secs(60), probe: Duration::from_secs(1), longest: Duration::from_secs(30) }
+        let seconds = Duration::from_secs;
+        Self { step: seconds(60), probe: seconds(1), longest: seconds(30), look: seconds(5) }
     }
 }
 

@@ -133,14 +133,16 @@ enum Turn {
     Job(Job),
     Step,
     Probe,
+    Look,
     Check,
 }
 
 fn run(mut ledger: Ledger, queue: &Receiver<Job>, pace: Pace, mut check: Option<SelfCheck>) {
     let mut rest = Rest::Step;
     let mut probes = Probes::new(pace);
+    let mut look = Instant::now();
     // Jobs and steps take turns, so that neither keeps the other waiting. A self-check goes behind both.
-    while let Some(turn) = next(queue, rest, probes.at(), check.as_ref().map(SelfCheck::next_due)) {
+    while let Some(turn) = next(queue, rest, probes.at(), look, check.as_ref().map(SelfCheck::next_due)) {
         let mut asked = match turn {
             // The caller sees its channel closed and answers INTERNAL.
             Turn::Job(job) => guarded(&mut ledger, job).is_none() || ledger.rotation_asked(),
@@ -148,6 +150,11 @@ fn run(mut ledger: Ledger, queue: &Receiver<Job>, pace: Pace, mut check: Option<
             Turn::Probe => {
                 probes.made();
                 guarded(&mut ledger, Ledger::probe);
+                false
+            }
+            Turn::Look => {
+                look = Instant::now() + pace.look;
+                guarded(&mut ledger, Ledger::look_at_files);
                 false
             }
             Turn::Check => {
@@ -178,11 +185,21 @@ fn run(mut ledger: Ledger, queue: &Receiver<Job>, pace: Pace, mut check: Option<
     }
 }
 
-/// Whose turn is next; `None` if there will be no more jobs. A probe that is due goes before a queue that is never empty.
-fn next(queue: &Receiver<Job>, rest: Rest, probe: Option<Instant>, check: Option<Instant>) -> Option<Turn> {
+/// Whose turn is next; `None` if there will be no more jobs. A probe or look that is due goes before a queue that is never
+/// empty.
+fn next(
+    queue: &Receiver<Job>,
+    rest: Rest,
+    probe: Option<Instant>,
+    look: Instant,
+    check: Option<Instant>,
+) -> Option<Turn> {
     let now = Instant::now();
     if probe.is_some_and(|time| time <= now) {
         return Some(Turn::Probe);
+    }
+    if look <= now {
+        return Some(Turn::Look);
     }
     let step = match rest {
         Rest::Step => {
@@ -196,9 +213,9 @@ fn next(queue: &Receiver<Job>, rest: Rest, probe: Option<Instant>, check: Option
         Rest::Jobs => None,
     };
     // The first that is due; of two at once, the one that stands first here.
-    let due = [(probe, Turn::Probe), (step, Turn::Step), (check, Turn::Check)];
+    let due = [(probe, Turn::Probe), (step, Turn::Step), (Some(look), Turn::Look), (check, Turn::Check)];
     let first = due.into_iter().filter_map(|(time, turn)| Some((time?, turn))).min_by_key(|(time, _)| *time);
-    let Some((time, turn)) = first else { return queue.recv().ok().map(Turn::Job) };
+    let (time, turn) = first?;
     match queue.recv_timeout(time.saturating_duration_since(now)) {
         Ok(job) => Some(Turn::Job(job)),
         Err(RecvTimeoutError::Timeout) => Some(turn),

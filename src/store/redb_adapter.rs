@@ -166,7 +166,7 @@ impl<M: Medium> RedbStore<M> {
             }
             Ok(_) => Err(StoreError::unavailable(&self.path, file::REPLACED)),
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
-                Err(StoreError::unavailable(&self.path, "the open store was moved away or removed"))
+                Err(StoreError::unavailable(&self.path, file::REMOVED))
             }
             Err(e) => Err(StoreError::from_io(&self.path, e)),
         }
@@ -185,6 +185,17 @@ impl<M: Medium> RedbStore<M> {
             self.close();
         }
         answer
+    }
+
+    /// Reads all of it. Where the path names another file, or none, the open one is still read, though nothing is written to
+    /// it: nobody else has what it holds. But where a rewrite may have put its own file there, that could be the newer one.
+    fn reading<T>(&mut self, read: fn(&Database, &Path) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        match (self.check_path(), &self.database) {
+            (Err(_), Some(database)) if self.renaming.is_none() => {
+                file::guarded(&self.path, || read(database, &self.path))
+            }
+            _ => self.using(read),
+        }
     }
 
     /// Without a word: after an error there is nothing to save, and the next open repairs what is there.
@@ -244,12 +255,12 @@ fn check(expected: u64, next: u64, batch: &Batch) -> Result<(), StoreError> {
 
 impl<M: Medium> Store for RedbStore<M> {
     fn load(&mut self) -> Result<Snapshot, StoreError> {
-        let answer = self.using(file::read_all);
+        let answer = self.reading(file::read_all);
         self.or_by_view(answer, |snapshot| snapshot)
     }
 
     fn load_packed(&mut self) -> Result<Packed, StoreError> {
-        let answer = self.using(file::read_packed);
+        let answer = self.reading(file::read_packed);
         self.or_by_view(answer, |snapshot| snapshot.packed())
     }
 

@@ -74,8 +74,18 @@ impl Medium for Direct {
     }
 }
 
+/// The open file still has everything, and is gone for ever when the last process that has it open ends.
+macro_rules! save_command {
+    () => {
+        ": put its file back; or save now what the daemon still has, by servos-keyctl backup /root/keyd-saved.skb1, then stop it \
+         and run servos-keyd restore /root/keyd-saved.skb1. What is not saved is lost when the daemon ends"
+    };
+}
+
 /// What is said of a path that names another file than before.
-pub(super) const REPLACED: &str = "another file was put in the place of the open store";
+pub(super) const REPLACED: &str = concat!("another file was put in the place of the open store", save_command!());
+/// What is said of a path that names nothing any more.
+pub(super) const REMOVED: &str = concat!("the open store was moved away or removed", save_command!());
 
 /// Which file it is, whatever its name: device and inode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

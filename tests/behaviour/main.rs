@@ -46,6 +46,7 @@ mod ownership;
 mod panics;
 mod pending_sources;
 mod recovery;
+mod removed_files;
 mod restore;
 mod restore_drill;
 mod restore_export;

@@ -39,7 +39,7 @@ impl Running {
     fn start(rig: Rig, retry: Duration) -> Self {
         let keys = [NEW, NEXT].map(|key| rig.fingerprint(key));
         let Rig { medium, directory, policy, ledger, engine, .. } = rig;
-        let pace = Pace { step: retry, probe: SOON, longest: SOON };
+        let pace = Pace { step: retry, probe: SOON, longest: SOON, ..Pace::default() };
         let (writer, thread) = Writer::start_paced(ledger, pace).unwrap();
         Self { writer, thread, engine, medium, policy, keys, _directory: directory }
     }
