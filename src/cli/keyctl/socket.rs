@@ -99,8 +99,8 @@ mod tests {
             read += 1;
         }
         assert!(read > 20, "{read} files");
-        // check_key asks every socket that the configuration names.
-        asks.retain(|name| name != "check_key_sources.rs");
+        // It asks every socket that the configuration names.
+        asks.retain(|name| name != "opener.rs");
         assert_eq!(asks, ["socket.rs"], "its default is the admin socket; a client of components' has another");
     }
 
