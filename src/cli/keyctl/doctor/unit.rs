@@ -133,7 +133,9 @@ fn state_of(told: &str) -> Option<ServiceState> {
     let mut blocks = told.split("\n\n");
     let service: Vec<&str> = blocks.next()?.lines().filter(|line| !line.ends_with('=')).collect();
     let (names, words): (Vec<&str>, Vec<&str>) = service.into_iter().partition(|line| line.starts_with("Id="));
-    let is_failed = words.contains(&"ActiveState=failed");
+    // What runs behind the end of a start that failed goes on for a moment.
+    let is_wrong = |word: &&str| word.strip_prefix("Result=").is_some_and(|result| result != "success");
+    let is_failed = words.contains(&"ActiveState=failed") || words.iter().any(is_wrong);
     let closed = |block: &str| {
         let name = block.lines().find_map(|line| line.strip_prefix("Id="))?;
         (!block.lines().any(|line| line == "ActiveState=active")).then(|| name.to_owned())
@@ -182,6 +184,8 @@ mod tests {
         assert_eq!((state.words.as_str(), state.is_failed), ("ActiveState=failed, Result=exit-code", true));
         assert_eq!(state.closed_sockets, ["servos-keyd-admin.socket"]);
         assert!(state_of("").is_none());
+        assert!(state_of("ActiveState=deactivating\nResult=exit-code\n").unwrap().is_failed);
+        assert!(!state_of("ActiveState=inactive\nResult=success\n").unwrap().is_failed);
     }
 
     #[test]
