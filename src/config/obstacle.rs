@@ -83,6 +83,9 @@ mod tests {
                 assert_eq!(mend.contains(command.as_str()), says.contains(&command), "{above:o} {below:o}: {mend}");
             }
         }
+        set(&file, 0o640);
+        let found = file.metadata().unwrap();
+        assert!(Reader { uid: 4712, gids: &[found.gid()] }.may(&found, 4) && !STRANGER.may(&found, 4));
         set(&file, 0o040);
         let (uid, gid) = (file.metadata().unwrap().uid(), file.metadata().unwrap().gid());
         assert!(uid == 0 || Reader { uid, gids: &[gid] }.mend(&file).is_some(), "the owner's bits count alone");

@@ -12,7 +12,8 @@ use servos_keyd::auth::permit::Permit;
 use servos_keyd::auth::policy::Policy;
 use servos_keyd::cli::key_sources::GivenSources;
 use servos_keyd::cli::keyd::sandbox::Entered;
-use servos_keyd::cli::keyd::{place, store};
+use servos_keyd::cli::keyd::store;
+use servos_keyd::cli::places;
 use servos_keyd::config::key_source::{Sources, Trust};
 use servos_keyd::config::settings::Config;
 use servos_keyd::custody::keys::{LockedMemory, MasterKey};
@@ -84,7 +85,7 @@ impl Room {
     }
 
     pub fn places(&self) -> Places {
-        servos_keyd::cli::places::places(&self.config)
+        places::places(&self.config)
     }
 
     pub fn now(&self) -> i64 {

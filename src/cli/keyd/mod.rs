@@ -11,7 +11,7 @@ mod drill_sample;
 mod fsck;
 mod init;
 mod output;
-pub mod place;
+mod place;
 mod reload;
 mod remedy;
 mod restore;

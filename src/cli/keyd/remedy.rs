@@ -52,7 +52,10 @@ fn with_key_file(message: &str, file: &Path) -> String {
     let mut message = message.to_owned();
     for command in COMMANDS {
         let bare = command.trim_start_matches('`');
-        message = message.replace(command, &format!("`{}", service::with_key_file(file, bare)));
+        // A key that was there before servos-keyd has sealed values.
+        let adopts = bare.ends_with(" init") && file == Path::new(service::ENV_FILE);
+        let with_key = service::with_key_file(file, bare);
+        message = message.replace(command, &format!("`{with_key}{}", if adopts { " --adopt-legacy" } else { "" }));
     }
     message
 }
@@ -134,6 +137,10 @@ mod tests {
             with_key_file("run `servos-keyd restore --config /c FILE`, or `servos-keyd serve`", Path::new("/k")),
             "run `SERVOS_MASTER_KEY_FILE=/k servos-keyd restore --config /c FILE`, or `SERVOS_MASTER_KEY_FILE=/k \
              servos-keyd serve`"
+        );
+        assert_eq!(
+            with_key_file("`servos-keyd init`", Path::new(service::ENV_FILE)),
+            "`SERVOS_MASTER_KEY_FILE=/etc/servos/servos.env servos-keyd init --adopt-legacy`"
         );
     }
 

@@ -15,7 +15,7 @@ pub(super) struct Place {
     pub(super) path: PathBuf,
     /// Whether the daemon's next start reads it; else it is a copy.
     pub(super) counts: bool,
-    /// Whether systemd reads it, as root, and hands on what is in it.
+    /// Whether systemd reads it, as root, and hands on what is in it; the daemon needs no right to it.
     pub(super) by_systemd: bool,
     pub(super) may_be_missing: bool,
     /// Whether it is good without a key.
@@ -55,7 +55,7 @@ pub(super) fn places(case: &Case) -> Vec<Place> {
     if case.is_service {
         let known = ENV_FILES.map(|file| case.machine.at(file)).into_iter().filter(|file| file.exists());
         known.for_each(|path| {
-            add(Place { path, counts: false, by_systemd: false, may_be_missing: true, may_hold_none: true })
+            add(Place { path, counts: false, by_systemd: true, may_be_missing: true, may_hold_none: true })
         });
     }
     places

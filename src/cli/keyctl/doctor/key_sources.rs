@@ -37,8 +37,10 @@ pub(super) fn check(case: &Case, report: &mut Report) {
             report.problem(
                 finding::KEY_IN_UNIT,
                 format!("The daemon's unit holds the master key itself, in {setting}."),
-                "systemctl edit --full servos-keyd # put the key into a file of mode 0600, name that with \
-                 LoadCredential=servos_master_key:FILE, restart, and then: servos-keyctl rotate run",
+                "grep -rlE '(SERVOS|ACT)_MASTER_KEY=|SetCredential=(servos|act)_master_key:' \
+                 /etc/systemd/system/servos-keyd.service* # names the file: put the key out of it into one of mode 0600, \
+                 name that with LoadCredential=servos_master_key:FILE, systemctl daemon-reload && systemctl restart servos-keyd, \
+                 and then: servos-keyctl rotate run",
             );
         }
     }

@@ -192,7 +192,10 @@ fn a_copy_that_the_daemon_does_not_read_is_told_where_it_differs_or_is_open_to_o
     let found = planted.sees("key-copy-differs", "servos-keyctl check-key --key-file ");
     assert_eq!(found.severity, Severity::Advice);
     chmod(&env, 0o644);
-    planted.sees("key-exposed", "chmod 600 ");
+    // The daemon does not open it, and is given no right to it.
+    let found = planted.sees("key-exposed", "");
+    assert_eq!(found.mend.unwrap(), format!("chmod 600 {}", env.display()));
+    assert!(!found.text.contains("chown"), "{}", found.text);
     // One without a key in it is none.
     planted.write("etc/servos/servos.env", "OTHER=1\n");
     assert!(planted.ids().is_empty());
@@ -228,7 +231,7 @@ fn a_file_that_only_systemd_finds_is_said_to_be_unseen() {
 fn a_key_in_the_unit_itself_is_told_and_not_shown() {
     let mut planted = Planted::well();
     planted.case.unit = Ok(Unit::of(&format!("Environment=SERVOS_MASTER_KEY={KEY}\n")));
-    planted.sees("key-in-unit", "systemctl edit --full servos-keyd");
+    planted.sees("key-in-unit", "/etc/systemd/system/servos-keyd.service* # names the file");
 }
 
 #[test]

@@ -48,7 +48,8 @@ fn secretmem(case: &Case) -> String {
     let off = case.machine.is_booted_with("secretmem.enable=0");
     let remove = if off { "s/ *secretmem.enable=0//; " } else { "" };
     format!(
-        "uname -r; sed -i '{remove}s/^GRUB_CMDLINE_LINUX=\"/&secretmem.enable=1 /' /etc/default/grub && update-grub && reboot"
+        "uname -r; sed -i '{remove}s/^GRUB_CMDLINE_LINUX=\"/&secretmem.enable=1 /' /etc/default/grub && update-grub # and \
+         then reboot, when that does no harm"
     )
 }
 

@@ -56,7 +56,11 @@ pub(super) fn check(case: &Case, report: &mut Report) {
             }
             Ok(None) => {
                 let text = format!("There is no user {user}.");
-                report.problem(finding::USER_NOT_IN_GROUP, text, format!("useradd --system --groups {name} {user}"));
+                let mend = format!(
+                    "getent passwd # if it is to be one of these, name that; if it is to be made: useradd --system --groups {name} \
+                     {user}"
+                );
+                report.problem(finding::USER_NOT_IN_GROUP, text, mend);
             }
             Err(reason) => report.not_made(format!("which groups {user} is in: {reason}")),
         }

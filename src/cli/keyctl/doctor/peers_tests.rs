@@ -53,7 +53,11 @@ fn a_user_who_is_not_in_the_group_is_told_and_one_who_is_passes() {
         found,
         [
             ("user-not-in-group", "usermod -aG servos web"),
-            ("user-not-in-group", "useradd --system --groups servos nosuch")
+            (
+                "user-not-in-group",
+                "getent passwd # if it is to be one of these, name that; if it is to be made: useradd --system --groups servos \
+                 nosuch"
+            )
         ]
     );
     planted.case.machine.user = Box::new(|_| Err("no answer".to_owned()));

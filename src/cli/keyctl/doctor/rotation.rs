@@ -6,9 +6,11 @@
 use super::case::{Case, Claimed};
 use super::finding::{self, Report};
 use super::key_sources::exposed;
+use crate::cli::key;
 use crate::cli::keyctl::rotate_run;
 use crate::config::key_source_error::shell_quoted;
 use crate::store::durable::beside;
+use std::path::Path;
 
 /// Looks beside the key file, and at what the store says of its keys.
 pub(super) fn check(case: &Case, report: &mut Report) {
@@ -54,8 +56,29 @@ pub(super) fn check(case: &Case, report: &mut Report) {
             next.display(),
             file.display()
         );
-        report.problem(finding::NEXT_KEY_LEFT, text, format!("rm {quoted}"));
+        report.problem(finding::NEXT_KEY_LEFT, text, next_mend(case, &file, &next));
     }
+}
+
+/// The new key goes, unless it is the one in use and the key file does not hold it: then it may be the only one.
+fn next_mend(case: &Case, file: &Path, next: &Path) -> String {
+    let (opens, quoted) = (case.opens(), shell_quoted(next));
+    let is_in_use = |path: &Path| fingerprints(case, path).iter().any(|held| opens.contains(held));
+    if is_in_use(next) && !is_in_use(file) {
+        let file = shell_quoted(file);
+        return format!(
+            "cp -p {quoted} {quoted}.kept # it holds the key in use, and {file} does not: put it there first"
+        );
+    }
+    format!("rm {quoted}")
+}
+
+/// Of the keys that a file holds; none where it cannot be read, or holds none.
+fn fingerprints(case: &Case, path: &Path) -> Vec<String> {
+    let Ok(memory) = &case.memory else { return Vec::new() };
+    let found = key::read_given(path, true, memory).unwrap_or_default();
+    let held = key::held(&found, memory).unwrap_or_default();
+    held.iter().map(|held| held.key.fingerprint().to_string()).collect()
 }
 
 #[cfg(test)]

@@ -13,6 +13,14 @@ fn a_new_key_is_left_over_only_where_no_rotation_is_under_way() {
     let next = planted.write("master.key.next", OTHER);
     let found = planted.sees("next-key-left", "rm ");
     assert!(found.text.contains("remove it: rm ") && found.text.contains("servos-keyctl rotate begin"));
+    // Where it is the one in use, and the key file holds another, it may be the only one.
+    planted.write("master.key.next", KEY);
+    planted.write("master.key", OTHER);
+    let mend = planted.sees("next-key-left", "cp -p ").mend.unwrap();
+    assert!(!mend.contains("rm "), "{mend}");
+    planted.write("master.key", KEY);
+    assert_eq!(planted.sees("next-key-left", "").mend.unwrap(), format!("rm {}", next.display()));
+    planted.write("master.key.next", OTHER);
     let opens = vec![fingerprint(KEY), fingerprint(OTHER)];
     planted.status().rotation = Some(Rotation { opens, ..Rotation::default() });
     assert_eq!(planted.ids(), ["rotation-pending"]);
