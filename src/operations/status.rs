@@ -135,6 +135,12 @@ fn warnings(keyring: &Keyring, engine: &Engine) -> Vec<String> {
         StoreState::Healthy | StoreState::ReadOnly => {}
     }
     warnings.extend(self_check_warnings(&engine.progress.self_check()));
+    if let Some(problem) = engine.reload_refused() {
+        warnings.push(format!(
+            "The last reload was refused, and the configuration before it is in force: {problem}. The next start refuses it \
+             too. Mend it, and have it read again: systemctl reload servos-keyd, or SIGHUP"
+        ));
+    }
     if let Some(rotation) = &keyring.rotation {
         warnings.push(rotation_warning(rotation, engine));
     }

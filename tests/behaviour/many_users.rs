@@ -37,7 +37,7 @@ async fn connected_as(user: u32, socket: PathBuf) -> Wire {
 }
 
 fn request(bytes: usize) -> v1::EncryptRequest {
-    v1::EncryptRequest { key: "default".to_owned(), plaintext: vec![7; bytes].into(), ..v1::EncryptRequest::default() }
+    v1::EncryptRequest { key: "default".to_owned(), plaintext: vec![7; bytes], ..v1::EncryptRequest::default() }
 }
 
 async fn works(wire: &Wire, bytes: usize) {

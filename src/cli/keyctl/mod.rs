@@ -43,7 +43,7 @@ mod rotate_show;
 mod rotate_wait;
 mod same_file;
 mod seal;
-mod socket;
+pub(super) mod socket;
 mod socket_hint;
 mod status;
 mod unknown_key;
@@ -253,7 +253,7 @@ fn execute(console: &mut Console, arguments: &Arguments) -> Result<(), Failure> 
 }
 
 /// A runtime on this thread alone.
-fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+pub(super) fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build();
     runtime.map_err(|error| Failure::new(exit::BUG, &error))
 }

@@ -13,7 +13,7 @@ mod output;
 pub mod place;
 pub mod place_check;
 mod reload;
-mod remedy;
+pub mod remedy;
 mod restore;
 mod restore_drill;
 mod restore_input;

@@ -60,7 +60,8 @@ pub fn start_command(config_file: Option<&Path>, config: &Config, source: &str) 
 }
 
 /// Whether systemd runs this machine, and knows the daemon's unit.
-fn unit_is_installed(root: &Path) -> bool {
+#[must_use]
+pub fn unit_is_installed(root: &Path) -> bool {
     let has = |path: &str| root.join(path).exists();
     has("run/systemd/system") && UNITS.iter().any(|directory| has(&format!("{directory}/servos-keyd.service")))
 }

@@ -10,14 +10,15 @@ use super::{drill_key, key, output, place, restore_input};
 use crate::cli::drill::{self, Drill};
 use crate::cli::exit;
 use crate::cli::failure::Failure;
+use crate::cli::keyctl::socket::SocketArguments;
 use crate::config::key_source_error::shell_quoted;
 use crate::config::settings::Config;
 use crate::custody::id::Fingerprint;
 use crate::operations::ledger::Places;
 use crate::operations::restore::proof::{Unproven, prove, read_backup};
 use crate::operations::restore::rehearsal::{Contents, rehearse};
-use crate::operations::rfc3339;
 use crate::operations::start_failure::StartFailure;
+use crate::operations::{count, rfc3339};
 use crate::proto::v1::DrillKind;
 use crate::store::backup_file::{self, BackupError};
 use crate::store::{backup_newer, mark};
@@ -25,9 +26,6 @@ use crate::sys::signals::Held;
 use serde_json::{Value, json};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
-
-/// The environment variable that names the daemon's socket, as for `servos-keyctl`.
-const SOCKET_VARIABLE: &str = "SERVOS_KEYD_SOCKET";
 
 /// What a drill showed.
 struct Report {
@@ -185,8 +183,9 @@ fn judged(failure: StartFailure, file: &Path, arguments: &Arguments) -> Failure 
 
 /// Has the daemon keep that the drill succeeded; says why it did not.
 fn record(config: &Config, drill: &Drill<'_>) -> Result<i64, String> {
-    let variable = std::env::var_os(SOCKET_VARIABLE).filter(|path| !path.is_empty()).map(PathBuf::from);
-    let socket = variable.or_else(|| config.socket.admin_path.clone()).ok_or("no admin socket is configured")?;
+    let socket = SocketArguments::of_variable()
+        .or_else(|| config.socket.admin_path.clone())
+        .ok_or("no admin socket is configured")?;
     drill::record(&socket, drill)
 }
 
@@ -197,20 +196,20 @@ impl Report {
         }
         let Contents { keys, versions, legacy_keys } = self.contents;
         let legacy =
-            if legacy_keys == 0 { String::new() } else { format!(", {} of legacy values", plural(legacy_keys, "key")) };
+            if legacy_keys == 0 { String::new() } else { format!(", {} of legacy values", count(legacy_keys, "key")) };
         let (made, generation) = (rfc3339(self.made), self.generation);
         output::line(&format!("backup      {}", self.backup.display()));
         output::line(&format!("of          store {}, generation {generation}, made {made}", self.store_id));
         output::line(&format!("key         {} from {}: it opens the backup", self.fingerprint, self.source));
-        let (keys, versions) = (plural(keys, "key"), plural(versions, "version"));
+        let (keys, versions) = (count(keys, "key"), count(versions, "version"));
         output::line(&format!("restored    {keys}, {versions}{legacy}, in a scratch place that is removed"));
         output::line("opened      root, MAC, mark, canary, identity and every version");
-        output::line(&format!("sealed      and opened again: {}, one under each key", plural(self.sealed, "value")));
+        output::line(&format!("sealed      and opened again: {}, one under each key", count(self.sealed, "value")));
         output::line(&match self.samples {
             None => "samples     none was given: --sample FILE tries values of the database".to_owned(),
-            Some(Opened { messages, legacy: 0 }) => format!("samples     {} opened", plural(messages, "value")),
+            Some(Opened { messages, legacy: 0 }) => format!("samples     {} opened", count(messages, "value")),
             Some(Opened { messages, legacy }) => {
-                format!("samples     {} and {} opened", plural(messages, "value"), plural(legacy, "legacy value"))
+                format!("samples     {} and {} opened", count(messages, "value"), count(legacy, "legacy value"))
             }
         });
         output::line(&match &self.recorded {
@@ -236,11 +235,6 @@ impl Report {
             "not_recorded": self.recorded.as_ref().and_then(|recorded| recorded.as_ref().err()),
         })
     }
-}
-
-/// `1 value`, `2 values`.
-fn plural(number: usize, one: &str) -> String {
-    if number == 1 { format!("1 {one}") } else { format!("{number} {one}s") }
 }
 
 #[cfg(test)]

@@ -64,6 +64,7 @@ pub fn run(arguments: &Arguments, waiting: &mut Option<Waiting>) -> Result<(), F
     let mut config = configuration(arguments)?;
     // Salvage reads what was lost; it begins nothing in its place.
     config.store.create &= !arguments.salvage;
+    waiting.iter_mut().for_each(|waiting| waiting.know(&config));
     // 3. Logging.
     start_log(&config)?;
     tracing::info!(event = events::CONFIG_LOADED, store = %config.store.path.display(), "configuration read");
@@ -93,7 +94,8 @@ pub fn run(arguments: &Arguments, waiting: &mut Option<Waiting>) -> Result<(), F
         sockets: &sockets,
         purpose,
     };
-    let entered = sandbox::enter(&needs);
+    let mut entered = sandbox::enter(&needs);
+    entered.warnings.extend(sockets::elsewhere(&sockets, &config));
     runtime::threads_are_to_be_had(workers)?;
     if arguments.dev.is_some() && config.store.create {
         dev::make_key(&config, &memory)?;
