@@ -117,7 +117,8 @@ fn bounded(mut list: Vec<String>) -> Vec<String> {
     list
 }
 
-fn warnings(keyring: &Keyring, engine: &Engine) -> Vec<String> {
+/// How the daemon itself is.
+fn own_warnings(engine: &Engine) -> Vec<String> {
     let mut warnings = Vec::new();
     if engine.facts.salvage {
         warnings.push("Salvage: the daemon only opens. Restore a backup, then start it without --salvage.".to_owned());
@@ -141,6 +142,11 @@ fn warnings(keyring: &Keyring, engine: &Engine) -> Vec<String> {
              too. Mend it, and have it read again: systemctl reload servos-keyd, or SIGHUP"
         ));
     }
+    warnings
+}
+
+fn warnings(keyring: &Keyring, engine: &Engine) -> Vec<String> {
+    let mut warnings = own_warnings(engine);
     if let Some(rotation) = &keyring.rotation {
         warnings.push(rotation_warning(rotation, engine));
     }
