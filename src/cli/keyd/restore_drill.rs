@@ -24,7 +24,8 @@ use crate::store::backup_file::{self, BackupError};
 use crate::store::{backup_newer, mark};
 use crate::sys::signals::Held;
 use serde_json::{Value, json};
-use std::os::unix::fs::DirBuilderExt as _;
+use std::fs::{File, OpenOptions};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 /// What a drill showed.
@@ -45,18 +46,55 @@ struct Report {
 /// A directory of its own, for this user alone, that goes when this does; who ends the process before waits for that.
 struct Scratch {
     path: PathBuf,
+    /// Locked while it is in use: one that is not was left by a drill that was killed.
+    _lock: File,
     _held: Held,
 }
+
+/// What the name of one begins with; 32 hex digits follow.
+const SCRATCH: &str = "servos-keyd-drill-";
 
 impl Scratch {
     fn new() -> Result<Self, Failure> {
         let held =
             Held::begin().map_err(|error| Failure::say(exit::BUG, format!("signals cannot be held: {error}")))?;
-        let path = std::env::temp_dir().join(format!("servos-keyd-drill-{}", uuid::Uuid::new_v4().simple()));
-        std::fs::DirBuilder::new().mode(0o700).create(&path).map_err(|error| {
+        let directory = std::env::temp_dir();
+        sweep(&directory);
+        let path = directory.join(format!("{SCRATCH}{}", uuid::Uuid::new_v4().simple()));
+        let made = std::fs::DirBuilder::new().mode(0o700).create(&path).and_then(|()| locked(&path));
+        let lock = made.map_err(|error| {
             Failure::writing(&path, &error).with_hint("name a directory to make it in with the variable TMPDIR")
         })?;
-        Ok(Self { path, _held: held })
+        Ok(Self { path, _lock: lock, _held: held })
+    }
+}
+
+/// The directory, locked for who has it open.
+fn locked(path: &Path) -> std::io::Result<File> {
+    let opened = OpenOptions::new().read(true).custom_flags(libc::O_DIRECTORY | libc::O_NOFOLLOW).open(path)?;
+    opened.try_lock()?;
+    Ok(opened)
+}
+
+/// Removes what drills of this user left that were killed, and nothing else: by name, owner and mode, and that no drill
+/// has it locked.
+fn sweep(directory: &Path) {
+    let is_ours = |path: &PathBuf| {
+        let name = path.file_name().and_then(|name| name.to_str()).and_then(|name| name.strip_prefix(SCRATCH));
+        let named = name.is_some_and(|id| id.len() == 32 && id.bytes().all(|one| one.is_ascii_hexdigit()));
+        let own = nix::unistd::geteuid().as_raw();
+        named
+            && std::fs::symlink_metadata(path)
+                .is_ok_and(|found| found.is_dir() && found.uid() == own && found.mode() & 0o7777 == 0o700)
+    };
+    let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
+    for path in entries.map(|entry| entry.path()).filter(is_ours) {
+        // One that another drill makes at this moment is locked before anything is in it.
+        let is_empty = std::fs::read_dir(&path).is_ok_and(|mut inside| inside.next().is_none());
+        let Ok(_lock) = locked(&path) else { continue };
+        if !is_empty && std::fs::remove_dir_all(&path).is_ok() {
+            output::remark(&format!("removed {}, which a drill left that was cut off", path.display()));
+        }
     }
 }
 
@@ -241,6 +279,33 @@ impl Report {
 mod tests {
     use super::*;
     use nix::sys::signal::{SigSet, Signal};
+
+    #[test]
+    fn what_a_killed_drill_left_is_removed_and_nothing_that_could_be_anybody_else_s() {
+        let directory = tempfile::tempdir().unwrap();
+        let make = |name: &str, mode| {
+            let path = directory.path().join(name);
+            std::fs::DirBuilder::new().mode(mode).create(&path).unwrap();
+            std::fs::write(path.join("keyd.redb"), "x").unwrap();
+            path
+        };
+        let named = |digit: &str| format!("{SCRATCH}{}", digit.repeat(32));
+        let left = make(&named("a"), 0o700);
+        let (used, open) = (make(&named("b"), 0o700), make(&named("c"), 0o755));
+        let (short, other) = (make(&format!("{SCRATCH}aa"), 0o700), make("servos-keyd-dev", 0o700));
+        let begun = directory.path().join(named("d"));
+        std::fs::DirBuilder::new().mode(0o700).create(&begun).unwrap();
+        let link = directory.path().join(named("e"));
+        std::os::unix::fs::symlink(&other, &link).unwrap();
+        let lock = locked(&used).unwrap();
+        sweep(directory.path());
+        assert!(!left.exists());
+        assert!([&used, &open, &short, &other, &begun, &link].into_iter().all(|path| path.exists()));
+        assert!(other.join("keyd.redb").exists());
+        drop(lock);
+        sweep(directory.path());
+        assert!(!used.exists());
+    }
 
     #[test]
     fn nobody_ends_a_drill_before_its_scratch_place_is_gone() {
