@@ -31,8 +31,7 @@ pub struct Drill<'d> {
 /// # Errors
 /// Why it was not kept.
 pub fn record(socket: &Path, drill: &Drill<'_>) -> Result<i64, String> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build();
-    let runtime = runtime.map_err(|error| error.to_string())?;
+    let runtime = super::runtime::of_this_thread().map_err(|failure| failure.message)?;
     // A person waits.
     let client = Client::new(socket).with_wait_for_daemon(Duration::ZERO);
     let kept = runtime.block_on(kept(&AdminClient::new(&client), socket, drill));

@@ -18,6 +18,7 @@ pub mod offered_key;
 pub mod paper;
 pub mod places;
 mod plain;
+mod runtime;
 pub mod service;
 pub mod typed_key;
 

@@ -113,6 +113,7 @@ pub struct Engine {
     /// What was said at the start.
     pub facts: Facts,
     upkeep: RwLock<Arc<Upkeep>>,
+    reload_refused: RwLock<Option<Arc<str>>>,
     /// What the writer did last.
     pub progress: Progress,
     /// What the daemon knows to be wrong with itself.
@@ -146,6 +147,7 @@ impl Engine {
             clock,
             facts,
             upkeep: RwLock::default(),
+            reload_refused: RwLock::default(),
             progress: Progress::default(),
             health,
             traffic: Arc::default(),
@@ -170,6 +172,17 @@ impl Engine {
     /// Asks for this from now on.
     pub fn keep_up(&self, upkeep: Upkeep) {
         *self.upkeep.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(upkeep);
+    }
+
+    /// Why the configuration could not be read again when that was last asked; none if it could.
+    #[must_use]
+    pub fn reload_refused(&self) -> Option<Arc<str>> {
+        self.reload_refused.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The configuration was read again, or why not.
+    pub fn reloaded(&self, refused: Option<&str>) {
+        *self.reload_refused.write().unwrap_or_else(PoisonError::into_inner) = refused.map(Arc::from);
     }
 
     /// The same, with what tells how much memory is locked.

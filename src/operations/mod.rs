@@ -77,6 +77,14 @@ use crate::store::fault;
 pub use crate::custody::context::Context;
 pub use crate::custody::id::Fingerprint;
 
+/// `1 version`, `2 versions`.
+#[must_use]
+pub fn count(number: impl std::fmt::Display, one: &str) -> String {
+    let number = number.to_string();
+    let plural = if number == "1" { "" } else { "s" };
+    format!("{number} {one}{plural}")
+}
+
 /// Unix seconds as people read them: RFC 3339, UTC.
 #[must_use]
 pub fn rfc3339(unix_seconds: i64) -> String {

@@ -117,7 +117,8 @@ fn bounded(mut list: Vec<String>) -> Vec<String> {
     list
 }
 
-fn warnings(keyring: &Keyring, engine: &Engine) -> Vec<String> {
+/// How the daemon itself is.
+fn own_warnings(engine: &Engine) -> Vec<String> {
     let mut warnings = Vec::new();
     if engine.facts.salvage {
         warnings.push("Salvage: the daemon only opens. Restore a backup, then start it without --salvage.".to_owned());
@@ -135,6 +136,17 @@ fn warnings(keyring: &Keyring, engine: &Engine) -> Vec<String> {
         StoreState::Healthy | StoreState::ReadOnly => {}
     }
     warnings.extend(self_check_warnings(&engine.progress.self_check()));
+    if let Some(problem) = engine.reload_refused() {
+        warnings.push(format!(
+            "The last reload was refused, and the configuration before it is in force: {problem}. The next start refuses it \
+             too. Mend it, and have it read again: systemctl reload servos-keyd, or SIGHUP"
+        ));
+    }
+    warnings
+}
+
+fn warnings(keyring: &Keyring, engine: &Engine) -> Vec<String> {
+    let mut warnings = own_warnings(engine);
     if let Some(rotation) = &keyring.rotation {
         warnings.push(rotation_warning(rotation, engine));
     }

@@ -61,6 +61,13 @@ fn a_reload_puts_in_force_what_it_can_names_the_rest_and_refuses_what_is_not_val
     reconfigure(&installation, "streams = 64", "streems = 64");
     let said = reloaded(&daemon, &manager);
     assert!(said.contains("was not taken") && said.contains("streems"), "{said}");
+    if is_root() {
+        let told = || block_on(async { daemon.admin().status().await.unwrap().warnings.concat() });
+        assert!(told().contains("The last reload was refused") && told().contains("streems"), "{}", told());
+        reconfigure(&installation, "streems = 64", "streams = 64");
+        reloaded(&daemon, &manager);
+        assert!(!told().contains("reload"), "{}", told());
+    }
     std::fs::remove_file(installation.path("keyd.toml")).unwrap();
     assert!(reloaded(&daemon, &manager).contains("was not taken"));
     let said = daemon.said();

@@ -107,7 +107,7 @@ async fn delete(console: &mut Console, admin: &AdminClient, arguments: &DeleteAr
         return Err(Failure::say(exit::MISSING, format!("no key is called {name}")));
     };
     let sealed: u64 = key.versions.iter().map(|version| version.messages_sealed).sum();
-    let versions = count(u64::try_from(key.versions.len()).unwrap_or(u64::MAX), "version");
+    let versions = count(key.versions.len(), "version");
     let question = format!(
         "Deleting {name} ({versions}, made {}, {} sealed since the daemon started): every value that it sealed, in any \
          database or backup, stops opening. A new key of the same name will not open them.",

@@ -3,13 +3,13 @@
 //! Must never take the word of a daemon that serves another store than the one that was named.
 //! Called by `check_key_sources`, and told by those who look for a key.
 
-use super::runtime;
 use super::socket::SocketArguments;
 use crate::cli::drill::is_same_file;
 use crate::cli::exit;
 use crate::cli::failure::Failure;
 use crate::cli::key::ChosenKey;
 use crate::cli::offered_key::Offered;
+use crate::cli::runtime;
 use crate::client::error::Error;
 use crate::client::key_admin::AdminClient;
 use crate::client::key_service::Client;

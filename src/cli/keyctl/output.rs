@@ -4,6 +4,7 @@
 //! Called by the commands of `servos-keyctl`.
 
 pub(super) use crate::cli::plain::plain;
+pub(super) use crate::operations::count;
 use serde_json::Value;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -43,12 +44,6 @@ fn rfc3339(unix_seconds: i64) -> Option<String> {
         return None;
     }
     OffsetDateTime::from_unix_timestamp(unix_seconds).ok()?.format(&Rfc3339).ok()
-}
-
-/// `1 version`, `2 versions`.
-pub(super) fn count(number: impl Into<u64>, one: &str) -> String {
-    let number = number.into();
-    if number == 1 { format!("1 {one}") } else { format!("{number} {one}s") }
 }
 
 /// A size: `512 B`, `1.5 MiB`.

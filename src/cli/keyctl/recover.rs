@@ -30,6 +30,10 @@ pub(super) struct RecoverArguments {
     #[arg(long, value_name = "FILE")]
     against: Option<PathBuf>,
 
+    /// Configuration whose store the key is checked on [default: /etc/servos/keyd.toml, if it is there]
+    #[arg(long, value_name = "FILE", conflicts_with = "against")]
+    config: Option<PathBuf>,
+
     /// The fingerprint that the key must have, as the kit has it. Alone it is a weaker check: nothing is opened
     #[arg(long, value_name = "FINGERPRINT")]
     fingerprint: Option<String>,
@@ -72,7 +76,7 @@ pub(super) fn run(
     }
     durable_file::check_absent(out, Replace::Never)?;
     let fingerprint = arguments.fingerprint.as_deref().map(key_input::fingerprint_of_new_key).transpose()?;
-    let place = PlaceArguments { store: store_in(arguments.against.as_deref())?, config: None };
+    let place = PlaceArguments { store: store_in(arguments.against.as_deref())?, config: arguments.config.clone() };
     let looker = Looker::new(&place, arguments.against.is_none() && fingerprint.is_none())?;
     let read = paper::read(&arguments.paper, &mut console.desk(), &looker.memory)?;
     read.warnings.iter().for_each(|warning| console.hint(&format!("warning: {warning}")));

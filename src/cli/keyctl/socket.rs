@@ -16,7 +16,7 @@ pub(super) const SOCKET_VARIABLE: &str = "SERVOS_KEYD_SOCKET";
 
 /// Where the daemon is.
 #[derive(Args)]
-pub(super) struct SocketArguments {
+pub struct SocketArguments {
     /// The daemon's socket, for every command; else $SERVOS_KEYD_SOCKET, else /run/servos/keyd-admin.sock for
     /// administration and /run/servos/keyd.sock for the rest
     #[arg(long, global = true, value_name = "PATH")]
@@ -60,7 +60,7 @@ impl SocketArguments {
     }
 
     /// The socket that the environment names.
-    pub(super) fn of_variable() -> Option<PathBuf> {
+    pub(in crate::cli) fn of_variable() -> Option<PathBuf> {
         path_in(std::env::var_os(SOCKET_VARIABLE))
     }
 

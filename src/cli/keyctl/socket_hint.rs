@@ -3,12 +3,16 @@
 //! Must never advise a service manager for a socket that is not a service's.
 //! Called by `daemon_failure`.
 
+use crate::cli::keyd::remedy::unit_is_installed;
 use crate::client::{ADMIN_SOCKET, COMPONENT_SOCKET};
 use nix::unistd::{Gid, Group, Uid, User};
 use std::fs::Metadata;
 use std::io::ErrorKind;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
+
+/// Makes the sockets of the package's units anew. The daemon is restarted with them.
+const RESTART: &str = "systemctl restart servos-keyd.socket servos-keyd-admin.socket";
 
 /// Whether something lies at the path that is no socket.
 pub(super) fn is_something_else(socket: &Path) -> bool {
@@ -17,8 +21,18 @@ pub(super) fn is_something_else(socket: &Path) -> bool {
 
 /// What to do when connecting met `kind`.
 pub(super) fn unanswered(socket: &Path, kind: Option<ErrorKind>) -> String {
-    let start = start(socket);
+    unanswered_on(socket, kind, unit_is_installed(Path::new("/")))
+}
+
+/// The same on a machine that has the package's units, or not.
+fn unanswered_on(socket: &Path, kind: Option<ErrorKind>, has_units: bool) -> String {
+    let start = start(socket, has_units);
     match kind {
+        // The service makes no socket, and is not started while there is none to start it.
+        Some(ErrorKind::NotFound) if has_units && is_service(socket) => format!(
+            "nothing is there: `{RESTART}` makes the sockets anew, with a daemon behind them; if it says that they are masked, \
+             `systemctl unmask` them first, and `systemctl enable` them to be there after a boot"
+        ),
         Some(ErrorKind::NotFound) => {
             format!("nothing is there: {start}, or name the socket of a running daemon with --socket")
         }
@@ -71,7 +85,10 @@ fn is_service(socket: &Path) -> bool {
     [COMPONENT_SOCKET, ADMIN_SOCKET].iter().any(|known| socket == Path::new(known))
 }
 
-fn start(socket: &Path) -> String {
+fn start(socket: &Path, has_units: bool) -> String {
+    if is_service(socket) && has_units {
+        return "start the daemon with `systemctl start servos-keyd`".to_owned();
+    }
     if is_service(socket) {
         return "start the daemon with `systemctl start servos-keyd` (`servos-keyd serve --dev` starts one to try out)"
             .to_owned();
@@ -92,13 +109,24 @@ mod tests {
 
     #[test]
     fn a_service_manager_is_advised_for_the_sockets_of_the_service_alone() {
-        let said = |path: &str| unanswered(Path::new(path), Some(ErrorKind::NotFound));
+        let said = |path: &str| unanswered_on(Path::new(path), Some(ErrorKind::NotFound), false);
         assert!(said(ADMIN_SOCKET).contains("systemctl start servos-keyd"));
         let dev = said("/run/user/7/servos-keyd-dev/keyd.sock");
         assert!(dev.contains("`servos-keyd serve --dev`") && !dev.contains("systemctl"), "{dev}");
         let own = said("/srv/keyd.sock");
         assert!(own.contains("`servos-keyd serve --config FILE`") && !own.contains("systemctl"), "{own}");
         assert!(!unanswered(Path::new("/srv/keyd.sock"), None).contains("systemctl"));
+    }
+
+    #[test]
+    fn where_the_units_are_a_socket_that_is_gone_is_made_by_them_and_nobody_is_sent_to_try_another() {
+        for kind in [ErrorKind::NotFound, ErrorKind::ConnectionRefused, ErrorKind::Other] {
+            let said = unanswered_on(Path::new(COMPONENT_SOCKET), Some(kind), true);
+            assert!(said.contains("systemctl") && !said.contains("--dev"), "{said}");
+            assert_eq!(said.contains(RESTART), kind == ErrorKind::NotFound, "{said}");
+        }
+        let own = unanswered_on(Path::new("/srv/keyd.sock"), Some(ErrorKind::NotFound), true);
+        assert!(!own.contains("systemctl"), "{own}");
     }
 
     #[test]

@@ -142,7 +142,7 @@ fn already_made(store: &Path, config: &Config, adopt_legacy: bool) -> Failure {
 /// What the daemon that has the store tells of its key.
 fn key_of_daemon(store: &Path, config: &Config) -> Option<MasterKeyStatus> {
     let socket = config.socket.admin_path.as_ref().unwrap_or(&config.socket.path);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build().ok()?;
+    let runtime = crate::cli::runtime::of_this_thread().ok()?;
     let client = Client::new(socket).with_wait_for_daemon(Duration::ZERO);
     let status = runtime.block_on(AdminClient::new(&client).status()).ok()?;
     status.master_key.filter(|_| status.store.is_some_and(|its| Path::new(&its.path) == store))

@@ -13,7 +13,7 @@ mod init;
 mod output;
 mod place;
 mod reload;
-mod remedy;
+pub mod remedy;
 mod restore;
 mod restore_arguments;
 mod restore_drill;

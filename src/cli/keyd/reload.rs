@@ -20,6 +20,7 @@ pub struct Reload {
     /// The file; none for that of the default path, if it is there.
     file: Option<PathBuf>,
     in_force: Config,
+    refused: Option<String>,
 }
 
 /// What a reload did.
@@ -35,10 +36,16 @@ impl Reload {
     /// For a daemon that was started with this configuration.
     #[must_use]
     pub fn new(file: Option<PathBuf>, in_force: Config) -> Self {
-        Self { file, in_force }
+        Self { file, in_force, refused: None }
     }
 
-    /// Reads the configuration again; returns what the service manager is to show of it, if that is anything.
+    /// Why the last reload changed nothing; none if it did what was asked.
+    #[must_use]
+    pub fn refused(&self) -> Option<&str> {
+        self.refused.as_deref()
+    }
+
+    /// Reads the configuration again; returns what the service manager is to show of it once, if that is anything.
     pub fn again(&mut self, writer: Option<&Writer>) -> Option<String> {
         match self.read(writer) {
             Ok(Changed { now, after_restart }) => {
@@ -49,6 +56,7 @@ impl Reload {
                     after_restart = later,
                     "configuration read again"
                 );
+                self.refused = None;
                 (!later.is_empty()).then(|| format!("changed in the configuration, in force after a restart: {later}"))
             }
             Err(failure) => {
@@ -57,7 +65,8 @@ impl Reload {
                     event = events::CONFIG_RELOAD_REFUSED,
                     "{problem}; the configuration before stays in force"
                 );
-                Some(format!("the configuration was not taken, the one before stays in force: {problem}"))
+                self.refused = Some(problem.clone());
+                None
             }
         }
     }
@@ -162,12 +171,13 @@ mod tests {
         let file = directory.path().join("keyd.toml");
         let mut reload = Reload::new(Some(file.clone()), parsed(""));
         std::fs::write(&file, "[backup]\nkeep = 0\n[drill]\ninterval = \"3d\"\n").unwrap();
-        let said = reload.again(None).unwrap();
-        assert!(said.contains("was not taken") && said.contains("keep"), "{said}");
+        assert_eq!(reload.again(None), None);
+        assert!(reload.refused().unwrap().contains("keep"), "{:?}", reload.refused());
         assert_eq!(reload.in_force, parsed(""));
         std::fs::write(&file, "[limits]\nstreams = 7\n[drill]\ninterval = \"3d\"\n").unwrap();
         for _ in 0..2 {
             assert!(reload.again(None).unwrap().ends_with(": limits.streams"));
+            assert_eq!(reload.refused(), None);
             assert_eq!(reload.in_force, parsed("[drill]\ninterval = \"3d\"\n"));
         }
     }

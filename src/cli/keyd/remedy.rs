@@ -34,7 +34,7 @@ pub fn with_config(message: &str, config: Option<&Path>) -> String {
 }
 
 /// A message whose commands can be pasted as they stand.
-pub fn complete(message: &str, config: &ConfigArguments) -> String {
+pub(super) fn complete(message: &str, config: &ConfigArguments) -> String {
     with_key(&with_config(message, config.config.as_deref()), config)
 }
 
@@ -94,7 +94,8 @@ pub fn start_command(config_file: Option<&Path>, config: &Config, source: &str) 
 }
 
 /// Whether systemd runs this machine, and knows the daemon's unit.
-fn unit_is_installed(root: &Path) -> bool {
+#[must_use]
+pub fn unit_is_installed(root: &Path) -> bool {
     let has = |path: &str| root.join(path).exists();
     has("run/systemd/system") && UNITS.iter().any(|directory| has(&format!("{directory}/servos-keyd.service")))
 }

@@ -10,24 +10,23 @@ use super::{drill_key, key, output, restore_input};
 use crate::cli::drill::{self, Drill};
 use crate::cli::exit;
 use crate::cli::failure::Failure;
+use crate::cli::keyctl::socket::SocketArguments;
 use crate::config::key_source_error::shell_quoted;
 use crate::config::settings::Config;
 use crate::custody::id::Fingerprint;
 use crate::operations::ledger::Places;
 use crate::operations::restore::proof::{Unproven, prove, read_backup};
 use crate::operations::restore::rehearsal::{Contents, rehearse};
-use crate::operations::rfc3339;
 use crate::operations::start_failure::StartFailure;
+use crate::operations::{count, rfc3339};
 use crate::proto::v1::DrillKind;
 use crate::store::backup_file::{self, BackupError};
 use crate::store::{backup_newer, mark};
 use crate::sys::signals::Held;
 use serde_json::{Value, json};
-use std::os::unix::fs::DirBuilderExt as _;
+use std::fs::{File, OpenOptions};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
-
-/// The environment variable that names the daemon's socket, as for `servos-keyctl`.
-const SOCKET_VARIABLE: &str = "SERVOS_KEYD_SOCKET";
 
 /// What a drill showed.
 struct Report {
@@ -47,18 +46,55 @@ struct Report {
 /// A directory of its own, for this user alone, that goes when this does; who ends the process before waits for that.
 struct Scratch {
     path: PathBuf,
+    /// Locked while it is in use: one that is not was left by a drill that was killed.
+    _lock: File,
     _held: Held,
 }
+
+/// What the name of one begins with; 32 hex digits follow.
+const SCRATCH: &str = "servos-keyd-drill-";
 
 impl Scratch {
     fn new() -> Result<Self, Failure> {
         let held =
             Held::begin().map_err(|error| Failure::say(exit::BUG, format!("signals cannot be held: {error}")))?;
-        let path = std::env::temp_dir().join(format!("servos-keyd-drill-{}", uuid::Uuid::new_v4().simple()));
-        std::fs::DirBuilder::new().mode(0o700).create(&path).map_err(|error| {
+        let directory = std::env::temp_dir();
+        sweep(&directory);
+        let path = directory.join(format!("{SCRATCH}{}", uuid::Uuid::new_v4().simple()));
+        let made = std::fs::DirBuilder::new().mode(0o700).create(&path).and_then(|()| locked(&path));
+        let lock = made.map_err(|error| {
             Failure::writing(&path, &error).with_hint("name a directory to make it in with the variable TMPDIR")
         })?;
-        Ok(Self { path, _held: held })
+        Ok(Self { path, _lock: lock, _held: held })
+    }
+}
+
+/// The directory, locked for who has it open.
+fn locked(path: &Path) -> std::io::Result<File> {
+    let opened = OpenOptions::new().read(true).custom_flags(libc::O_DIRECTORY | libc::O_NOFOLLOW).open(path)?;
+    opened.try_lock()?;
+    Ok(opened)
+}
+
+/// Removes what drills of this user left that were killed, and nothing else: by name, owner and mode, and that no drill
+/// has it locked.
+fn sweep(directory: &Path) {
+    let is_ours = |path: &PathBuf| {
+        let name = path.file_name().and_then(|name| name.to_str()).and_then(|name| name.strip_prefix(SCRATCH));
+        let named = name.is_some_and(|id| id.len() == 32 && id.bytes().all(|one| one.is_ascii_hexdigit()));
+        let own = nix::unistd::geteuid().as_raw();
+        named
+            && std::fs::symlink_metadata(path)
+                .is_ok_and(|found| found.is_dir() && found.uid() == own && found.mode() & 0o7777 == 0o700)
+    };
+    let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
+    for path in entries.map(|entry| entry.path()).filter(is_ours) {
+        // One that another drill makes at this moment is locked before anything is in it.
+        let is_empty = std::fs::read_dir(&path).is_ok_and(|mut inside| inside.next().is_none());
+        let Ok(_lock) = locked(&path) else { continue };
+        if !is_empty && std::fs::remove_dir_all(&path).is_ok() {
+            output::remark(&format!("removed {}, which a drill left that was cut off", path.display()));
+        }
     }
 }
 
@@ -185,8 +221,9 @@ fn judged(failure: StartFailure, file: &Path, arguments: &Arguments) -> Failure 
 
 /// Has the daemon keep that the drill succeeded; says why it did not.
 fn record(config: &Config, drill: &Drill<'_>) -> Result<i64, String> {
-    let variable = std::env::var_os(SOCKET_VARIABLE).filter(|path| !path.is_empty()).map(PathBuf::from);
-    let socket = variable.or_else(|| config.socket.admin_path.clone()).ok_or("no admin socket is configured")?;
+    let socket = SocketArguments::of_variable()
+        .or_else(|| config.socket.admin_path.clone())
+        .ok_or("no admin socket is configured")?;
     drill::record(&socket, drill)
 }
 
@@ -197,20 +234,20 @@ impl Report {
         }
         let Contents { keys, versions, legacy_keys } = self.contents;
         let legacy =
-            if legacy_keys == 0 { String::new() } else { format!(", {} of legacy values", plural(legacy_keys, "key")) };
+            if legacy_keys == 0 { String::new() } else { format!(", {} of legacy values", count(legacy_keys, "key")) };
         let (made, generation) = (rfc3339(self.made), self.generation);
         output::line(&format!("backup      {}", self.backup.display()));
         output::line(&format!("of          store {}, generation {generation}, made {made}", self.store_id));
         output::line(&format!("key         {} from {}: it opens the backup", self.fingerprint, self.source));
-        let (keys, versions) = (plural(keys, "key"), plural(versions, "version"));
+        let (keys, versions) = (count(keys, "key"), count(versions, "version"));
         output::line(&format!("restored    {keys}, {versions}{legacy}, in a scratch place that is removed"));
         output::line("opened      root, MAC, mark, canary, identity and every version");
-        output::line(&format!("sealed      and opened again: {}, one under each key", plural(self.sealed, "value")));
+        output::line(&format!("sealed      and opened again: {}, one under each key", count(self.sealed, "value")));
         output::line(&match self.samples {
             None => "samples     none was given: --sample FILE tries values of the database".to_owned(),
-            Some(Opened { messages, legacy: 0 }) => format!("samples     {} opened", plural(messages, "value")),
+            Some(Opened { messages, legacy: 0 }) => format!("samples     {} opened", count(messages, "value")),
             Some(Opened { messages, legacy }) => {
-                format!("samples     {} and {} opened", plural(messages, "value"), plural(legacy, "legacy value"))
+                format!("samples     {} and {} opened", count(messages, "value"), count(legacy, "legacy value"))
             }
         });
         output::line(&match &self.recorded {
@@ -238,15 +275,37 @@ impl Report {
     }
 }
 
-/// `1 value`, `2 values`.
-fn plural(number: usize, one: &str) -> String {
-    if number == 1 { format!("1 {one}") } else { format!("{number} {one}s") }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use nix::sys::signal::{SigSet, Signal};
+
+    #[test]
+    fn what_a_killed_drill_left_is_removed_and_nothing_that_could_be_anybody_else_s() {
+        let directory = tempfile::tempdir().unwrap();
+        let make = |name: &str, mode| {
+            let path = directory.path().join(name);
+            std::fs::DirBuilder::new().mode(mode).create(&path).unwrap();
+            std::fs::write(path.join("keyd.redb"), "x").unwrap();
+            path
+        };
+        let named = |digit: &str| format!("{SCRATCH}{}", digit.repeat(32));
+        let left = make(&named("a"), 0o700);
+        let (used, open) = (make(&named("b"), 0o700), make(&named("c"), 0o755));
+        let (short, other) = (make(&format!("{SCRATCH}aa"), 0o700), make("servos-keyd-dev", 0o700));
+        let begun = directory.path().join(named("d"));
+        std::fs::DirBuilder::new().mode(0o700).create(&begun).unwrap();
+        let link = directory.path().join(named("e"));
+        std::os::unix::fs::symlink(&other, &link).unwrap();
+        let lock = locked(&used).unwrap();
+        sweep(directory.path());
+        assert!(!left.exists());
+        assert!([&used, &open, &short, &other, &begun, &link].into_iter().all(|path| path.exists()));
+        assert!(other.join("keyd.redb").exists());
+        drop(lock);
+        sweep(directory.path());
+        assert!(!used.exists());
+    }
 
     #[test]
     fn nobody_ends_a_drill_before_its_scratch_place_is_gone() {

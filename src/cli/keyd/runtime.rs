@@ -235,13 +235,13 @@ impl Shell {
                 differs
             });
         }));
-        let reporter = reporter.clone();
+        let (reporter, engine) = (reporter.clone(), Arc::clone(&self.engine));
         tokio::spawn(async move {
             while told.changed().await.is_ok() {
                 let health = told.borrow_and_update().clone();
                 let status = if health.is_well() { ServingStatus::Serving } else { ServingStatus::NotServing };
                 reporter.set_service_status(ADMIN, status).await;
-                tell_manager(&[Notification::Status(&said(&health))]);
+                tell_manager(&[Notification::Status(&said(&health, engine.reload_refused().as_deref()))]);
             }
         })
     }
@@ -268,9 +268,11 @@ impl Shell {
 async fn at_each(mut hangup: Signal, mut reload: Option<Reload>, engine: Arc<Engine>, writer: Option<Writer>) {
     while hangup.recv().await.is_some() {
         tell_manager(&[Notification::Reloading(since_boot())]);
-        let said = reload.as_mut().and_then(|reload| reload.again(writer.as_ref()));
+        let again = reload.as_mut().and_then(|reload| reload.again(writer.as_ref()));
+        let refused = reload.as_ref().and_then(Reload::refused);
+        engine.reloaded(refused);
         let status =
-            [Some(self::said(&engine.health.now())), said].into_iter().flatten().collect::<Vec<_>>().join("; ");
+            [Some(said(&engine.health.now(), refused)), again].into_iter().flatten().collect::<Vec<_>>().join("; ");
         tell_manager(&[Notification::Ready, Notification::Status(&status)]);
     }
 }
@@ -280,7 +282,7 @@ fn since_boot() -> Duration {
 }
 
 /// One line for the service manager.
-fn said(health: &Health) -> String {
+fn said(health: &Health, reload_refused: Option<&str>) -> String {
     let mut said = SERVING.to_owned();
     if !health.store_problem.is_empty() {
         said.push_str("; changes wait: ");
@@ -288,6 +290,10 @@ fn said(health: &Health) -> String {
     }
     if health.damage_found {
         said.push_str("; the self-check found damage");
+    }
+    if let Some(problem) = reload_refused {
+        said.push_str("; the configuration was not taken, the one before stays in force: ");
+        said.push_str(problem);
     }
     said
 }
@@ -299,8 +305,10 @@ mod tests {
 
     #[test]
     fn the_manager_hears_of_each_condition_and_of_nothing_else_while_all_is_well() {
-        assert_eq!(said(&Health::default()), "serving");
+        assert_eq!(said(&Health::default(), None), "serving");
         let failing = Health { store: StoreState::Failing, store_problem: "no space".into(), damage_found: true };
-        assert_eq!(said(&failing), "serving; changes wait: no space; the self-check found damage");
+        assert_eq!(said(&failing, None), "serving; changes wait: no space; the self-check found damage");
+        let refused = said(&Health::default(), Some("line 3"));
+        assert_eq!(refused, "serving; the configuration was not taken, the one before stays in force: line 3");
     }
 }

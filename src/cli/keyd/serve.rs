@@ -5,7 +5,7 @@
 
 use super::key;
 use super::reload::{self, Reload};
-use super::sandbox::{self, Needs};
+use super::sandbox::{self, Entered, Needs};
 use super::sockets;
 use super::store::{self, Opened};
 use super::turn_away::Waiting;
@@ -17,10 +17,13 @@ use crate::cli::key_sources::GivenSources;
 use crate::cli::keyd::runtime;
 use crate::cli::places::{self, Use};
 use crate::config::file::DEFAULT_PATH;
+use crate::config::key_source::Sources;
 use crate::config::settings::{Config, LogFormat};
+use crate::operations::ledger::Places;
 use crate::operations::self_test;
 use crate::server::limits::{CALL_BYTES, DRAIN, Limits};
 use crate::sys::locked::{LockedMemory, Protection};
+use crate::sys::sockets::inherited::Inherited;
 use crate::telemetry::{events, log, panic};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -53,20 +56,7 @@ impl Arguments {
 /// Serves. When the start fails, `waiting` has the sockets of the service manager in which somebody may wait for it.
 pub fn run(arguments: &Arguments, waiting: &mut Option<Waiting>) -> Result<(), Failure> {
     let began = Instant::now();
-    // 1. Harden the process, while it has one thread and no secret.
-    harden()?;
-    panic::install_panic_hook();
-    // A limit that cannot be raised is no reason not to serve: descriptors that run out are waited for.
-    let _ = crate::sys::harden::raise_descriptor_limit();
-    let handed_over = sockets::take_inherited()?;
-    *waiting = Some(Waiting::hold(&handed_over));
-    // 2. Configuration, which says how to log.
-    let mut config = configuration(arguments)?;
-    // Salvage reads what was lost; it begins nothing in its place.
-    config.store.create &= !arguments.salvage;
-    // 3. Logging.
-    start_log(&config)?;
-    tracing::info!(event = events::CONFIG_LOADED, store = %config.store.path.display(), "configuration read");
+    let (config, handed_over) = begin(arguments, waiting)?;
     let memory = key::memory_as(config.memory)?;
     // Whatever ends the start or the service, a panic too, leaves no key behind.
     let _wiped_at_the_end = memory.wiped_at_the_end();
@@ -96,27 +86,13 @@ pub fn run(arguments: &Arguments, waiting: &mut Option<Waiting>) -> Result<(), F
         sockets: &sockets,
         purpose,
     };
-    let entered = sandbox::enter(&needs);
+    let mut entered = sandbox::enter(&needs);
+    entered.warnings.extend(sockets::elsewhere(&sockets, &config));
     runtime::threads_are_to_be_had(workers)?;
     if arguments.dev.is_some() && config.store.create {
         dev::make_key(&config, &memory)?;
     }
-    // 6. The store, looked at without changing it, and the key from its source.
-    let seen = store::look(&config, &places, &sources, arguments.salvage, &memory, &entered)?;
-    // 7. Root, MAC, mark and canary; only then is the store opened for writing.
-    let Opened { engine, ledger } = if arguments.salvage {
-        store::salvage(seen, &places, &memory)?
-    } else {
-        store::open(
-            seen,
-            &places,
-            Box::new(GivenSources::new(sources, memory.clone()).within(&entered.sandbox)),
-            &memory,
-        )?
-    };
-    // 8. Self-test with the live keys.
-    self_test::run(&engine.keyring(), &key::random)?;
-    crate::sys::allocator::release_free_memory();
+    let Opened { engine, ledger } = open(arguments, &config, &places, sources, &memory, &entered)?;
     // From here on whoever connects is served, or is the next daemon's.
     drop(waiting.take());
     // 9. Threads, serving, READY; then a signal, the drain, and the end.
@@ -133,6 +109,50 @@ pub fn run(arguments: &Arguments, waiting: &mut Option<Waiting>) -> Result<(), F
     drop(lock);
     tracing::info!(event = events::DAEMON_STOPPED, calls_cut = cut, "stopped; keys wiped");
     Ok(())
+}
+
+/// The first three steps: the configuration, and the sockets that were handed over.
+fn begin(arguments: &Arguments, waiting: &mut Option<Waiting>) -> Result<(Config, Vec<Inherited>), Failure> {
+    // 1. Harden the process, while it has one thread and no secret.
+    harden()?;
+    panic::install_panic_hook();
+    // A limit that cannot be raised is no reason not to serve: descriptors that run out are waited for.
+    let _ = crate::sys::harden::raise_descriptor_limit();
+    let handed_over = sockets::take_inherited()?;
+    let waiting = waiting.insert(Waiting::hold(&handed_over));
+    // 2. Configuration, which says how to log.
+    let mut config = configuration(arguments)?;
+    // Salvage reads what was lost; it begins nothing in its place.
+    config.store.create &= !arguments.salvage;
+    waiting.know(&config);
+    // 3. Logging.
+    start_log(&config)?;
+    tracing::info!(event = events::CONFIG_LOADED, store = %config.store.path.display(), "configuration read");
+    Ok((config, handed_over))
+}
+
+/// The steps from a store that nobody has looked at to one that is believed.
+fn open(
+    arguments: &Arguments,
+    config: &Config,
+    places: &Places,
+    sources: Arc<Sources>,
+    memory: &LockedMemory,
+    entered: &Entered,
+) -> Result<Opened, Failure> {
+    // 6. The store, looked at without changing it, and the key from its source.
+    let seen = store::look(config, places, &sources, arguments.salvage, memory, entered)?;
+    // 7. Root, MAC, mark and canary; only then is the store opened for writing.
+    let opened = if arguments.salvage {
+        store::salvage(seen, places, memory)?
+    } else {
+        let sources = GivenSources::new(sources, memory.clone()).within(&entered.sandbox);
+        store::open(seen, places, Box::new(sources), memory)?
+    };
+    // 8. Self-test with the live keys.
+    self_test::run(&opened.engine.keyring(), &key::random)?;
+    crate::sys::allocator::release_free_memory();
+    Ok(opened)
 }
 
 fn configuration(arguments: &Arguments) -> Result<Config, Failure> {

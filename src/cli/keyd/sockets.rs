@@ -95,11 +95,16 @@ fn group_id(name: &str) -> Option<u32> {
     }
 }
 
+/// Whether an inherited socket is the operators'.
+pub fn is_admin(name: &str, path: Option<&Path>, config: &Config) -> bool {
+    name == "admin" || path.is_some() && path == config.socket.admin_path.as_deref()
+}
+
 /// An inherited socket is known by its path, else by its name.
 fn recognise(one: Inherited, config: &Config) -> Result<Listening, Failure> {
     let configured = &config.socket;
     let path = path_of(&one.listener);
-    let is_admin = path.is_some() && path == configured.admin_path || one.name == "admin";
+    let is_admin = is_admin(&one.name, path.as_deref(), config);
     let is_component = path.as_ref() == Some(&configured.path) || one.name == "component";
     let is_metrics = path.is_some() && path == config.metrics.socket || one.name == "metrics";
     let refused = |problem: &str| {
@@ -123,6 +128,30 @@ fn recognise(one: Inherited, config: &Config) -> Result<Listening, Failure> {
         }
     };
     Ok(Listening { socket, listener: one.listener, file: None })
+}
+
+/// What to mend where the service manager's sockets are not where the configuration has them: the unit is what counts.
+#[must_use]
+pub fn elsewhere(sockets: &[Listening], config: &Config) -> Vec<String> {
+    let inherited = sockets.iter().filter(|one| one.file.is_none());
+    let told = inherited.filter_map(|one| {
+        let (key, configured, unit) = match one.socket {
+            Socket::Component => ("path", Some(&config.socket.path), "servos-keyd.socket"),
+            Socket::Admin => ("admin_path", config.socket.admin_path.as_ref(), "servos-keyd-admin.socket"),
+            Socket::Metrics | Socket::Dev => return None,
+        };
+        let (configured, path) = (configured?, path_of(&one.listener)?);
+        (path != *configured).then(|| {
+            format!(
+                "[socket] {key} is {configured}, and the socket is at {path}, where its unit has it: change ListenStream= with \
+                 systemctl edit {unit}, then run systemctl restart servos-keyd.socket servos-keyd-admin.socket; or correct \
+                 [socket] {key}",
+                configured = configured.display(),
+                path = path.display()
+            )
+        })
+    });
+    told.collect()
 }
 
 /// Two for one purpose: one of them is not what its unit means it to be.
@@ -165,6 +194,21 @@ mod tests {
         }
         std::fs::remove_file(directory.path().join("configured")).unwrap();
         assert!(recognise(inherited("configured", "admin"), &config).is_err(), "its name and its path disagree");
+    }
+
+    #[test]
+    fn a_socket_of_the_service_manager_s_that_the_configuration_has_elsewhere_is_told() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut config = Config::default();
+        config.socket.path = directory.path().join("configured");
+        let at = |file: &str| {
+            let listener = UnixListener::bind(directory.path().join(file)).unwrap();
+            [Listening { socket: Socket::Component, listener, file: None }]
+        };
+        assert_eq!(elsewhere(&at("configured"), &config), Vec::<String>::new());
+        let told = elsewhere(&at("unit"), &config);
+        assert!(told.len() == 1 && told[0].contains("systemctl restart servos-keyd.socket"), "{told:?}");
+        assert!(told[0].contains("/configured, and the socket is at ") && told[0].contains("/unit, "), "{told:?}");
     }
 
     #[test]

@@ -4,9 +4,10 @@
 //! left.
 //! Filled by `serve`, called by `run`.
 
+use super::sockets::is_admin;
 use crate::cli::exit;
 use crate::cli::failure::Failure;
-use crate::config::settings;
+use crate::config::settings::Config;
 use crate::rpc::turned_away::TurnedAway;
 use crate::server::limits::Limits;
 use crate::server::notify::{Notification, tell_manager};
@@ -30,6 +31,7 @@ pub struct Waiting(Vec<Door>);
 
 struct Door {
     listener: UnixListener,
+    name: String,
     /// Whether root may be told here what is wrong.
     tells_root: bool,
 }
@@ -37,13 +39,20 @@ struct Door {
 impl Waiting {
     /// Holds them open a second time. One that cannot be is left to the service manager.
     pub fn hold(handed_over: &[Inherited]) -> Self {
-        let admin_path = settings::Socket::default().admin_path;
         let held = handed_over.iter().filter_map(|one| {
-            let path = path_of(&one.listener);
-            let tells_root = one.name == "admin" || (path.is_some() && path == admin_path);
-            Some(Door { listener: one.listener.try_clone().ok()?, tells_root })
+            Some(Door { listener: one.listener.try_clone().ok()?, name: one.name.clone(), tells_root: false })
         });
-        Self(held.collect())
+        let mut waiting = Self(held.collect());
+        // Until the configuration is read, and where it cannot be.
+        waiting.know(&Config::default());
+        waiting
+    }
+
+    /// The configuration, by which the operators' socket is known.
+    pub fn know(&mut self, config: &Config) {
+        for door in &mut self.0 {
+            door.tells_root = is_admin(&door.name, path_of(&door.listener).as_deref(), config);
+        }
     }
 
     /// Answers every call with UNAVAILABLE for a moment, if there are sockets: a start that failed is not begun anew at once
@@ -66,7 +75,7 @@ async fn answer(doors: Vec<Door>, cause: &str) -> std::io::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let cause: Arc<str> = cause.into();
-    let endpoints = doors.into_iter().map(|Door { listener, tells_root }| {
+    let endpoints = doors.into_iter().map(|Door { listener, tells_root, .. }| {
         let cause = Arc::clone(&cause);
         let connection = move |peer: Option<PeerCredentials>| match peer {
             Some(PeerCredentials { uid: 0, .. }) if tells_root => TurnedAway::operator(&cause),

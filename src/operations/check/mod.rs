@@ -11,8 +11,3 @@ pub mod offline;
 pub mod online;
 mod round;
 pub mod state;
-
-/// `1 key`, `2 keys`.
-fn count(number: usize, word: &str) -> String {
-    if number == 1 { format!("1 {word}") } else { format!("{number} {word}s") }
-}

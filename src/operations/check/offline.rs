@@ -4,12 +4,12 @@
 //! Called by `cli`, with the directory locked beside other readers.
 
 use super::super::ledger::Places;
-use super::super::rfc3339;
 use super::super::salvage::reason;
 use super::super::start_failure::StartFailure;
+use super::super::{count, rfc3339};
 use super::examination::{Examination, Examined, Flaw};
 use super::finding::{Check, Report, Severity};
-use super::{backups, count, marked};
+use super::{backups, marked};
 use crate::custody::id::{Fingerprint, StoreId};
 use crate::custody::keys::{LockedMemory, MasterKey};
 use crate::store::durable::beside;
@@ -165,7 +165,7 @@ impl Inspection<'_> {
         };
         let behind = match known.map(|known| known.examined.generation.saturating_sub(examined.generation)) {
             None | Some(0) => String::new(),
-            Some(behind) => format!(", {} behind the store", count_of(behind, "generation")),
+            Some(behind) => format!(", {} behind the store", count(behind, "generation")),
         };
         let generation = examined.generation;
         let detail = format!("{shown}: generation {generation} of {}{behind}", rfc3339(made));
@@ -247,10 +247,6 @@ fn advise(report: &mut Report, store: &Path, good: Option<&Path>) {
             }
         }
     }
-}
-
-fn count_of(number: u64, word: &str) -> String {
-    count(usize::try_from(number).unwrap_or(usize::MAX), word)
 }
 
 /// The store that a mark names: whose backups to look at where the store itself cannot tell.

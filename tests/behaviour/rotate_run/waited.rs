@@ -150,7 +150,7 @@ fn what_the_daemon_cannot_see_of_its_credentials_file_the_tool_looks_at() {
     let tools = systemctl(&installation, "servos-keyd.service", &file);
     let path = format!("{}:{}", tools.display(), std::env::var("PATH").unwrap());
     let keyctl = |arguments: &[&str]| daemon.keyctl(arguments).variable("PATH", &path).run(KEYCTL);
-    let failed = keyctl(&["rotate", "run", "--yes", "--restart", "false"]).expect(65);
+    let failed = keyctl(&["rotate", "run", "--yes", "--restart", "false"]).expect(69);
     failed.saying(&["ended with exit status: 1", "--resume", "--undo"]);
     keyctl(&["rotate", "status"]).expect(0).saying(&["given.key.rotation is there", "--resume", "--undo", text(&file)]);
     // After an abort, what the file holds would open nothing.
@@ -176,7 +176,7 @@ fn a_restart_that_fails_leaves_a_run_that_goes_on() {
     };
     let daemon = serve();
     let all = ["--yes", "--key-file", text(&file)];
-    let failed = run(&daemon, &[&all[..], &["--restart", "echo broken >&2; exit 3"]].concat()).expect(65);
+    let failed = run(&daemon, &[&all[..], &["--restart", "echo broken >&2; exit 3"]].concat()).expect(69);
     failed.saying(&["broken", "ended with exit status: 3", "--resume"]);
     daemon.stop().expect(0);
     let daemon = serve();

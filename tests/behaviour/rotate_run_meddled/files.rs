@@ -59,7 +59,7 @@ fn the_new_keys_file_that_somebody_removed_keeps_nothing_from_ending() {
     for way in ["--resume", "--undo"] {
         let given = Given::made();
         let daemon = given.serve();
-        given.run(&daemon, &["--yes", "--restart", "exit 3"]).expect(65);
+        given.run(&daemon, &["--yes", "--restart", "exit 3"]).expect(69);
         let (sealed, new) = (seal(&daemon), fingerprint_in(&given.file));
         std::fs::remove_file(given.installation.path("given.key.next")).unwrap();
         let daemon = match way {
@@ -125,7 +125,7 @@ fn where_the_old_keys_text_still_stands_is_told_by_a_run_that_was_resumed_too() 
         given.installation.serve_with(&serve.variable("CREDENTIALS_DIRECTORY", &credentials))
     };
     let daemon = serve();
-    given.run(&daemon, &["--yes", "--components-migrated", "--restart", "exit 3"]).expect(65);
+    given.run(&daemon, &["--yes", "--components-migrated", "--restart", "exit 3"]).expect(69);
     daemon.stop().expect(0);
     let daemon = serve();
     let told = given.run(&daemon, &["--resume", "--yes"]).expect(0);

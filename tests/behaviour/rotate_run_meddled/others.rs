@@ -93,7 +93,7 @@ fn an_undoing_that_a_start_was_faster_than_goes_on_to_the_new_key() {
     let given = Given::made();
     let daemon = given.serve();
     let sealed = seal(&daemon);
-    given.run(&daemon, &["--yes", "--restart", "exit 3"]).expect(65);
+    given.run(&daemon, &["--yes", "--restart", "exit 3"]).expect(69);
     let new = fingerprint_in(&given.file);
     let other = given.installation.path("another name");
     std::fs::hard_link(&given.file, &other).unwrap();
@@ -144,7 +144,7 @@ fn an_aborted_key_in_the_file_of_a_daemon_that_does_not_start_is_put_back_as_it_
     let given = Given::made();
     let daemon = given.serve();
     let sealed = seal(&daemon);
-    given.run(&daemon, &["--yes", "--restart", "exit 3"]).expect(65);
+    given.run(&daemon, &["--yes", "--restart", "exit 3"]).expect(69);
     // The running daemon still has the old key: it does not know what the file holds.
     rotate(&daemon, &["abort", "--yes"]).expect(0);
     daemon.stop().expect(0);

@@ -63,13 +63,13 @@ pub(in crate::cli::keyctl) fn run(
 /// Runs a command line of the operator's in a shell, which has the terminal.
 ///
 /// # Errors
-/// 69 without a shell, 65 if it ends with an error.
+/// 69 without a shell, and if it ends with an error: the daemon may not be there then.
 pub(super) fn shell(command: &str) -> Result<(), Failure> {
     // What it prints is for the person; standard output is the result's.
     let stdout = std::io::stderr();
     let ended = Command::new("/bin/sh").args(["-c", command]).stdin(Stdio::null()).stdout(stdout).status();
     let ended = ended.map_err(|error| unstarted("/bin/sh", &error))?;
-    if ended.success() { Ok(()) } else { Err(Failure::say(exit::DATA, format!("`{command}` ended with {ended}"))) }
+    if ended.success() { Ok(()) } else { Err(Failure::say(exit::NO_DAEMON, format!("`{command}` ended with {ended}"))) }
 }
 
 fn unstarted(program: &str, error: &std::io::Error) -> Failure {
@@ -94,6 +94,8 @@ mod tests {
     #[test]
     fn a_command_that_fails_is_named() {
         shell("true").unwrap();
-        assert!(shell("exit 7").unwrap_err().message.contains("`exit 7` ended with exit status: 7"));
+        let failure = shell("exit 7").unwrap_err();
+        assert!(failure.message.contains("`exit 7` ended with exit status: 7"));
+        assert_eq!(failure.exit, exit::NO_DAEMON);
     }
 }
