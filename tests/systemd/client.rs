@@ -4,7 +4,8 @@
 //! Run by `tests/systemd/run`, within the machine that it boots:
 //!
 //! - `restart-client SOCKET load CONNECTIONS` seals and opens on so many connections, one call after the other on each, until
-//!   its standard input closes. It ends with one line of JSON: calls that were answered (`calls`), those that failed for good
+//!   its standard input closes. For each line that it reads there it says `at work` once every connection has had ten more answers.
+//!   It ends with one line of JSON: calls that were answered (`calls`), those that failed for good
 //!   (`failed`, with the first one's words), answers that are not what was sealed (`wrong`), and the longest and the 99th
 //!   percentile of the calls' times, in milliseconds.
 //! - `restart-client SOCKET once` makes one call and prints how long it took from connecting to the answer, in milliseconds.
@@ -14,10 +15,10 @@ use servos_keyd::client::context::Context;
 use servos_keyd::client::error::Error;
 use servos_keyd::client::key_name::KeyName;
 use servos_keyd::client::key_service::Client;
-use std::io::Read;
+use std::io::BufRead;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 type Outcome<T> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
@@ -66,10 +67,13 @@ async fn once(socket: &Path) -> Outcome<()> {
 async fn load(socket: &Path, connections: usize) -> Outcome<()> {
     let stop = Arc::new(AtomicBool::new(false));
     let mut lanes = Vec::new();
+    let mut answered = Vec::new();
     for _ in 0..connections {
-        lanes.push(tokio::spawn(work(Client::new(socket), Arc::clone(&stop))));
+        let count = Arc::new(AtomicU64::new(0));
+        answered.push(Arc::clone(&count));
+        lanes.push(tokio::spawn(work(Client::new(socket), Arc::clone(&stop), count)));
     }
-    tokio::task::spawn_blocking(|| std::io::stdin().read_to_end(&mut Vec::new())).await??;
+    tokio::task::spawn_blocking(move || asked(&answered)).await??;
     stop.store(true, Ordering::Relaxed);
     let mut all = Met::default();
     for lane in lanes {
@@ -95,8 +99,23 @@ async fn load(socket: &Path, connections: usize) -> Outcome<()> {
     Ok(())
 }
 
+/// Says, for each line of standard input, when every connection has had ten more answers; returns when it is closed.
+fn asked(answered: &[Arc<AtomicU64>]) -> std::io::Result<()> {
+    for line in std::io::stdin().lock().lines() {
+        line?;
+        for count in answered {
+            let enough = count.load(Ordering::Relaxed) + 10;
+            while count.load(Ordering::Relaxed) < enough {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        }
+        println!("at work");
+    }
+    Ok(())
+}
+
 /// One connection's calls: each value is opened again, and compared.
-async fn work(client: Client, stop: Arc<AtomicBool>) -> Outcome<Met> {
+async fn work(client: Client, stop: Arc<AtomicBool>, answered: Arc<AtomicU64>) -> Outcome<Met> {
     let (key, context) = (KeyName::new("default")?, Context::new("table", "restart"));
     let mut met = Met::default();
     for number in 0_u64.. {
@@ -107,6 +126,7 @@ async fn work(client: Client, stop: Arc<AtomicBool>) -> Outcome<Met> {
         let begun = Instant::now();
         let sealed = client.encrypt(&key, &plaintext, &context).await;
         let Some(sealed) = met.note(begun, sealed) else { continue };
+        answered.fetch_add(1, Ordering::Relaxed);
         let begun = Instant::now();
         let opened = client.decrypt(&key, &sealed.ciphertext, &context).await;
         if let Some(opened) = met.note(begun, opened)
