@@ -155,6 +155,7 @@ fn every_key_source_fault_has_the_code_of_its_class() {
         (KeySourceError::Empty { place: place() }, 78),
         (KeySourceError::Nul { place: place() }, 78),
         (KeySourceError::ByteOrderMark { place: place() }, 78),
+        (KeySourceError::Words { place: place() }, 78),
         (KeySourceError::UnclosedQuote { place: place(), line: 1 }, 78),
         (KeySourceError::EmptyValue { place: place(), variable: "V", line: 1 }, 78),
         (KeySourceError::NoKeyInside { place: place() }, 78),

@@ -235,8 +235,24 @@ pub(super) fn form_of(content: &[u8], place: &str) -> Result<Form, KeySourceErro
     if word.is_empty() {
         return Err(KeySourceError::Empty { place: place() });
     }
+    if holds_words(word) {
+        return Err(KeySourceError::Words { place: place() });
+    }
     let is_bare = !word.iter().any(u8::is_ascii_whitespace) && !is_assignment(word);
     Ok(if is_bare { Form::Bare } else { Form::EnvFile })
+}
+
+/// Words of SLIP-0039, known by their form alone, for they are the key: nothing but words of four to eight small letters and
+/// their numbers, more than anybody writes by chance; or a sheet, which has words around them, by the line above them.
+fn holds_words(content: &[u8]) -> bool {
+    const ENOUGH: usize = 20;
+    const SHEET: &[u8] = b"----- BEGIN SHARE";
+    let tokens = || content.split(u8::is_ascii_whitespace).filter(|token| !token.is_empty());
+    let is_word = |token: &&[u8]| matches!(token.len(), 4..=8) && token.iter().all(u8::is_ascii_lowercase);
+    let is_number = |token: &&[u8]| token.len() <= 3 && token.iter().all(u8::is_ascii_digit);
+    let is_sheet = content.windows(SHEET.len()).any(|window| window == SHEET);
+    is_sheet
+        || (tokens().filter(is_word).count() >= ENOUGH && tokens().all(|token| is_word(&token) || is_number(&token)))
 }
 
 /// The padding of base64 is no assignment, unless what stands before it is one of our variables.

@@ -102,6 +102,15 @@ pub enum KeySourceError {
         /// The source.
         place: String,
     },
+    /// Words of a recovery kit, and not the key that they are put together to.
+    #[error(
+        "{place}: holds words of a recovery kit, not a key: `servos-keyctl recover --share FILE --out KEY_FILE` makes a key \
+         file of it"
+    )]
+    Words {
+        /// The source.
+        place: String,
+    },
     /// A quote that is never closed.
     #[error("{place}: the quote opened on line {line} is never closed")]
     UnclosedQuote {
@@ -177,6 +186,7 @@ impl KeySourceError {
             | Self::Empty { .. }
             | Self::Nul { .. }
             | Self::ByteOrderMark { .. }
+            | Self::Words { .. }
             | Self::UnclosedQuote { .. }
             | Self::EmptyValue { .. }
             | Self::NoKeyInside { .. }

@@ -275,3 +275,20 @@ fn a_variable_with_two_values_is_warned_of_and_the_last_one_counts() {
         assert!(warned.iter().all(|warning| warning.contains(words.unwrap_or_default())), "{warned:?}");
     }
 }
+
+#[test]
+fn words_of_a_recovery_kit_are_told_from_a_key_and_from_an_env_file() {
+    let words = "gallery duckling academic romp learn deadline ".repeat(5) + "again flash pupal";
+    let numbered: String = (1..).zip(words.split(' ')).map(|(at, word)| format!("  {at:2} {word}\n")).collect();
+    let sheet = format!("RECOVERY KIT\n\n----- BEGIN SHARE 1 of 1, 1 needed -----\n{numbered}----- END SHARE\nA=1\n");
+    for content in [words.as_str(), &numbered, &sheet] {
+        let refused = read(content).unwrap_err();
+        assert!(matches!(refused, KeySourceError::Words { .. }), "{refused}");
+        let said = refused.to_string();
+        assert!(said.contains("servos-keyctl recover --share") && !said.contains("duckling"), "{said}");
+    }
+    // The words of a comment are not all that an env file holds.
+    let comment = format!("# {words}\nSERVOS_MASTER_KEY={HEX}\n");
+    assert_eq!(read(comment).unwrap(), [(Some("SERVOS_MASTER_KEY"), HEX.to_owned())]);
+    assert!(matches!(read("a few words only").unwrap_err(), KeySourceError::NoKeyInside { .. }));
+}

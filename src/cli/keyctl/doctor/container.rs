@@ -4,11 +4,12 @@
 //! Called by `doctor`.
 
 use super::case::Case;
-use super::finding::{self, Report};
+use super::finding::{self, Report, Severity};
 use super::machine::Machine;
 use crate::config::key_source_error::shell_quoted;
 use crate::store::durable::directory_of;
 use std::io::ErrorKind;
+use std::path::Path;
 
 /// Sockets by which a container starts other containers.
 const RUNTIME_SOCKETS: [&str; 5] = [
@@ -47,14 +48,26 @@ pub(super) fn check(case: &Case, report: &mut Report) {
     {
         let directory = directory_of(&places.store);
         let text = format!(
-            "The store's directory {} lies in the container's own layer, not in a volume.",
+            "The store's directory {} lies in the container's own layer, not in a volume or a directory of the host.",
             directory.display()
         );
-        let directory = shell_quoted(directory);
-        let mend = format!(
-            "docker volume create servos-keyd # then docker run --volume servos-keyd:{directory}, or volumes: in compose.yaml"
-        );
-        report.problem(finding::STORE_IN_CONTAINER, text, mend);
+        report.add(finding::STORE_IN_CONTAINER, Severity::Problem, text, keep_outside(&container, directory));
+    }
+}
+
+/// The command that gives a container of this kind a place that outlives it; none of a kind that has no one command.
+fn keep_outside(container: &str, directory: &Path) -> Option<String> {
+    let directory = shell_quoted(directory);
+    match container {
+        "docker" | "podman" => Some(format!(
+            "{container} volume create servos-keyd # on the host; then {container} run --volume servos-keyd:{directory}, or \
+             volumes: in compose.yaml"
+        )),
+        "systemd-nspawn" => Some(format!(
+            "mkdir -p /srv/servos-keyd # on the host; then systemd-nspawn --bind=/srv/servos-keyd:{directory}, or Bind= in \
+             the machine's .nspawn file"
+        )),
+        _ => None,
     }
 }
 

@@ -41,6 +41,16 @@ fn a_store_in_the_containers_own_layer_is_told() {
     planted.case.machine.mount =
         Box::new(|_| Some(Mount { is_overlay: true, free_bytes: 1 << 40, ..Mount::default() }));
     assert!(planted.ids().is_empty(), "an overlay that is no container's");
-    planted.write(".dockerenv", "");
-    planted.sees("store-in-container", "docker volume create");
+    planted.write("run/systemd/container", "lxc\n");
+    let report = planted.examined();
+    let told = report.found.iter().find(|finding| finding.kind.id == "store-in-container").unwrap();
+    assert!(told.mend.is_none() && told.text.contains("a directory of the host"), "{told:?}");
+    for (file, text, command) in [
+        ("run/systemd/container", "systemd-nspawn\n", "systemd-nspawn --bind="),
+        ("run/.containerenv", "", "podman volume create"),
+        (".dockerenv", "", "docker volume create"),
+    ] {
+        planted.write(file, text);
+        planted.sees("store-in-container", command);
+    }
 }

@@ -36,6 +36,9 @@ pub(super) fn of_file(error: &KeySourceError, path: &Path) -> String {
     let file = shell_quoted(path);
     match error {
         KeySourceError::ByteOrderMark { .. } => format!("sed -i '1s/^\\xEF\\xBB\\xBF//' {file}"),
+        KeySourceError::Words { .. } => format!(
+            "servos-keyctl recover --share {file} --out {file}.key # once more --share for each other share that is needed"
+        ),
         // An env file holds other things, which no command of ours may touch.
         _ if is_env_file(path) => line_of("SERVOS_MASTER_KEY", path),
         // More than one word, none of which assigns.
