@@ -18,9 +18,12 @@ pub mod offered_key;
 pub mod paper;
 pub mod places;
 mod plain;
+mod program;
 mod runtime;
 pub mod service;
+pub mod socket_variable;
 pub mod typed_key;
+mod unit;
 
 #[cfg(test)]
 mod document_tests;

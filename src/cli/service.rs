@@ -3,7 +3,7 @@
 //! Must never read a key, nor change what it names.
 //! Called by what tells an operator which command comes next, and by `drill`.
 
-use crate::cli::keyctl::rotate_run::{UNIT, unit};
+use crate::cli::unit::{self, UNIT};
 use crate::config::key_source::FILE_VARIABLES;
 use crate::sys::locked::LockedMemory;
 use crate::telemetry::shell::shell_quoted;
@@ -25,6 +25,15 @@ pub const SOCKETS: &str = "servos-keyd.socket servos-keyd-admin.socket";
 pub const KEY_FILE_DROP_IN: &str = "install -D -m 644 -t /etc/systemd/system/servos-keyd.service.d \
                                     /usr/share/doc/servos-keyd/drop-ins/key-file.conf && systemctl daemon-reload";
 
+/// Where systemd looks for a unit of the system. Source: systemd.unit(5).
+const UNITS: [&str; 5] = [
+    "etc/systemd/system",
+    "run/systemd/system",
+    "usr/local/lib/systemd/system",
+    "usr/lib/systemd/system",
+    "lib/systemd/system",
+];
+
 /// The command that gives the service a setting of its own, in a drop-in of this name. Of several that set the same, the last
 /// by name counts: one that does harm is overruled.
 #[must_use]
@@ -34,6 +43,13 @@ pub fn drop_in(name: &str, setting: &str) -> String {
         "mkdir -p {directory} && printf '[Service]\\n{setting}\\n' > {directory}/zzz-{name}.conf && systemctl daemon-reload && \
          systemctl restart servos-keyd"
     )
+}
+
+/// Whether systemd runs this machine, and knows the daemon's unit.
+#[must_use]
+pub fn unit_is_installed(root: &Path) -> bool {
+    let has = |path: &str| root.join(path).exists();
+    has("run/systemd/system") && UNITS.iter().any(|directory| has(&format!("{directory}/servos-keyd.service")))
 }
 
 /// The file below `root` that the service's key most likely lies in: what systemd hands to it is in nobody's shell.
@@ -73,6 +89,18 @@ fn files_in(text: &str) -> Vec<PathBuf> {
 mod tests {
     use super::*;
     use std::fs;
+
+    #[test]
+    fn the_unit_is_there_where_systemd_runs_and_knows_it() {
+        let root = tempfile::tempdir().unwrap();
+        let make = |path: &str| std::fs::create_dir_all(root.path().join(path)).unwrap();
+        make("lib/systemd/system/servos-keyd.service");
+        assert!(!unit_is_installed(root.path()), "a container without systemd");
+        make("run/systemd/system");
+        assert!(unit_is_installed(root.path()));
+        std::fs::remove_dir(root.path().join("lib/systemd/system/servos-keyd.service")).unwrap();
+        assert!(!unit_is_installed(root.path()));
+    }
 
     #[test]
     fn the_key_is_looked_for_where_the_unit_and_its_drop_in_name_it() {

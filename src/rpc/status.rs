@@ -1,7 +1,7 @@
 //! The one place where a refusal becomes a gRPC status: the table in proto/servos/keyd/v1/key_service.proto.
 //!
 //! Must never put a cause into the text for the caller that the table does not give: causes go to the log.
-//! Called by `answer`.
+//! Called by `answer`, and by what refuses a call before it has a handler, or in its place.
 
 use crate::operations::refusal::{Refusal, StoreTrouble};
 use tonic::{Code, Status};

@@ -1,7 +1,7 @@
 //! SKB1, a backup of every record at one generation. Not a database file: it outlives the adapter.
 //!
 //! Must never believe a length or count that the bytes promise.
-//! Called by `backup_file` and `backup_pieces`, which read and write it.
+//! Called by `backup_file`, `backup_pieces` and `backup_peek`, which read and write it.
 
 use super::port::{Snapshot, StoreError};
 use ring::digest::{SHA256, digest};

@@ -1,7 +1,7 @@
 //! One redb file: how it is opened, what its tables are, and what redb's errors mean.
 //!
 //! Must never begin a database in a file that exists, nor let a type or a panic of redb out of the adapter.
-//! Called by the redb adapter alone.
+//! Called by the redb adapter and by salvage alone.
 
 use super::packed::Packed;
 use super::port::{Batch, Snapshot, StoreError};
@@ -78,7 +78,7 @@ impl Medium for Direct {
 macro_rules! save_command {
     () => {
         ": put its file back; or save now what the daemon still has, by servos-keyctl backup /root/keyd-saved.skb1, then stop it \
-         and run servos-keyd restore /root/keyd-saved.skb1. What is not saved is lost when the daemon ends"
+         and run servos-keyd restore /root/keyd-saved.skb1, with the key. What is not saved is lost when the daemon ends"
     };
 }
 

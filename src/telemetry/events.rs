@@ -116,7 +116,7 @@ events! {
     ACCEPT_RESUMED = "socket.accept_resumed";
     /// Connections were left when the time of the drain was over; they are cut.
     DRAIN_INCOMPLETE = "daemon.drain_incomplete";
-    /// A call was answered with a refusal: its RPC, code and reason.
+    /// A call was answered with a refusal: its RPC, code and reason; before it had an RPC, the user and the bytes it asked for.
     CALL_REFUSED = "call.refused";
     /// One user had more calls refused within a minute than are logged one by one: how many more.
     CALL_REFUSED_OFTEN = "call.refused_often";

@@ -146,7 +146,7 @@ fn a_room_that_may_be_entangled_must_be() {
     assert!(!says(&circle) && says(&circle[..1]));
 }
 
-/// The circle that `rotate run` once was, planted anew.
+/// Two files of this house that name each other, where one names the other.
 #[test]
 fn a_circle_planted_in_this_house_is_found() {
     let mut files = package();

@@ -5,11 +5,12 @@
 
 use super::console::Console;
 use super::opener::{Given, Opener, first_answer, read_store};
-use super::socket::{SOCKET_VARIABLE, SocketArguments};
+use super::socket::SocketArguments;
 use crate::cli::failure::Failure;
 use crate::cli::key;
 use crate::cli::misplaced;
 use crate::cli::offered_key::Offered;
+use crate::cli::socket_variable::{SOCKET_VARIABLE, socket_of_variable};
 use crate::config::key_source::{KeySource, Sources, Trust};
 use crate::config::key_source_error::KeySourceError;
 use crate::config::settings::Config;
@@ -82,7 +83,7 @@ impl<'a> Looker<'a> {
         let (config, memory) = (&self.config, &self.memory);
         let PlaceArguments { store: named_store, config: named_config } = self.place;
         let configured: Vec<PathBuf> = config.socket.admin_path.iter().chain([&config.socket.path]).cloned().collect();
-        let variable = SocketArguments::of_variable();
+        let variable = socket_of_variable();
         let place = named_store.as_ref().or(named_config.as_ref());
         // Who names a store or a configuration means it, whatever the shell's environment was set to for other
         // commands.

@@ -1,7 +1,7 @@
 //! Keys that are named on a command line: by the file that holds them, or by their fingerprint.
 //!
 //! Must never repeat a key that was typed where a file's name or a fingerprint belongs.
-//! Called by the commands that take a key: `legacy` and `rotate`.
+//! Called by the commands that take a key: `legacy`, `rotate` and `recover`.
 
 use crate::cli::exit;
 use crate::cli::failure::Failure;

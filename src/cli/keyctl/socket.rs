@@ -3,16 +3,13 @@
 //! Must never fall back from one socket to another: whoever names one means it.
 //! Called by every command that asks the daemon.
 
+use crate::cli::socket_variable::socket_of_variable;
 use crate::client::key_admin::AdminClient;
 use crate::client::key_service::Client;
 use crate::client::{ADMIN_SOCKET, COMPONENT_SOCKET};
 use clap::Args;
-use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-
-/// The environment variable that names the daemon's socket.
-pub(super) const SOCKET_VARIABLE: &str = "SERVOS_KEYD_SOCKET";
 
 /// Where the daemon is.
 #[derive(Args)]
@@ -51,17 +48,12 @@ impl SocketArguments {
 
     /// The socket that was named, by argument or variable.
     pub(super) fn named(&self) -> Option<PathBuf> {
-        self.argument().cloned().or_else(Self::of_variable)
+        self.argument().cloned().or_else(socket_of_variable)
     }
 
     /// The socket that `--socket` names.
     pub(super) fn argument(&self) -> Option<&PathBuf> {
         self.socket.as_ref()
-    }
-
-    /// The socket that the environment names.
-    pub(in crate::cli) fn of_variable() -> Option<PathBuf> {
-        path_in(std::env::var_os(SOCKET_VARIABLE))
     }
 
     /// A client for one socket.
@@ -73,10 +65,6 @@ impl SocketArguments {
     fn client_at(&self, default: &str) -> Client {
         Self::client_of(&self.named().unwrap_or_else(|| PathBuf::from(default)))
     }
-}
-
-fn path_in(variable: Option<OsString>) -> Option<PathBuf> {
-    variable.filter(|path| !path.is_empty()).map(PathBuf::from)
 }
 
 #[cfg(test)]
@@ -105,11 +93,8 @@ mod tests {
     }
 
     #[test]
-    fn the_argument_goes_before_the_variable_and_an_empty_variable_names_nothing() {
+    fn the_argument_goes_before_the_variable() {
         let arguments = SocketArguments { socket: Some(PathBuf::from("/a")) };
         assert_eq!(arguments.named(), Some(PathBuf::from("/a")));
-        assert_eq!(path_in(Some("/v".into())), Some(PathBuf::from("/v")));
-        assert_eq!(path_in(Some("".into())), None);
-        assert_eq!(path_in(None), None);
     }
 }

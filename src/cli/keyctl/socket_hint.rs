@@ -3,7 +3,7 @@
 //! Must never advise a service manager for a socket that is not a service's.
 //! Called by `daemon_failure`.
 
-use crate::cli::keyd::remedy::unit_is_installed;
+use crate::cli::service::unit_is_installed;
 use crate::client::{ADMIN_SOCKET, COMPONENT_SOCKET};
 use nix::unistd::{Gid, Group, Uid, User};
 use std::fs::Metadata;

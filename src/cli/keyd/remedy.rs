@@ -13,15 +13,6 @@ use std::path::{Path, PathBuf};
 /// The commands on a store, as messages begin them.
 const COMMANDS: [&str; 4] = ["`servos-keyd serve", "`servos-keyd init", "`servos-keyd restore", "`servos-keyd accept"];
 
-/// Where systemd looks for a unit of the system. Source: systemd.unit(5).
-const UNITS: [&str; 5] = [
-    "etc/systemd/system",
-    "run/systemd/system",
-    "usr/local/lib/systemd/system",
-    "usr/lib/systemd/system",
-    "lib/systemd/system",
-];
-
 /// A message whose commands take the configuration that this one took.
 pub fn with_config(message: &str, config: Option<&Path>) -> String {
     let Some(config) = config else { return message.to_owned() };
@@ -86,18 +77,11 @@ pub fn start_command(config_file: Option<&Path>, config: &Config, source: &str) 
     let named = named_key_file();
     let file = named.as_ref().map(|(_, path)| path.as_path());
     if let Some(command) =
-        file.filter(|_| config_file.is_none() && unit_is_installed(Path::new("/"))).and_then(start_unit)
+        file.filter(|_| config_file.is_none() && service::unit_is_installed(Path::new("/"))).and_then(start_unit)
     {
         return command;
     }
     with_source(config_file, config.master_key.file.is_some(), named, source)
-}
-
-/// Whether systemd runs this machine, and knows the daemon's unit.
-#[must_use]
-pub fn unit_is_installed(root: &Path) -> bool {
-    let has = |path: &str| root.join(path).exists();
-    has("run/systemd/system") && UNITS.iter().any(|directory| has(&format!("{directory}/servos-keyd.service")))
 }
 
 /// The same by the unit of the package, for the files that it and its drop-in name.
@@ -151,18 +135,6 @@ mod tests {
         assert_eq!(salvage, "x `servos-keyd serve --dev /d --salvage`");
         let restore = under_dev("x `servos-keyd restore FILE`", None);
         assert!(restore.contains("keyd.toml names these paths"), "{restore}");
-    }
-
-    #[test]
-    fn the_unit_is_started_where_systemd_runs_and_knows_it() {
-        let root = tempfile::tempdir().unwrap();
-        let make = |path: &str| std::fs::create_dir_all(root.path().join(path)).unwrap();
-        make("lib/systemd/system/servos-keyd.service");
-        assert!(!unit_is_installed(root.path()), "a container without systemd");
-        make("run/systemd/system");
-        assert!(unit_is_installed(root.path()));
-        std::fs::remove_dir(root.path().join("lib/systemd/system/servos-keyd.service")).unwrap();
-        assert!(!unit_is_installed(root.path()));
     }
 
     #[test]

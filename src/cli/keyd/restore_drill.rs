@@ -10,7 +10,7 @@ use super::{drill_key, key, output, restore_input};
 use crate::cli::drill::{self, Drill};
 use crate::cli::exit;
 use crate::cli::failure::Failure;
-use crate::cli::keyctl::socket::SocketArguments;
+use crate::cli::socket_variable::socket_of_variable;
 use crate::config::key_source_error::shell_quoted;
 use crate::config::settings::Config;
 use crate::custody::id::Fingerprint;
@@ -221,9 +221,8 @@ fn judged(failure: StartFailure, file: &Path, arguments: &Arguments) -> Failure 
 
 /// Has the daemon keep that the drill succeeded; says why it did not.
 fn record(config: &Config, drill: &Drill<'_>) -> Result<i64, String> {
-    let socket = SocketArguments::of_variable()
-        .or_else(|| config.socket.admin_path.clone())
-        .ok_or("no admin socket is configured")?;
+    let socket =
+        socket_of_variable().or_else(|| config.socket.admin_path.clone()).ok_or("no admin socket is configured")?;
     drill::record(&socket, drill)
 }
 

@@ -1,7 +1,7 @@
 //! The daemon's sockets: those it inherits, else those it binds, each with what it serves.
 //!
 //! Must never serve on a socket that it cannot tell the purpose of.
-//! Called by `serve`.
+//! Called by `serve` and `turn_away`.
 
 use crate::auth::peer::Socket;
 use crate::cli::exit;

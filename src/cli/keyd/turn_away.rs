@@ -97,7 +97,8 @@ fn limits() -> Limits {
     Limits {
         connections: 1024,
         connections_per_user: 1024,
-        call_bytes: 16 << 20,
+        // More than the heads of a call on every connection take, if they are all one user's.
+        call_bytes: 64 << 20,
         streams: 128,
         request_timeout: LINGER,
         idle_connection: LINGER,

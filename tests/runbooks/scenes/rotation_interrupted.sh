@@ -4,7 +4,7 @@ title='A rotation was interrupted'
 scene() {
     installation
     # Cut off between the key file and the restart, and the machine went down.
-    must_fail 65 servos-keyctl rotate run --yes --restart 'false'
+    must_fail 69 servos-keyctl rotate run --yes --restart 'false'
     systemctl kill --signal KILL servos-keyd
     systemctl stop 'servos-keyd*'
     must test -e /etc/servos/master.key.rotation

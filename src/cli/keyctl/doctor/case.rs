@@ -13,6 +13,7 @@ use crate::cli::keyctl::socket::SocketArguments;
 use crate::cli::places;
 use crate::cli::runtime;
 use crate::cli::service::USER as SERVICE_USER;
+use crate::cli::socket_variable::socket_of_variable;
 use crate::client::ADMIN_SOCKET;
 use crate::client::error::Error;
 use crate::config::error::ConfigError;
@@ -105,7 +106,7 @@ impl Case {
         let machine = Machine::here(&memory);
         let loaded = Config::load(arguments.config.as_deref());
         // Who names a configuration means it, whatever the shell's environment was set to for other commands.
-        let variable = || SocketArguments::of_variable().filter(|_| arguments.config.is_none());
+        let variable = || socket_of_variable().filter(|_| arguments.config.is_none());
         let named = socket.argument().cloned().or_else(variable);
         let of_config =
             |config: &Config| config.socket.admin_path.clone().unwrap_or_else(|| config.socket.path.clone());

@@ -1,10 +1,10 @@
 //! The files that may hold a master key: those that the daemon's next start reads, and copies that it does not.
 //!
 //! Must never open one, nor take a file for one of the daemon's that only this shell names.
-//! Called by `key_sources`.
+//! Called by `key_sources` and `daemon`.
 
 use super::case::Case;
-use crate::cli::keyctl::rotate_run::unit::is_plain;
+use crate::cli::unit::is_plain;
 use std::path::PathBuf;
 
 /// The env files that ServOS has, and had when it was called ACT.

@@ -4,7 +4,8 @@
 //! Called by `case`.
 
 use crate::cli::failure::Failure;
-use crate::cli::keyctl::rotate_run::{UNIT, program, unit};
+use crate::cli::program;
+use crate::cli::unit::{self, UNIT};
 use crate::config::key_source;
 use crate::sys::locked::LockedMemory;
 use std::path::{Path, PathBuf};

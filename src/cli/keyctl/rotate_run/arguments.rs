@@ -3,7 +3,7 @@
 //! Must never take a key: only the names of the files that hold one.
 //! Read by `rotate_run` and its parts.
 
-use super::unit::UNIT;
+use crate::cli::unit::UNIT;
 use clap::Args;
 use std::path::PathBuf;
 use std::time::Duration;

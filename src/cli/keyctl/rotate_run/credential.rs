@@ -3,10 +3,10 @@
 //! Must never put a key into an argument or the environment: it goes through pipes, into locked memory.
 //! Called by `place`.
 
-use super::program;
 use crate::cli::exit;
 use crate::cli::failure::Failure;
 use crate::cli::keyctl::rotate_key_file::FoundKey;
+use crate::cli::program;
 use crate::custody::keys::MasterKey;
 use crate::sys::locked::{LockedBuffer, LockedMemory};
 use std::path::Path;

@@ -3,12 +3,12 @@
 //! Must never take a daemon that uses a third key, or rotates to another one, for one that is on its way.
 //! Called by the steps and by the undoing.
 
-use super::program;
 use super::run::Run;
 use super::waiting::Waiting;
 use super::ways::Ways;
 use crate::cli::exit;
 use crate::cli::failure::Failure;
+use crate::cli::program;
 use crate::client::rotation::BeginRotation;
 use crate::config::key_source_error::shell_quoted;
 use crate::proto::v1::{GetStatusResponse, KeySource, RotationState};

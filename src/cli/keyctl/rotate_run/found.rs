@@ -5,10 +5,10 @@
 
 use super::arguments::RunArguments;
 use super::place::Place;
-use super::unit;
 use crate::cli::exit;
 use crate::cli::failure::Failure;
 use crate::cli::keyctl::rotate_key_file::{KeyPlace, check_key_file};
+use crate::cli::unit;
 use crate::proto::v1::{GetStatusResponse, KeySource};
 use crate::sys::locked::LockedMemory;
 use std::path::{Path, PathBuf};

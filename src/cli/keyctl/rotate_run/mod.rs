@@ -5,8 +5,8 @@
 //!
 //! Its files, from below; each names only what stands before it:
 //!
-//! 1. `step`, `program`: the steps' names, and other programs.
-//! 2. `credential`, then `journal`, `place`, `unit`: what is on the disk.
+//! 1. `step`: the steps' names.
+//! 2. `credential`, then `journal`, `place`: what is on the disk.
 //! 3. `arguments`, then `ways`, `found`, `plan`, `prepare`: what was asked for, and what will be done to which files.
 //! 4. `run`: the run itself, which each of the following is given.
 //! 5. `waiting`, `keys`, then `daemon` and `tidying`: what a step needs.
@@ -22,18 +22,15 @@ mod keys;
 mod place;
 mod plan;
 mod prepare;
-pub(super) mod program;
 mod run;
 mod step;
 mod steps;
 mod tidying;
 mod undo;
-pub(in crate::cli) mod unit;
 mod waiting;
 mod ways;
 
 pub(super) use arguments::RunArguments;
-pub(in crate::cli) use unit::UNIT;
 
 use super::console::Console;
 use super::rotate_key_file::KeyPlace;
@@ -41,6 +38,7 @@ use super::socket::SocketArguments;
 use crate::cli::exit;
 use crate::cli::failure::Failure;
 use crate::cli::key;
+use crate::cli::unit::{self, UNIT};
 use crate::config::key_source_error::shell_quoted;
 use crate::custody::keys::MasterKey;
 use crate::proto::v1::GetStatusResponse;

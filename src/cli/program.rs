@@ -1,7 +1,7 @@
-//! Other programs that a rotation needs: systemd-creds, systemctl, and the command that restarts the daemon.
+//! Other programs that commands need: systemd-creds, systemctl, journalctl, and the command that restarts the daemon.
 //!
 //! Must never put a key into an argument or the environment; keys go through pipes, into locked memory.
-//! Called by `credential`, `unit` and `daemon`, and by `doctor`.
+//! Called by `unit`, and by `rotate run` and `doctor`.
 
 use crate::cli::exit;
 use crate::cli::failure::Failure;
@@ -18,7 +18,7 @@ const WORDS_LIMIT_BYTES: u64 = 4096;
 ///
 /// # Errors
 /// 69 if there is no such program, 65 if it ends with an error: with its own words.
-pub(in crate::cli::keyctl) fn run(
+pub(in crate::cli) fn run(
     program: &str,
     arguments: &[&str],
     input: &[u8],
@@ -64,7 +64,7 @@ pub(in crate::cli::keyctl) fn run(
 ///
 /// # Errors
 /// 69 without a shell, and if it ends with an error: the daemon may not be there then.
-pub(super) fn shell(command: &str) -> Result<(), Failure> {
+pub(in crate::cli) fn shell(command: &str) -> Result<(), Failure> {
     // What it prints is for the person; standard output is the result's.
     let stdout = std::io::stderr();
     let ended = Command::new("/bin/sh").args(["-c", command]).stdin(Stdio::null()).stdout(stdout).status();

@@ -1,7 +1,7 @@
 //! What the daemon's systemd unit says of where its key comes from, and whether systemd restarts it.
 //!
 //! Must never guess: a unit that does not say it plainly says nothing.
-//! Called by `found` and `prepare`, and by `doctor`.
+//! Called by `service`, and by `rotate run` and `doctor`.
 
 use super::program;
 use crate::cli::failure::Failure;
@@ -22,7 +22,7 @@ pub(in crate::cli) struct UnitSource {
 }
 
 /// Where the unit takes the key from; none where there is no such unit, or it does not say.
-pub(super) fn source(unit: &str, memory: &LockedMemory) -> Option<UnitSource> {
+pub(in crate::cli) fn source(unit: &str, memory: &LockedMemory) -> Option<UnitSource> {
     source_in(std::str::from_utf8(text(unit, memory).ok()?.expose_bytes()).ok()?)
 }
 
@@ -35,12 +35,12 @@ pub(in crate::cli) fn text(unit: &str, memory: &LockedMemory) -> Result<LockedBu
 }
 
 /// Whether systemd runs the unit now.
-pub(super) fn is_active(unit: &str, memory: &LockedMemory) -> bool {
+pub(in crate::cli) fn is_active(unit: &str, memory: &LockedMemory) -> bool {
     program::run("systemctl", &["is-active", "--quiet", "--", unit], b"", memory).is_ok()
 }
 
 /// The command that restarts it.
-pub(super) fn restart_command(unit: &str) -> String {
+pub(in crate::cli) fn restart_command(unit: &str) -> String {
     format!("systemctl restart {}", crate::config::key_source_error::shell_quoted(Path::new(unit)))
 }
 
