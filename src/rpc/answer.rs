@@ -95,6 +95,7 @@ pub fn refused(rpc: &'static str, peer: Peer, refusal: &Refusal) -> Status {
     let kind = match code {
         _ if refusal.is_fault() => Kind::Fault,
         Code::PermissionDenied => Kind::NotPermitted,
+        _ if matches!(refusal, Refusal::Rejected(_)) => Kind::Rejected,
         _ => Kind::Other,
     };
     if is_told(Some(uid), kind) {
@@ -106,7 +107,7 @@ pub fn refused(rpc: &'static str, peer: Peer, refusal: &Refusal) -> Status {
             Kind::NotPermitted => {
                 tracing::warn!(event = events::CALL_REFUSED, rpc, ?code, uid, pid, %cause, "call refused");
             }
-            Kind::Other => {
+            Kind::Rejected | Kind::Other => {
                 tracing::info!(event = events::CALL_REFUSED, rpc, ?code, uid, pid, %cause, "call refused");
             }
         }

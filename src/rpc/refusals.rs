@@ -22,6 +22,8 @@ pub(super) enum Kind {
     Fault,
     /// The caller may not.
     NotPermitted,
+    /// A ciphertext did not open: somebody may have changed it, or put it elsewhere.
+    Rejected,
     /// The caller's request, or the state of things.
     Other,
 }
@@ -85,6 +87,9 @@ fn tell((uid, kind): Whose, more: u64) {
         Kind::NotPermitted => {
             tracing::warn!(event = events::CALL_REFUSED_OFTEN, uid, more, "more calls were not permitted");
         }
+        Kind::Rejected => {
+            tracing::info!(event = events::CALL_REFUSED_OFTEN, uid, more, "more ciphertexts were rejected")
+        }
         Kind::Other => tracing::info!(event = events::CALL_REFUSED_OFTEN, uid, more, "more calls were refused"),
     }
 }
@@ -116,7 +121,8 @@ mod tests {
     fn no_user_and_no_kind_keeps_another_out_and_who_is_quiet_is_forgotten() {
         let (mut bursts, start) = (Bursts(BTreeMap::new()), Instant::now());
         while bursts.next(SOMEBODY, start) == Said::Line {}
-        for whose in [(Some(1001), Kind::Other), (None, Kind::Other), (Some(1000), Kind::NotPermitted)] {
+        let rejected = (Some(1000), Kind::Rejected);
+        for whose in [(Some(1001), Kind::Other), (None, Kind::Other), (Some(1000), Kind::NotPermitted), rejected] {
             assert_eq!(bursts.next(whose, start), Said::Line, "{whose:?}");
         }
         assert_eq!(bursts.next((Some(7), Kind::Fault), start + WINDOW), Said::Line);
