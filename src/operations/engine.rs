@@ -11,7 +11,9 @@ use super::rotation::report::SourceView;
 use super::upkeep::Upkeep;
 use crate::custody::random::Random;
 use crate::store::port::{DENIED, StoreError};
+use crate::telemetry::events;
 use crate::telemetry::traffic::Traffic;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -52,6 +54,8 @@ pub struct Facts {
     pub sandbox: Option<Sandbox>,
     /// What an operator should know and mend, from the start.
     pub warnings: Vec<String>,
+    /// Where its sockets lie.
+    pub sockets: Vec<PathBuf>,
     /// Decrypt-only.
     pub salvage: bool,
     /// Records that salvage could not open.
@@ -114,6 +118,7 @@ pub struct Engine {
     pub facts: Facts,
     upkeep: RwLock<Arc<Upkeep>>,
     reload_refused: RwLock<Option<Arc<str>>>,
+    sockets_gone: RwLock<Vec<PathBuf>>,
     /// What the writer did last.
     pub progress: Progress,
     /// What the daemon knows to be wrong with itself.
@@ -148,6 +153,7 @@ impl Engine {
             facts,
             upkeep: RwLock::default(),
             reload_refused: RwLock::default(),
+            sockets_gone: RwLock::default(),
             progress: Progress::default(),
             health,
             traffic: Arc::default(),
@@ -183,6 +189,20 @@ impl Engine {
     /// The configuration was read again, or why not.
     pub fn reloaded(&self, refused: Option<&str>) {
         *self.reload_refused.write().unwrap_or_else(PoisonError::into_inner) = refused.map(Arc::from);
+    }
+
+    /// Its sockets that who connects now does not reach: their files are gone, or others lie there.
+    #[must_use]
+    pub fn sockets_gone(&self) -> Vec<PathBuf> {
+        self.sockets_gone.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// These of its sockets cannot be reached, and no others; each is said once in the log.
+    pub(super) fn found_gone(&self, gone: Vec<PathBuf>) {
+        let before = std::mem::replace(&mut *self.sockets_gone.write().unwrap_or_else(PoisonError::into_inner), gone);
+        for path in self.sockets_gone().iter().filter(|path| !before.contains(path)) {
+            tracing::warn!(event = events::SOCKET_GONE, path = %path.display(), "the socket's file is gone, or another's");
+        }
     }
 
     /// The same, with what tells how much memory is locked.

@@ -1,5 +1,5 @@
-//! A look whether the store, its mark and its backups are still where they were: what is removed under a running daemon is
-//! lost, unnoticed, at its next end.
+//! A look whether the store, its mark, its backups and the sockets are still where they were: what is removed under a running
+//! daemon is lost, unnoticed, at its next end, and without a socket nobody reaches it.
 //!
 //! Must never change anything, read more than a record, nor wait for a place that the store does not need.
 //! Called by the writer, between its jobs.
@@ -15,16 +15,25 @@ use std::time::Duration;
 /// store's changes, the watchdog's test and the end of the daemon wait behind the writer.
 const PATIENCE: Duration = Duration::from_millis(200);
 
-/// A directory whatever its name: device and inode; none where there is none.
+/// A directory or socket whatever its name: device and inode; none where there is none.
 type Identity = Option<(u64, u64)>;
+
+/// What a look found.
+#[derive(Debug, PartialEq, Eq)]
+struct Found {
+    backups: Identity,
+    sockets: Vec<Identity>,
+}
 
 /// What was found beside the store. A mark is another file after each commit: of it is known whether it is there.
 #[derive(Debug, Default)]
 pub struct Seen {
     mark: Option<bool>,
     backups: Option<Identity>,
-    /// A look at the backups' directory that has not come back.
-    under_way: Option<Receiver<Identity>>,
+    /// As they were at the first look.
+    sockets: Option<Vec<Identity>>,
+    /// A look that has not come back.
+    under_way: Option<Receiver<Found>>,
 }
 
 impl Ledger {
@@ -36,18 +45,20 @@ impl Ledger {
         // The mark lies beside the store, which has just been read.
         let mark = self.places.mark.exists();
         self.in_doubt |= differs(&mut self.seen.mark, mark);
-        if let Some(backups) = self.seen.directory(&self.places.backups) {
-            self.in_doubt |= differs(&mut self.seen.backups, backups);
+        let sockets = &self.engine.facts.sockets;
+        if let Some(found) = self.seen.found(&self.places.backups, sockets) {
+            self.in_doubt |= differs(&mut self.seen.backups, found.backups);
+            self.engine.found_gone(self.seen.gone(sockets, found.sockets));
         }
     }
 }
 
 impl Seen {
-    /// The directory; none while that is not known. It is looked at by a thread of its own, and by one at a time.
-    fn directory(&mut self, path: &Path) -> Option<Identity> {
+    /// The directory and the sockets; none while that is not known. A thread of its own looks, one at a time.
+    fn found(&mut self, backups: &Path, sockets: &[PathBuf]) -> Option<Found> {
         let (under_way, patience) = match self.under_way.take() {
             Some(under_way) => (under_way, Duration::ZERO),
-            None => (look_at(path.to_owned())?, PATIENCE),
+            None => (look_at(backups.to_owned(), sockets.to_vec())?, PATIENCE),
         };
         match under_way.recv_timeout(patience) {
             Ok(found) => Some(found),
@@ -58,15 +69,23 @@ impl Seen {
             Err(RecvTimeoutError::Disconnected) => None,
         }
     }
+
+    /// Those of the sockets that are not what they were. One that could not be seen from here at the start tells nothing.
+    fn gone(&mut self, sockets: &[PathBuf], now: Vec<Identity>) -> Vec<PathBuf> {
+        let first = self.sockets.get_or_insert_with(|| now.clone());
+        let compared = sockets.iter().zip(first.iter().zip(now));
+        compared.filter(|(_, (first, now))| first.is_some() && *first != now).map(|(path, _)| path.clone()).collect()
+    }
 }
 
 /// None where there is no thread for it now.
-fn look_at(path: PathBuf) -> Option<Receiver<Identity>> {
+fn look_at(backups: PathBuf, sockets: Vec<PathBuf>) -> Option<Receiver<Found>> {
     let (sender, receiver) = sync_channel(1);
+    let identity = |path: &PathBuf| std::fs::metadata(path).ok().map(|found| (found.dev(), found.ino()));
     let look = move || {
-        let found = std::fs::metadata(path).ok().map(|found| (found.dev(), found.ino()));
+        let sockets = sockets.iter().map(identity).collect();
         // Nobody waits for it at the daemon's end.
-        let _ = sender.send(found);
+        let _ = sender.send(Found { backups: identity(&backups), sockets });
     };
     std::thread::Builder::new().name("look".to_owned()).spawn(look).ok().map(|_| receiver)
 }
@@ -81,8 +100,10 @@ fn differs<T: PartialEq>(before: &mut Option<T>, now: T) -> bool {
 #[cfg(test)]
 mod tests {
     use super::super::fake_store::locked;
+    use super::super::status::status;
     use super::super::test_rig::Rig;
     use super::*;
+    use std::os::unix::net::UnixListener;
 
     #[test]
     fn a_store_that_does_not_answer_is_told_without_anybody_s_asking() {
@@ -121,25 +142,56 @@ mod tests {
     fn a_directory_that_does_not_answer_keeps_nobody_waiting_and_is_asked_once() {
         let mut seen = Seen::default();
         let place = tempfile::tempdir().unwrap();
+        let found = |seen: &mut Seen| seen.found(place.path(), &[]);
         let (answer, under_way) = sync_channel(1);
         seen.under_way = Some(under_way);
-        assert_eq!(seen.directory(place.path()), None);
-        assert_eq!(seen.directory(place.path()), None);
+        assert_eq!((found(&mut seen), found(&mut seen)), (None, None));
         assert!(seen.under_way.is_some(), "the same look");
-        answer.send(Some((1, 2))).unwrap();
-        assert_eq!(seen.directory(place.path()), Some(Some((1, 2))));
-        drop(answer);
+        answer.send(Found { backups: Some((1, 2)), sockets: Vec::new() }).unwrap();
+        assert_eq!(found(&mut seen).unwrap().backups, Some((1, 2)));
         assert!(seen.under_way.is_none(), "the next is a new one");
         // One that broke off is no word on the directory.
         let (broken, under_way) = sync_channel(1);
         drop(broken);
         seen.under_way = Some(under_way);
-        assert_eq!(seen.directory(place.path()), None);
-        let mut found = None;
-        while found.is_none() {
-            found = seen.directory(place.path());
-        }
+        assert_eq!(found(&mut seen), None);
         let own = std::fs::metadata(place.path()).unwrap();
-        assert_eq!(found, Some(Some((own.dev(), own.ino()))));
+        let looked = std::iter::repeat_with(|| found(&mut seen)).flatten().next().unwrap();
+        assert_eq!(looked.backups, Some((own.dev(), own.ino())));
+    }
+
+    #[test]
+    fn a_socket_that_is_gone_or_anothers_is_told_until_it_is_back() {
+        let place = tempfile::tempdir().unwrap();
+        let (kept, away, absent) = (place.path().join("a"), place.path().join("b"), place.path().join("c"));
+        let sockets = [kept.clone(), away.clone(), absent.clone()];
+        let _listening = [UnixListener::bind(&kept).unwrap(), UnixListener::bind(&away).unwrap()];
+        let mut seen = Seen::default();
+        let mut gone = || {
+            let found = std::iter::repeat_with(|| seen.found(place.path(), &sockets)).flatten().next().unwrap();
+            seen.gone(&sockets, found.sockets)
+        };
+        assert!(gone().is_empty());
+        std::fs::write(&absent, "").unwrap();
+        let moved = away.with_extension("moved");
+        std::fs::rename(&away, &moved).unwrap();
+        assert_eq!(gone(), [away.as_path()], "and not one that was never seen");
+        let another = UnixListener::bind(&away).unwrap();
+        assert_eq!(gone(), [away.as_path()]);
+        drop(another);
+        std::fs::rename(&moved, &away).unwrap();
+        assert!(gone().is_empty());
+    }
+
+    #[test]
+    fn who_looks_at_the_daemon_is_told_of_a_socket_that_is_gone() {
+        let rig = Rig::new();
+        let told =
+            || status(&rig.whole(), &rig.engine).warnings.iter().filter(|text| text.contains("/s is gone")).count();
+        assert_eq!(told(), 0);
+        rig.engine.found_gone(vec![PathBuf::from("/s")]);
+        assert_eq!(told(), 1);
+        rig.engine.found_gone(Vec::new());
+        assert_eq!(told(), 0);
     }
 }

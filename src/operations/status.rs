@@ -136,6 +136,14 @@ fn own_warnings(engine: &Engine) -> Vec<String> {
         StoreState::Healthy | StoreState::ReadOnly => {}
     }
     warnings.extend(self_check_warnings(&engine.progress.self_check()));
+    warnings.extend(engine.sockets_gone().iter().map(|path| {
+        format!(
+            "The socket {} is gone, or another lies in its place: who connects now does not reach this daemon. Make it \
+             anew: systemctl restart servos-keyd.socket servos-keyd-admin.socket; where the daemon makes its sockets itself, \
+             restart the daemon.",
+            path.display()
+        )
+    }));
     if let Some(problem) = engine.reload_refused() {
         warnings.push(format!(
             "The last reload was refused, and the configuration before it is in force: {problem}. The next start refuses it \

@@ -26,6 +26,8 @@ events! {
     SOCKET_LISTENING = "socket.listening";
     /// The group that should own a socket does not exist; it keeps the daemon's primary group.
     SOCKET_GROUP_MISSING = "socket.group_missing";
+    /// A socket's file was removed under the daemon, or another lies in its place.
+    SOCKET_GONE = "socket.gone";
     /// Something about the place the master key comes from that should be mended.
     MASTER_KEY_SOURCE_WARNING = "master_key.source_warning";
     /// The canary opened: the master key is the store's.

@@ -66,6 +66,8 @@ pub struct Entered {
     pub sandbox: Sandbox,
     /// What to know and mend of it.
     pub warnings: Vec<String>,
+    /// Where the sockets lie that it leaves open.
+    pub sockets: Vec<PathBuf>,
     _confined: Option<Confined>,
 }
 
@@ -74,7 +76,7 @@ impl Entered {
     #[must_use]
     pub fn none() -> Self {
         let sandbox = Sandbox { landlock: Confinement::Off, landlock_abi: 0, seccomp: Confinement::Off };
-        Self { sandbox, warnings: Vec::new(), _confined: None }
+        Self { sandbox, warnings: Vec::new(), sockets: Vec::new(), _confined: None }
     }
 }
 
@@ -97,7 +99,8 @@ pub(super) fn enter(needs: &Needs<'_>) -> Entered {
     if sandbox.closes_new_directories() {
         warnings.extend(opened_wide(needs));
     }
-    let entered = Entered { sandbox, warnings, _confined: confined };
+    let sockets = needs.sockets.iter().filter_map(|one| path_of(&one.listener)).collect();
+    let entered = Entered { sandbox, warnings, sockets, _confined: confined };
     report(&entered);
     entered
 }

@@ -95,6 +95,7 @@ pub fn look(
         lock_limit_bytes: memory.limit_bytes().unwrap_or(None),
         sandbox: Some(entered.sandbox.clone()),
         warnings: [chosen.warnings.as_slice(), &entered.warnings].concat(),
+        sockets: entered.sockets.clone(),
         sources: chosen.sources.clone(),
         next_file: sources.next_file().map(|path| path.display().to_string()).unwrap_or_default(),
         ..Facts::default()

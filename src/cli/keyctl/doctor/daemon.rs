@@ -27,7 +27,7 @@ struct Told {
     mend: fn(&Case, &GetStatusResponse) -> Option<String>,
 }
 
-const TOLD: [Told; 8] = [
+const TOLD: [Told; 9] = [
     Told {
         kind: finding::SALVAGE,
         begins: &["Salvage: "],
@@ -40,6 +40,11 @@ const TOLD: [Told; 8] = [
         is_so: |status| !matches!(state(status), Some(StoreState::Healthy | StoreState::ReadOnly)),
         mend: |case, status| match state(status) {
             Some(StoreState::Suspended) => Some("systemctl restart servos-keyd".to_owned()),
+            // The daemon has it still, until it ends.
+            _ if case.places().is_some_and(|places| !places.store.exists()) => Some(
+                "servos-keyctl backup /root/keyd-saved.skb1 # then docs/store.md: what to do when the store is gone"
+                    .to_owned(),
+            ),
             _ => {
                 let store = case.places().map(|places| shell_quoted(directory_of(&places.store))).unwrap_or_default();
                 Some(format!("df -h {store}; df -i {store}; dmesg | tail # room, and what the disk said"))
@@ -51,6 +56,15 @@ const TOLD: [Told; 8] = [
         begins: &["The self-check found"],
         is_so: |status| status.self_check.as_ref().is_some_and(|check| check.result() == SelfCheckResult::Faulty),
         mend: |_, _| Some("journalctl -u servos-keyd -g self_check -n 20".to_owned()),
+    },
+    Told {
+        kind: finding::SOCKET_GONE,
+        begins: &["The socket "],
+        is_so: |status| status.warnings.iter().any(|warning| warning.starts_with("The socket ")),
+        mend: |case, _| {
+            let units = format!("systemctl restart {}", service::SOCKETS);
+            Some(if case.is_service { units } else { "kill -TERM PID # of the daemon, and start it again".to_owned() })
+        },
     },
     Told {
         kind: finding::ROTATION_PENDING,

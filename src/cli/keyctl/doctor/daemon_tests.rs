@@ -124,8 +124,24 @@ fn a_store_that_does_not_say_that_it_is_well_is_not_taken_for_well() {
     for state in [StoreState::Unspecified, StoreState::Failing] {
         let mut planted = Planted::well();
         planted.status().store.as_mut().unwrap().state = state.into();
+        let store = planted.config().store.path.clone();
+        std::fs::write(&store, "").unwrap();
         planted.sees("store-not-writable", "df -h ");
+        // What is gone from the disk, the daemon has until it ends.
+        std::fs::remove_file(&store).unwrap();
+        planted.sees("store-not-writable", "servos-keyctl backup /root/keyd-saved.skb1");
     }
+}
+
+#[test]
+fn a_socket_whose_file_is_gone_is_made_anew_by_whoever_made_it() {
+    let mut planted = Planted::well();
+    planted.status().warnings =
+        vec!["The socket /run/servos/keyd.sock is gone, or another lies in its place: x".to_owned()];
+    planted.case.is_service = true;
+    planted.sees("socket-gone", "systemctl restart servos-keyd.socket servos-keyd-admin.socket");
+    planted.case.is_service = false;
+    planted.sees("socket-gone", "kill -TERM");
 }
 
 #[test]

@@ -30,6 +30,7 @@ kinds! {
     STORE_NOT_WRITABLE = "store-not-writable": "No key can be made, rotated or retired until the store takes changes.";
     SELF_CHECK = "self-check": "What is not good on the disk is missing when it is needed.";
     RECORDS_UNOPENED = "records-unopened": "What was sealed under these records does not open.";
+    SOCKET_GONE = "socket-gone": "Who connects now does not reach the daemon.";
     SANDBOX = "sandbox": "A fault in the daemon reaches further than it should.";
     ROTATION_PENDING = "rotation-pending": "Two keys open the store, and the old one protects nothing less than before.";
     LEGACY_OPEN = "legacy-open": "Values of the old format can be moved from one row to another, and forged with the old key.";
