@@ -92,6 +92,30 @@ impl fmt::Display for Fault {
     }
 }
 
+/// The command that gives a file or a directory to the daemon's user. That user may put a link into its place before root runs
+/// it: the owner is changed of what has the name itself, and the mode by that user, who can change only what is its own.
+#[must_use]
+pub fn hand_over(uid: u32, gid: Option<u32>, path: &Path, mode: &str) -> String {
+    let (user, quoted) = (chown_name(uid), shell_quoted(path));
+    let group = gid.map(|gid| format!(":{}", group_name(gid))).unwrap_or_default();
+    let as_user = match uid {
+        0 => String::new(),
+        // runuser(1) knows names only.
+        _ if user == uid.to_string() => {
+            format!("setpriv --reuid {uid} --regid {} --clear-groups ", gid.unwrap_or(uid))
+        }
+        _ => format!("runuser -u {user} -- "),
+    };
+    format!("chown -h {user}{group} {quoted} && {as_user}chmod {mode} {quoted}")
+}
+
+/// A group as chown(1) and install(1) take them.
+#[must_use]
+pub fn group_name(gid: u32) -> String {
+    let found = nix::unistd::Group::from_gid(Gid::from_raw(gid)).ok().flatten();
+    found.map_or_else(|| gid.to_string(), |group| group.name)
+}
+
 /// Where `owner` has a file of the daemon's that this process may not have: the user that it should run as, if it is not the
 /// owner that is wrong. What is the service's is never given to whoever happened to start a daemon by hand.
 fn right_user(owner: u32) -> Option<String> {
@@ -134,8 +158,7 @@ pub fn closed_directory(directory: &Path, error: &StoreError) -> Fault {
     let path = shell_quoted(directory);
     let owner = directory.metadata().map_or(0, |found| found.uid());
     closed(&format!("the store's directory {path}"), owner, || {
-        let daemon = chown_name(geteuid().as_raw());
-        Fault::new(error.to_string(), format!("chown {daemon} {path} && chmod 700 {path}"))
+        Fault::new(error.to_string(), hand_over(geteuid().as_raw(), None, directory, "700"))
     })
 }
 
@@ -157,7 +180,7 @@ pub fn directory_fault(directory: &Path) -> Option<DirectoryFault> {
         let what = format!("the store's directory {path}");
         return Some(DirectoryFault::Refused(closed(&what, found.uid(), || {
             let fault = format!("{what} belongs to {owner}, not to the daemon's user");
-            Fault::new(fault, format!("chown {daemon} {path}"))
+            Fault::new(fault, format!("chown -h {daemon} {path}"))
         })));
     }
     // The sticky bit keeps what is there from being renamed or removed by others.
@@ -212,7 +235,7 @@ impl Judge {
             let (owner, daemon) = (user_name(found.uid()), chown_name(self.daemon()));
             self.refused.push(Fault::new(
                 format!("{what} {quoted} belongs to {owner}, neither root nor the daemon's user"),
-                format!("chown {daemon} {quoted}"),
+                format!("chown -h {daemon} {quoted}"),
             ));
         } else if mode & 0o002 != 0 {
             let fault = format!("everyone can change {what} {quoted} (mode {mode:04o})");
@@ -237,7 +260,7 @@ impl Judge {
         match error.kind() {
             io::ErrorKind::PermissionDenied => self.refused.push(Fault::new(
                 format!("{what} {quoted} cannot be opened by the daemon's user, {}", user_name(user)),
-                format!("chown {} {quoted} && chmod 600 {quoted}", chown_name(user)),
+                hand_over(user, None, path, "600"),
             )),
             io::ErrorKind::ReadOnlyFilesystem => self.refused.push(Fault::without_mend(format!(
                 "{what} {quoted} lies on a file system that is mounted read-only: mount it writable; if a fault made it \
@@ -329,7 +352,7 @@ impl Judge {
         } else if !is_usable(directory) {
             self.warnings.push(Fault::new(
                 format!("no backup can be written to {quoted} by the daemon's user, {}", user_name(user)),
-                format!("chown {} {quoted} && chmod 700 {quoted}", chown_name(user)),
+                hand_over(user, None, directory, "700"),
             ));
         } else if mode & 0o1020 == 0o020 {
             let fault = format!("the group can change the backup directory {quoted} (mode {mode:04o})");
@@ -346,6 +369,9 @@ fn is_usable(directory: &Path) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs::Permissions;
+    use std::os::unix::fs::PermissionsExt as _;
+    use std::process::Command;
 
     #[test]
     fn a_network_file_system_is_a_matter_of_configuration_and_is_named_with_the_setting() {
@@ -375,6 +401,33 @@ mod tests {
         for owner in [0, 1, 4712] {
             assert_eq!(right(Some(SERVICE_USER), owner, true), None, "the service's own user is the right one");
         }
+    }
+
+    #[test]
+    fn what_is_given_away_is_never_what_a_link_points_to_that_the_daemons_user_has_put_there() {
+        if !geteuid().is_root() {
+            use std::io::Write as _;
+            let _ = writeln!(io::stderr(), "NOT RUN: what a link points to: only root gives files away");
+            return;
+        }
+        let place = tempfile::tempdir().unwrap();
+        let at = |name: &str| place.path().join(name);
+        let mode = |path: &Path, mode| std::fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+        mode(place.path(), 0o755);
+        std::fs::write(at("roots"), "").unwrap();
+        mode(&at("roots"), 0o644);
+        std::os::unix::fs::symlink(at("roots"), at("keyd.redb")).unwrap();
+        for (uid, gid) in [(1, None), (4711, Some(4711))] {
+            let run = |name: &str| Command::new("sh").args(["-c", &hand_over(uid, gid, &at(name), "600")]).status();
+            assert!(!run("keyd.redb").unwrap().success());
+            let found = at("roots").metadata().unwrap();
+            assert_eq!((found.uid(), found.mode() & 0o7777), (0, 0o644), "{}", hand_over(uid, gid, &at("x"), "600"));
+            std::fs::write(at("own"), "").unwrap();
+            assert!(run("own").unwrap().success());
+            let found = at("own").metadata().unwrap();
+            assert_eq!((found.uid(), found.mode() & 0o7777), (uid, 0o600));
+        }
+        assert_eq!(hand_over(0, None, Path::new("/k"), "600"), "chown -h root /k && chmod 600 /k");
     }
 
     #[test]
