@@ -242,6 +242,14 @@ impl Case {
         }
     }
 
+    /// Whether a file holds a key that opens the store; not where either is not known.
+    pub(super) fn holds_key_in_use(&self, path: &Path) -> bool {
+        let Ok(memory) = &self.memory else { return false };
+        let found = key::read_given(path, true, memory).unwrap_or_default();
+        let (held, opens) = (key::held(&found, memory).unwrap_or_default(), self.opens());
+        held.iter().any(|held| opens.contains(&held.key.fingerprint().to_string()))
+    }
+
     fn claim(&self) -> Claimed {
         let Some(store) = self.places().map(|places| places.store) else { return Claimed::Nothing };
         if self.status().is_some() || !store.is_file() {
