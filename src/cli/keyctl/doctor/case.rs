@@ -19,6 +19,7 @@ use crate::client::error::Error;
 use crate::config::error::ConfigError;
 use crate::config::file::DEFAULT_PATH;
 use crate::config::key_source_error::shell_quoted;
+use crate::config::obstacle::Obstacle;
 use crate::config::settings::{Config, MasterKey, mark_beside};
 use crate::operations::check_key::claim;
 use crate::operations::create::{Vacancy, vacancy};
@@ -281,7 +282,7 @@ impl Case {
 fn config_mend(error: &ConfigError, file: &Path) -> String {
     let quoted = shell_quoted(file);
     match error {
-        ConfigError::Denied { mend: Some(mend), .. } => mend.clone(),
+        ConfigError::Denied { obstacle: Some(Obstacle::Modes(mend)), .. } => mend.clone(),
         ConfigError::Denied { .. } | ConfigError::Unreadable { .. } | ConfigError::NotFound { .. } => {
             format!("ls -ld {quoted} {}", shell_quoted(directory_of(file)))
         }

@@ -111,9 +111,9 @@ fn closed(case: &Case, report: &mut Report) {
         return;
     }
     if let Ok(Some(user)) = (case.machine.user)(USER)
-        && let Some((text, mend)) = closed_to(USER, user.uid, &user.gids, &case.config_file)
+        && let Some(fault) = closed_to(USER, user.uid, &user.gids, &case.config_file)
     {
-        report.problem(finding::CONFIGURATION, text, mend);
+        report.add(finding::CONFIGURATION, Severity::Problem, fault.what, fault.mend);
     }
 }
 
