@@ -75,7 +75,7 @@ pub(super) fn of_text(problem: Malformed, variable: Option<&str>, path: Option<&
         Malformed::Unpadded => on("s/$/=/", "s/[[:space:]]*$/=/"),
         Malformed::UrlAlphabet => on("y,-_,+/,", "{s/=/\\n/;h;s/.*\\n//;y,-_,+/,;x;s/\\n.*//;G;s/\\n/=/}"),
         Malformed::Raw { bytes: 32 } if variable.is_none() => format!(
-            "(umask 077; od -An -v -tx1 {file} | tr -d ' \\n' > {file}.hex) && chown --reference={file} {file}.hex && mv {file}.hex {file}"
+            "(umask 077; set -C; od -An -v -tx1 {file} | tr -d ' \\n' > {file}.hex) && chown --reference={file} {file}.hex && mv {file}.hex {file}"
         ),
         _ => variable.map_or_else(|| back(path), |variable| line_of(variable, path)),
     }

@@ -8,6 +8,7 @@ use crate::cli::keyctl::doctor::finding::Severity;
 use crate::cli::keyctl::doctor::machine::UserEntry;
 use crate::cli::keyctl::doctor::planted::{KEY, OTHER, Planted, chmod, fingerprint};
 use crate::cli::keyctl::doctor::unit::Unit;
+use crate::proto::v1::StoreState;
 use crate::sys::locked::LockedMemory;
 use std::io::Write as _;
 
@@ -131,6 +132,13 @@ fn while_the_daemon_serves_from_memory_no_mend_for_a_key_that_is_gone_ends_it() 
     planted.write("etc/servos/master.key", KEY);
     let mend = planted.sees("key-missing", "drop-ins/key-file.conf && systemctl daemon-reload").mend.unwrap();
     assert!(!mend.contains("restart"), "{mend}");
+    // Nor does any other.
+    let mut planted = Planted::well();
+    planted.status().store.as_mut().unwrap().state = StoreState::Suspended.into();
+    let restart = |planted: &Planted| planted.sees("store-not-writable", "systemctl restart servos-keyd").mend.unwrap();
+    assert!(restart(&planted).starts_with("systemctl "));
+    std::fs::remove_file(planted.at("master.key")).unwrap();
+    assert!(restart(&planted).starts_with("# once the next start has its key, not before: "));
 }
 
 #[test]

@@ -105,7 +105,11 @@ fn file(case: &Case, path: &Path, audience: Audience, report: &mut Report) {
             Ok(_) => format!("systemctl restart {} servos-keyd", service::SOCKETS),
             Err(_) => command::keyd(case, "serve", ""),
         };
-        return report.problem(finding::SOCKET_MODE, text, format!("mv {quoted} {quoted}.aside && {start}"));
+        return report.problem(
+            finding::SOCKET_MODE,
+            text,
+            format!("mv --backup=numbered {quoted} {quoted}.aside && {start}"),
+        );
     }
     // Source: unix(7). To connect takes the right to write.
     let (wanted, fault) = match audience {
