@@ -54,7 +54,7 @@ fn every_store_fault_has_the_code_of_the_table() {
 fn every_start_that_fails_has_the_code_of_the_table() {
     let rows = [
         (StartFailure::NoStore { store: path() }, 66),
-        (StartFailure::StoreElsewhere { store: path(), found: path(), setting: String::new() }, 66),
+        (StartFailure::StoreElsewhere { store: path(), found: path(), ways: String::new() }, 66),
         (StartFailure::StoreLost { store: path(), witnesses: vec![path()], newest: None }, 66),
         (StartFailure::CreationInterrupted { store: path() }, 66),
         (StartFailure::Exists { path: path() }, 73),

@@ -3,11 +3,13 @@
 //! Must never take the store of another installation for this one's: only the machine's own configuration has the default place.
 //! Called by `keyd::place` before anything is made or brought back, and by `config check`, `check-key` and `doctor`.
 
+use crate::cli::places::group_name;
 use crate::config::file::{DEFAULT_PATH, line_of};
-use crate::config::key_source_error::shell_quoted;
+use crate::config::key_source_error::{chown_name, shell_quoted};
 use crate::config::settings::{Config, mark_beside};
 use crate::operations::start_failure::StartFailure;
 use crate::store::durable::directory_of;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 /// What the files of stores end in.
@@ -74,7 +76,36 @@ impl Misplaced {
             Some(line) => format!("`path` under [store] (line {line} of {file}) names the wrong place"),
             None => format!("`path` under [store] is missing in {file}"),
         };
-        StartFailure::StoreElsewhere { store: self.store.clone(), found: self.found.clone(), setting }
+        let apart = self.apart().map(|way| format!("; if this is to be an installation of its own, {way}"));
+        let ways = format!(
+            "If that is this installation's, {setting}: correct it, and make or restore nothing; if that one is needed no more, \
+             move it away{}",
+            apart.unwrap_or_default()
+        );
+        StartFailure::StoreElsewhere { store: self.store.clone(), found: self.found.clone(), ways }
+    }
+
+    /// What a second installation on the machine needs: a directory that no other store lies in, of the same user. The
+    /// machine's own configuration has none beside the store that it made.
+    fn apart(&self) -> Option<String> {
+        if self.file == Path::new(DEFAULT_PATH) {
+            return None;
+        }
+        let beside = directory_of(&self.store);
+        let owner = directory_of(&self.found).metadata().ok()?;
+        let of = match owner.uid() {
+            0 => String::new(),
+            uid => format!("-o {} -g {} ", chown_name(uid), group_name(owner.gid())),
+        };
+        let make = |directory: &Path| format!("install -d -m 700 {of}{}", shell_quoted(directory));
+        Some(match beside.is_dir() {
+            false => format!("give it its directory: {}", make(beside)),
+            true => {
+                let own = beside.join(self.store.file_stem()?).join(self.store.file_name()?);
+                let directory = make(directory_of(&own));
+                format!("give it a directory of its own: {directory} and, under [store], path = \"{}\"", own.display())
+            }
+        })
     }
 
     /// The command that corrects the setting.
@@ -139,6 +170,27 @@ mod tests {
             assert!(found(&file).is_none(), "{mend}");
             assert_eq!(Config::load(Some(&file)).unwrap().store.path, store);
             assert!(fs::read_to_string(&file).unwrap().ends_with("\" # here\n"));
+        }
+    }
+
+    #[test]
+    fn a_second_installation_is_told_how_it_gets_a_directory_of_its_own_and_goes_on_then() {
+        for (second, told) in [("PLACE/keyd-b/keyd.redb", "keyd-b"), ("PLACE/state/b.redb", "state/b")] {
+            let (place, file) = configured(&format!("[store]\npath = \"{second}\"\n"));
+            let first = place.path().join("state/keyd.redb");
+            fs::write(&first, "").unwrap();
+            fs::write(mark_beside(&first), "").unwrap();
+            let said = found(&file).unwrap().failure().to_string();
+            let (_, way) = said.split_once("if this is to be an installation of its own, ").unwrap();
+            let (_, way) = way.split_once(": ").unwrap();
+            let (command, path) = way.split_once(" and, under [store], ").unwrap_or((way, ""));
+            assert!(command.starts_with("install -d -m 700 "), "{said}");
+            assert!(Command::new("sh").args(["-c", command]).status().unwrap().success(), "{command}");
+            assert!(place.path().join(told).is_dir(), "{command}");
+            if !path.is_empty() {
+                fs::write(&file, format!("[store]\n{path}\n")).unwrap();
+            }
+            assert!(found(&file).is_none(), "{said}");
         }
     }
 

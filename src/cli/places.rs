@@ -92,6 +92,30 @@ impl fmt::Display for Fault {
     }
 }
 
+/// The command that gives a file or a directory to the daemon's user. That user may put a link into its place before root runs
+/// it: the owner is changed of what has the name itself, and the mode by that user, who can change only what is its own.
+#[must_use]
+pub fn hand_over(uid: u32, gid: Option<u32>, path: &Path, mode: &str) -> String {
+    let (user, quoted) = (chown_name(uid), shell_quoted(path));
+    let group = gid.map(|gid| format!(":{}", group_name(gid))).unwrap_or_default();
+    let as_user = match uid {
+        0 => String::new(),
+        // runuser(1) knows names only.
+        _ if user == uid.to_string() => {
+            format!("setpriv --reuid {uid} --regid {} --clear-groups ", gid.unwrap_or(uid))
+        }
+        _ => format!("runuser -u {user} -- "),
+    };
+    format!("chown -h {user}{group} {quoted} && {as_user}chmod {mode} {quoted}")
+}
+
+/// A group as chown(1) and install(1) take them.
+#[must_use]
+pub fn group_name(gid: u32) -> String {
+    let found = nix::unistd::Group::from_gid(Gid::from_raw(gid)).ok().flatten();
+    found.map_or_else(|| gid.to_string(), |group| group.name)
+}
+
 /// Where `owner` has a file of the daemon's that this process may not have: the user that it should run as, if it is not the
 /// owner that is wrong. What is the service's is never given to whoever happened to start a daemon by hand.
 fn right_user(owner: u32) -> Option<String> {
@@ -134,8 +158,7 @@ pub fn closed_directory(directory: &Path, error: &StoreError) -> Fault {
     let path = shell_quoted(directory);
     let owner = directory.metadata().map_or(0, |found| found.uid());
     closed(&format!("the store's directory {path}"), owner, || {
-        let daemon = chown_name(geteuid().as_raw());
-        Fault::new(error.to_string(), format!("chown {daemon} {path} && chmod 700 {path}"))
+        Fault::new(error.to_string(), hand_over(geteuid().as_raw(), None, directory, "700"))
     })
 }
 
@@ -157,7 +180,7 @@ pub fn directory_fault(directory: &Path) -> Option<DirectoryFault> {
         let what = format!("the store's directory {path}");
         return Some(DirectoryFault::Refused(closed(&what, found.uid(), || {
             let fault = format!("{what} belongs to {owner}, not to the daemon's user");
-            Fault::new(fault, format!("chown {daemon} {path}"))
+            Fault::new(fault, format!("chown -h {daemon} {path}"))
         })));
     }
     // The sticky bit keeps what is there from being renamed or removed by others.
@@ -212,7 +235,7 @@ impl Judge {
             let (owner, daemon) = (user_name(found.uid()), chown_name(self.daemon()));
             self.refused.push(Fault::new(
                 format!("{what} {quoted} belongs to {owner}, neither root nor the daemon's user"),
-                format!("chown {daemon} {quoted}"),
+                format!("chown -h {daemon} {quoted}"),
             ));
         } else if mode & 0o002 != 0 {
             let fault = format!("everyone can change {what} {quoted} (mode {mode:04o})");
@@ -237,7 +260,7 @@ impl Judge {
         match error.kind() {
             io::ErrorKind::PermissionDenied => self.refused.push(Fault::new(
                 format!("{what} {quoted} cannot be opened by the daemon's user, {}", user_name(user)),
-                format!("chown {} {quoted} && chmod 600 {quoted}", chown_name(user)),
+                hand_over(user, None, path, "600"),
             )),
             io::ErrorKind::ReadOnlyFilesystem => self.refused.push(Fault::without_mend(format!(
                 "{what} {quoted} lies on a file system that is mounted read-only: mount it writable; if a fault made it \
@@ -329,7 +352,7 @@ impl Judge {
         } else if !is_usable(directory) {
             self.warnings.push(Fault::new(
                 format!("no backup can be written to {quoted} by the daemon's user, {}", user_name(user)),
-                format!("chown {} {quoted} && chmod 700 {quoted}", chown_name(user)),
+                hand_over(user, None, directory, "700"),
             ));
         } else if mode & 0o1020 == 0o020 {
             let fault = format!("the group can change the backup directory {quoted} (mode {mode:04o})");
@@ -344,43 +367,5 @@ fn is_usable(directory: &Path) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_network_file_system_is_a_matter_of_configuration_and_is_named_with_the_setting() {
-        let refused = refuse_network(Path::new("/mnt/state"), Some("nfs")).unwrap_err();
-        assert_eq!(refused.exit, exit::CONFIG);
-        for word in ["/mnt/state is on nfs", "[store]", "`path`", "backups may stay"] {
-            assert!(refused.message.contains(word), "{}", refused.message);
-        }
-        refuse_network(Path::new("/mnt/state"), None).unwrap();
-    }
-
-    #[test]
-    fn what_is_the_services_is_never_given_to_whoever_started_a_daemon_by_hand() {
-        let names = |uid| [(1, "daemon"), (77, SERVICE_USER)].into_iter().find(|(its, _)| *its == uid);
-        let right = |own, owner, has_service: bool| {
-            right_user_of(own, owner, |uid| names(uid).map(|(_, name)| name.to_owned()), || has_service)
-        };
-        assert_eq!(right(Some("app"), 77, true).as_deref(), Some(SERVICE_USER));
-        assert_eq!(
-            right(None, 0, true).as_deref(),
-            Some(SERVICE_USER),
-            "root's directory, on a machine with the service"
-        );
-        assert_eq!(right(Some("app"), 1, false).as_deref(), Some("daemon"));
-        assert_eq!(right(Some("app"), 0, false), None, "a machine without the service");
-        assert_eq!(right(Some("app"), 4712, true), None, "an owner that is nobody's");
-        for owner in [0, 1, 4712] {
-            assert_eq!(right(Some(SERVICE_USER), owner, true), None, "the service's own user is the right one");
-        }
-    }
-
-    #[test]
-    fn a_directory_that_is_yet_to_be_made_is_judged_by_where_it_will_lie() {
-        let place = tempfile::tempdir().unwrap();
-        check_file_system(&place.path().join("not/yet/there")).unwrap();
-        check_file_system(Path::new("relative/and/missing")).unwrap();
-    }
-}
+#[path = "places_tests.rs"]
+mod tests;

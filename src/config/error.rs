@@ -6,6 +6,9 @@
 use std::io;
 use std::path::PathBuf;
 
+use super::file::DEFAULT_PATH;
+use super::obstacle::Obstacle;
+
 /// Why there is no configuration.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
@@ -25,14 +28,14 @@ pub enum ConfigError {
         source: io::Error,
     },
     /// This user may not read it.
-    #[error("the configuration file {} cannot be read by {user}: {}", path.display(), mended(mend.as_deref(), user))]
+    #[error("the configuration file {} cannot be read by {user}: {}", path.display(), mended(obstacle.as_ref(), user))]
     Denied {
         /// The file.
         path: PathBuf,
         /// The user.
         user: String,
-        /// The command that opens it to that user, where modes are what closes it.
-        mend: Option<String>,
+        /// What keeps it from that user, where modes are what closes it.
+        obstacle: Option<Obstacle>,
     },
     /// A directory, a FIFO or a socket.
     #[error("the configuration {} is not a file", path.display())]
@@ -123,9 +126,14 @@ impl ConfigError {
     }
 }
 
-fn mended(mend: Option<&str>, user: &str) -> String {
-    match mend {
-        Some(mend) => format!("if the daemon runs as that user, {mend}; else run this as root"),
+fn mended(obstacle: Option<&Obstacle>, user: &str) -> String {
+    match obstacle {
+        Some(Obstacle::Private(place)) => format!(
+            "{} is not to be opened to others: run this as root, or put the configuration where {user} can read it, as \
+             {DEFAULT_PATH} is",
+            place.display()
+        ),
+        Some(Obstacle::Modes(mend)) => format!("if the daemon runs as that user, {mend}; else run this as root"),
         None => format!("see that {user} can go through its directories"),
     }
 }

@@ -288,8 +288,8 @@ fn denied(path: &Path) -> ConfigError {
     let groups = nix::unistd::getgroups().unwrap_or_default();
     let gids: Vec<u32> = groups.into_iter().chain([nix::unistd::getegid()]).map(nix::unistd::Gid::as_raw).collect();
     let uid = nix::unistd::geteuid().as_raw();
-    let mend = Reader { uid, gids: &gids }.mend(path);
-    ConfigError::Denied { path: path.to_owned(), user: user_name(uid), mend }
+    let obstacle = Reader { uid, gids: &gids }.obstacle(path);
+    ConfigError::Denied { path: path.to_owned(), user: user_name(uid), obstacle }
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, ConfigError> {

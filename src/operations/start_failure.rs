@@ -42,15 +42,14 @@ pub enum StartFailure {
         newest: Option<PathBuf>,
     },
     /// A store lies where a slip in the configuration would have missed it.
-    #[error("no store at {store}, but one stands at {found}. If that is this installation's, {setting}: correct it, and make or \
-             restore nothing; if that one is needed no more, move it away", store = store.display(), found = found.display())]
+    #[error("no store at {store}, but one stands at {found}. {ways}", store = store.display(), found = found.display())]
     StoreElsewhere {
         /// Where it should be.
         store: PathBuf,
         /// What lies elsewhere.
         found: PathBuf,
-        /// What is wrong with the setting, and where it stands.
-        setting: String,
+        /// What that may mean, and what is to be done for each: the setting that is wrong, and where it stands.
+        ways: String,
     },
     /// A creation broke off before there was a store.
     #[error("the creation of {store} was interrupted: run `servos-keyd init` again", store = store.display())]

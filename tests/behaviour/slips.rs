@@ -40,6 +40,19 @@ fn a_slip_in_the_stores_path_is_named_with_its_line_and_nothing_is_made_or_broug
 }
 
 #[test]
+fn a_second_installation_beside_another_is_told_its_own_way_and_its_init_goes_on() {
+    let first = Installation::made();
+    let mut second = Installation::new();
+    second.store_path = Some(first.directory().join("b.redb"));
+    let said = second.init(&[]).expect(73).saying(&["one stands at", "an installation of its own"]);
+    let (_, way) = said.stderr.split_once("a directory of its own: ").unwrap();
+    let (command, path) = way.split_once(" and, under [store], path = \"").unwrap();
+    assert!(Command::new("sh").args(["-c", command]).status().unwrap().success(), "{command}");
+    second.store_path = Some(path.split('"').next().unwrap().into());
+    second.init(&[]).expect(0);
+}
+
+#[test]
 fn a_daemon_that_another_user_starts_is_told_whose_the_files_are_and_nothing_is_given_away() {
     if !is_root() {
         return not_run("only root can make files for another user, and run as one");
@@ -113,6 +126,12 @@ fn a_configuration_that_the_daemons_user_cannot_read_is_told_with_the_command_th
     std::fs::set_permissions(installation.directory(), std::fs::Permissions::from_mode(0o755)).unwrap();
     let run = Invocation::new(["serve", "--config", text(&path)]).run_as(NOBODY);
     run.run(KEYD).expect(78).saying(&["cannot be read by nobody", &format!("chmod o+r {}", path.display())]);
+    // Whoever names the file of the key by mistake is not told to open it to everyone.
+    let key = installation.write_private("servos.env", b"SERVOS_MASTER_KEY=x\n");
+    chown(&key, Some(0), Some(0)).unwrap();
+    let run = Invocation::new(["serve", "--config", text(&key)]).run_as(NOBODY);
+    let said = run.run(KEYD).expect(78).saying(&["is not to be opened to others", "run this as root"]);
+    said.not_saying(&["chmod"]);
 }
 
 #[test]

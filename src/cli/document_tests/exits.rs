@@ -46,7 +46,7 @@ fn stores() -> Vec<(&'static str, Exit)> {
         ("no store where nothing was ever made", start(StartFailure::NoStore { store: path() })),
         (
             "no store where the configuration says, but one elsewhere; `init` ends with 73 here",
-            start(StartFailure::StoreElsewhere { store: path(), found: path(), setting: String::new() }),
+            start(StartFailure::StoreElsewhere { store: path(), found: path(), ways: String::new() }),
         ),
         (
             "no store, but a mark or backup of one; `init` ends with 73 here",

@@ -7,9 +7,10 @@ use super::console::Console;
 use super::output::table;
 use crate::cli::failure::Failure;
 use crate::cli::misplaced;
+use crate::cli::places::Fault;
 use crate::cli::service::USER as SERVICE_USER;
 use crate::config::file::DEFAULT_PATH;
-use crate::config::obstacle::Reader;
+use crate::config::obstacle::{Obstacle, Reader};
 use crate::config::settings::{Config, Setting};
 use clap::{Args, Subcommand};
 use nix::unistd::User;
@@ -89,7 +90,7 @@ fn warnings(config: &Config, file: &Path) -> Vec<String> {
     }
     found.extend(config.socket.group.as_deref().and_then(|group| group_fault("socket.group", group)));
     found.extend(config.metrics.group.as_deref().and_then(|group| group_fault("metrics.group", group)));
-    found.extend(closed_to_the_service(file).map(|(fault, mend)| format!("{fault}: {mend}")));
+    found.extend(closed_to_the_service(file).map(|fault| fault.to_string()));
     found.extend(store_faults(config, file));
     if let Look::Absent = look(&config.backup.dir) {
         found.extend(parent_fault("backup.dir", &config.backup.dir));
@@ -102,7 +103,7 @@ fn warnings(config: &Config, file: &Path) -> Vec<String> {
 
 /// That the service's user cannot read the machine's own configuration, and the command after which it can. Only for root,
 /// who reads everything: others see it by themselves.
-fn closed_to_the_service(file: &Path) -> Option<(String, String)> {
+fn closed_to_the_service(file: &Path) -> Option<Fault> {
     if file != Path::new(DEFAULT_PATH) || !nix::unistd::geteuid().is_root() || !file.exists() {
         return None;
     }
@@ -110,10 +111,19 @@ fn closed_to_the_service(file: &Path) -> Option<(String, String)> {
     closed_to(SERVICE_USER, user.uid.as_raw(), &[user.gid.as_raw()], file)
 }
 
-/// That a user cannot read the file, and the command after which it can.
-pub(super) fn closed_to(name: &str, uid: u32, gids: &[u32], file: &Path) -> Option<(String, String)> {
-    let mend = Reader { uid, gids }.mend(file)?;
-    Some((format!("the daemon's user, {name}, cannot read {}", file.display()), mend))
+/// That a user cannot read the file, and the command after which it can, unless what closes it stays closed.
+pub(super) fn closed_to(name: &str, uid: u32, gids: &[u32], file: &Path) -> Option<Fault> {
+    let what = format!("the daemon's user, {name}, cannot read {}", file.display());
+    Some(match (Reader { uid, gids }).obstacle(file)? {
+        Obstacle::Modes(mend) => Fault { what, mend: Some(mend) },
+        Obstacle::Private(place) => Fault {
+            what: format!(
+                "{what}, and {} is not to be opened to others: put the configuration where it can",
+                place.display()
+            ),
+            mend: None,
+        },
+    })
 }
 
 enum Look {

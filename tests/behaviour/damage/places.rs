@@ -201,7 +201,7 @@ fn what_is_somebody_else_s_is_refused_with_the_command_that_gives_it_to_the_daem
         let refused = refused.saying(row.says);
         assert_eq!(installation.files(), before, "{}", row.name);
         let scene = Scene { installation, values: Vec::new() };
-        mend(&Mend::Shell("chown 4711 "), &scene, &scene, &refused, row.name);
+        mend(&Mend::Shell("chown -h 4711 "), &scene, &scene, &refused, row.name);
         serves_as_service(&scene.installation);
     }
 }
@@ -216,7 +216,7 @@ fn a_backup_directory_of_somebody_else_s_is_warned_of_and_refuses_only_what_need
     let warned = serves_as_service(&installation);
     let warned = warned.saying(&["store.place_warning", "no backup can be written to", "by the daemon's user"]);
     let scene = Scene { installation, values: Vec::new() };
-    mend(&Mend::Shell("chown 4711 "), &scene, &scene, &warned, "a backup directory of root's");
+    mend(&Mend::Shell("chown -h 4711 "), &scene, &scene, &warned, "a backup directory of root's");
     serves_as_service(&scene.installation).not_saying(&["store.place_warning"]);
     assert!(Path::new(&scene.installation.path("backup")).is_dir());
 }
@@ -229,6 +229,6 @@ fn root_takes_no_store_of_a_stranger_s() {
     let scene = Scene::made();
     chown(scene.installation.store(), Some(STRANGER), None).unwrap();
     let refused = serve(&scene).expect(77).saying(&["belongs to user 4712"]);
-    mend(&Mend::Shell("chown "), &scene, &scene, &refused, "a stranger's store");
+    mend(&Mend::Shell("chown -h "), &scene, &scene, &refused, "a stranger's store");
     serves(&scene).expect(0);
 }

@@ -19,6 +19,7 @@ use crate::client::error::Error;
 use crate::config::error::ConfigError;
 use crate::config::file::DEFAULT_PATH;
 use crate::config::key_source_error::shell_quoted;
+use crate::config::obstacle::Obstacle;
 use crate::config::settings::{Config, MasterKey, mark_beside};
 use crate::operations::check_key::claim;
 use crate::operations::create::{Vacancy, vacancy};
@@ -242,6 +243,14 @@ impl Case {
         }
     }
 
+    /// Whether a file holds a key that opens the store; not where either is not known.
+    pub(super) fn holds_key_in_use(&self, path: &Path) -> bool {
+        let Ok(memory) = &self.memory else { return false };
+        let found = key::read_given(path, true, memory).unwrap_or_default();
+        let (held, opens) = (key::held(&found, memory).unwrap_or_default(), self.opens());
+        held.iter().any(|held| opens.contains(&held.key.fingerprint().to_string()))
+    }
+
     fn claim(&self) -> Claimed {
         let Some(store) = self.places().map(|places| places.store) else { return Claimed::Nothing };
         if self.status().is_some() || !store.is_file() {
@@ -273,7 +282,7 @@ impl Case {
 fn config_mend(error: &ConfigError, file: &Path) -> String {
     let quoted = shell_quoted(file);
     match error {
-        ConfigError::Denied { mend: Some(mend), .. } => mend.clone(),
+        ConfigError::Denied { obstacle: Some(Obstacle::Modes(mend)), .. } => mend.clone(),
         ConfigError::Denied { .. } | ConfigError::Unreadable { .. } | ConfigError::NotFound { .. } => {
             format!("ls -ld {quoted} {}", shell_quoted(directory_of(file)))
         }

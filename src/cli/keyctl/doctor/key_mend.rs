@@ -1,15 +1,20 @@
 //! The command that makes a key of what is nearly one, or a file that holds one safe.
 //!
-//! Must never hold a byte of the key, nor have one printed: it is changed where it stands.
+//! Must never keep a byte of the key, nor have one printed: it is changed where it stands.
 //! Called by `key_sources`.
 
 use crate::config::key_source_error::{KeySourceError, chown_name, shell_quoted};
-use crate::custody::keys::Malformed;
+use crate::custody::keys::{Malformed, MasterKey};
+use crate::sys::locked::LockedMemory;
+use std::fs::File;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 /// What nobody but a file's owner needs of a key.
 pub(super) const EXPOSED_BITS: u32 = 0o066;
+
+/// More than a key has with a blank between any two of its characters.
+const MOST_BROKEN_BYTES: usize = 512;
 
 /// For a file of whose owner and mode a start complains. One that systemd reads is root's.
 pub(super) fn owner_and_mode(path: &Path, daemon_uid: u32, by_systemd: bool) -> String {
@@ -32,7 +37,7 @@ pub(super) fn owner_and_mode(path: &Path, daemon_uid: u32, by_systemd: bool) -> 
 }
 
 /// For a file that holds neither a key nor an env file with one.
-pub(super) fn of_file(error: &KeySourceError, path: &Path) -> String {
+pub(super) fn of_file(error: &KeySourceError, path: &Path, memory: &LockedMemory) -> String {
     let file = shell_quoted(path);
     match error {
         KeySourceError::ByteOrderMark { .. } => format!("sed -i '1s/^\\xEF\\xBB\\xBF//' {file}"),
@@ -41,11 +46,14 @@ pub(super) fn of_file(error: &KeySourceError, path: &Path) -> String {
         ),
         // An env file holds other things, which no command of ours may touch.
         _ if is_env_file(path) => line_of("SERVOS_MASTER_KEY", path),
-        // More than one word, none of which assigns.
-        KeySourceError::NoKeyInside { .. } => format!(
-            "sed -i -z 's/[[:space:]]//g' {file} # if it is to hold the key alone, and that is broken over lines or has \
-             blanks in it"
-        ),
+        KeySourceError::NoKeyInside { .. } if is_broken_key(path, memory) => {
+            format!(
+                "sed -i -z 's/[[:space:]]//g' {file} # it holds the key alone, broken over lines or with blanks in it"
+            )
+        }
+        KeySourceError::NoKeyInside { .. }
+        | KeySourceError::UnclosedQuote { .. }
+        | KeySourceError::EmptyValue { .. } => line_of("SERVOS_MASTER_KEY", path),
         _ => back(path),
     }
 }
@@ -67,10 +75,23 @@ pub(super) fn of_text(problem: Malformed, variable: Option<&str>, path: Option<&
         Malformed::Unpadded => on("s/$/=/", "s/[[:space:]]*$/=/"),
         Malformed::UrlAlphabet => on("y,-_,+/,", "{s/=/\\n/;h;s/.*\\n//;y,-_,+/,;x;s/\\n.*//;G;s/\\n/=/}"),
         Malformed::Raw { bytes: 32 } if variable.is_none() => format!(
-            "(umask 077; od -An -v -tx1 {file} | tr -d ' \\n' > {file}.hex) && chown --reference={file} {file}.hex && mv {file}.hex {file}"
+            "(umask 077; set -C; od -An -v -tx1 {file} | tr -d ' \\n' > {file}.hex) && chown --reference={file} {file}.hex && mv {file}.hex {file}"
         ),
         _ => variable.map_or_else(|| back(path), |variable| line_of(variable, path)),
     }
+}
+
+/// Whether what a file holds is a key, and nothing else, but for its blanks and line ends.
+fn is_broken_key(path: &Path, memory: &LockedMemory) -> bool {
+    let (Ok(mut file), Ok(mut content)) = (File::open(path), memory.buffer(MOST_BROKEN_BYTES)) else { return false };
+    if !content.read_from(&mut file).unwrap_or(false) {
+        return false;
+    }
+    let Ok(mut joined) = memory.buffer(content.len()) else { return false };
+    for word in content.expose_bytes().split(u8::is_ascii_whitespace) {
+        joined.append(word);
+    }
+    MasterKey::parse(joined.expose_bytes(), memory).is_ok()
 }
 
 /// Known by its name, as nothing of it may be read here.
@@ -96,8 +117,8 @@ pub(super) fn of_wrong(path: &Path) -> String {
 fn back(path: &Path) -> String {
     let file = shell_quoted(path);
     format!(
-        "mv {file} {file}.wrong && servos-keyctl recover --typed --out {file} # or bring back the copy that is kept, and \
-         try it: servos-keyctl check-key --key-file {file}"
+        "mv --backup=numbered {file} {file}.wrong && servos-keyctl recover --typed --out {file} # or bring back the copy that \
+         is kept, and try it: servos-keyctl check-key --key-file {file}"
     )
 }
 
@@ -146,16 +167,27 @@ mod tests {
         let file = directory.path().join("key");
         let (first, second) = HEX.split_at(30);
         std::fs::write(&file, format!("{first}\n{second} \n")).unwrap();
-        let command = of_file(&KeySourceError::NoKeyInside { place: String::new() }, &file);
+        let (memory, error) = (LockedMemory::new().unwrap(), KeySourceError::NoKeyInside { place: String::new() });
+        let command = of_file(&error, &file, &memory);
         assert!(Command::new("sh").args(["-c", &command]).status().unwrap().success());
         assert_eq!(std::fs::read_to_string(&file).unwrap(), HEX);
+        // An env file of any name has other lines, which are left alone.
+        for text in ["DATABASE_URL=x\nPORT=1\n".to_owned(), format!("{first}\n{second}\nPORT=1\n"), "a b\n".to_owned()]
+        {
+            std::fs::write(&file, &text).unwrap();
+            let command = of_file(&error, &file, &memory);
+            assert!(command.starts_with("\"${EDITOR:-vi}\" ") && !command.contains(first), "{command}");
+        }
     }
 
     #[test]
     fn what_no_command_can_find_again_is_brought_back_beside_what_is_there() {
         for problem in [Malformed::HexDigits { digits: 63 }, Malformed::Base64Of { bytes: 33 }, Malformed::AllEqual] {
             let said = of_text(problem, None, Some(Path::new("/k")));
-            assert!(said.starts_with("mv /k /k.wrong && servos-keyctl recover --typed --out /k"), "{said}");
+            assert!(
+                said.starts_with("mv --backup=numbered /k /k.wrong && servos-keyctl recover --typed --out /k"),
+                "{said}"
+            );
         }
         assert_eq!(of_text(Malformed::Quoted, Some("ACT_MASTER_KEY"), None), "unset ACT_MASTER_KEY");
     }

@@ -82,12 +82,16 @@ fn no_source_mend(case: &Case) -> String {
     }
 }
 
-/// For a file that is gone: it is brought back, unless the key lies where an installation that began with one has it, and
-/// the unit was not told.
+/// For a file that is gone: it is brought back, unless the same key lies where an installation that began with one has it,
+/// and the unit was not told. Where the daemon's memory may hold the last copy, nothing here ends the daemon.
 fn missing_mend(case: &Case, place: &Place, daemon_uid: u32) -> String {
     let [env, key] = [service::ENV_FILE, service::KEY_FILE].map(|file| case.machine.at(file));
-    if place.by_systemd && place.path == env && key.exists() {
-        return format!("{} && systemctl restart servos-keyd", service::KEY_FILE_DROP_IN);
+    if place.by_systemd && place.path == env && key.exists() && (case.holds_key_in_use(&key) || case.is_new()) {
+        // One that serves needs no restart to mend its next start.
+        return match case.status() {
+            Some(_) => service::KEY_FILE_DROP_IN.to_owned(),
+            None => format!("{} && systemctl restart servos-keyd", service::KEY_FILE_DROP_IN),
+        };
     }
     if place.by_systemd && place.path == env && case.is_new() {
         return format!(
@@ -131,12 +135,18 @@ fn read(case: &Case, place: &Place, memory: &LockedMemory, held: &mut Vec<Held>,
                     read_as(Trust { allow_readable: true, ..trust }),
                     Err(KeySourceError::NoKeyInside { .. })
                 ) => {}
-        Err(error) => refused(case, place, daemon_uid, &error, report),
+        Err(error) => refused(case, place, daemon_uid, (&error, memory), report),
     }
 }
 
 /// What a start would say of a place that it cannot take.
-fn refused(case: &Case, place: &Place, daemon_uid: u32, error: &KeySourceError, report: &mut Report) {
+fn refused(
+    case: &Case,
+    place: &Place,
+    daemon_uid: u32,
+    (error, memory): (&KeySourceError, &LockedMemory),
+    report: &mut Report,
+) {
     let text = crate::telemetry::chain::chain(error);
     let path = shell_quoted(&place.path);
     match error {
@@ -174,7 +184,8 @@ fn refused(case: &Case, place: &Place, daemon_uid: u32, error: &KeySourceError, 
         }
         error if error.class() == FaultClass::Malformed => {
             let severity = if place.counts { Severity::Problem } else { Severity::Advice };
-            report.add(finding::KEY_MALFORMED, severity, text, Some(key_mend::of_file(error, &place.path)));
+            let mend = key_mend::of_file(error, &place.path, memory);
+            report.add(finding::KEY_MALFORMED, severity, text, Some(mend));
         }
         _ => report.problem(finding::KEY_UNREADABLE, text, format!("ls -l {path}; dmesg | tail")),
     }

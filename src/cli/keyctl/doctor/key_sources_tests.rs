@@ -8,6 +8,7 @@ use crate::cli::keyctl::doctor::finding::Severity;
 use crate::cli::keyctl::doctor::machine::UserEntry;
 use crate::cli::keyctl::doctor::planted::{KEY, OTHER, Planted, chmod, fingerprint};
 use crate::cli::keyctl::doctor::unit::Unit;
+use crate::proto::v1::StoreState;
 use crate::sys::locked::LockedMemory;
 use std::io::Write as _;
 
@@ -106,12 +107,38 @@ fn a_key_beside_the_one_that_the_unit_takes_is_told_with_the_drop_in_for_it() {
     let mut planted = Planted::silent();
     planted.config().master_key.file = None;
     let env = planted.at("etc/servos/servos.env");
-    let planted = planted.unit(&format!("LoadCredential=servos.env:{}\n", env.display()));
+    let mut planted = planted.unit(&format!("LoadCredential=servos.env:{}\n", env.display()));
     planted.sees("key-missing", "servos-keyctl generate-key /etc/servos/master.key # on a new installation");
     planted.write("state/keyd.redb", "");
     planted.sees("key-missing", "servos-keyctl recover --typed --out ");
     planted.write("etc/servos/master.key", KEY);
+    planted.sees("key-missing", "servos-keyctl recover --typed --out ");
+    planted.case.claimed = Claimed::Keys { fingerprints: vec![fingerprint(KEY)], generation: 1 };
     planted.sees("key-missing", "drop-ins/key-file.conf && systemctl daemon-reload && systemctl restart servos-keyd");
+    planted.write("etc/servos/master.key", OTHER);
+    planted.sees("key-missing", "servos-keyctl recover --typed --out ");
+}
+
+#[test]
+fn while_the_daemon_serves_from_memory_no_mend_for_a_key_that_is_gone_ends_it() {
+    let mut planted = Planted::well();
+    planted.config().master_key.file = None;
+    planted.status().master_key.as_mut().unwrap().next_file = String::new();
+    let env = planted.at("etc/servos/servos.env");
+    let planted = planted.unit(&format!("LoadCredential=servos.env:{}\n", env.display()));
+    planted.write("etc/servos/master.key", OTHER);
+    let mend = planted.sees("key-missing", "servos-keyctl recover --typed --out ").mend.unwrap();
+    assert!(!mend.contains("restart") && !mend.contains("drop-ins"), "{mend}");
+    planted.write("etc/servos/master.key", KEY);
+    let mend = planted.sees("key-missing", "drop-ins/key-file.conf && systemctl daemon-reload").mend.unwrap();
+    assert!(!mend.contains("restart"), "{mend}");
+    // Nor does any other.
+    let mut planted = Planted::well();
+    planted.status().store.as_mut().unwrap().state = StoreState::Suspended.into();
+    let restart = |planted: &Planted| planted.sees("store-not-writable", "systemctl restart servos-keyd").mend.unwrap();
+    assert!(restart(&planted).starts_with("systemctl "));
+    std::fs::remove_file(planted.at("master.key")).unwrap();
+    assert!(restart(&planted).starts_with("# once the next start has its key, not before: "));
 }
 
 #[test]

@@ -79,7 +79,32 @@ fn examine(case: &Case) -> Report {
         report.check = name;
         check(case, &mut report);
     }
+    if case.status().is_some() {
+        held_back(&mut report);
+    }
     report
+}
+
+/// Where the next start would not have its key, the daemon's memory may hold the last copy: what ends the daemon is shown, and
+/// does nothing when it is pasted.
+fn held_back(report: &mut Report) {
+    let of_key = [
+        finding::KEY_MISSING,
+        finding::KEY_MALFORMED,
+        finding::KEY_UNREADABLE,
+        finding::KEYS_DISAGREE,
+        finding::KEY_NOT_IN_USE,
+    ];
+    if !report.of(Severity::Problem).any(|found| of_key.iter().any(|kind| kind.id == found.kind.id)) {
+        return;
+    }
+    let ends_daemon = |mend: &String| {
+        let command = mend.split(" # ").next().unwrap_or_default();
+        ["systemctl restart", "systemctl stop"].iter().any(|word| command.contains(word))
+    };
+    for mend in report.found.iter_mut().filter_map(|found| found.mend.as_mut()).filter(|mend| ends_daemon(mend)) {
+        *mend = format!("# once the next start has its key, not before: {mend}");
+    }
 }
 
 /// What is wrong with the configuration as a whole.
@@ -111,9 +136,9 @@ fn closed(case: &Case, report: &mut Report) {
         return;
     }
     if let Ok(Some(user)) = (case.machine.user)(USER)
-        && let Some((text, mend)) = closed_to(USER, user.uid, &user.gids, &case.config_file)
+        && let Some(fault) = closed_to(USER, user.uid, &user.gids, &case.config_file)
     {
-        report.problem(finding::CONFIGURATION, text, mend);
+        report.add(finding::CONFIGURATION, Severity::Problem, fault.what, fault.mend);
     }
 }
 

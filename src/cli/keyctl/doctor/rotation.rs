@@ -6,7 +6,6 @@
 use super::case::{Case, Claimed};
 use super::finding::{self, Report};
 use super::key_sources::exposed;
-use crate::cli::key;
 use crate::cli::keyctl::rotate_run;
 use crate::config::key_source_error::shell_quoted;
 use crate::store::durable::beside;
@@ -50,35 +49,33 @@ pub(super) fn check(case: &Case, report: &mut Report) {
     if !is_pending && !is_interrupted && opened.is_some() {
         let quoted = shell_quoted(&next);
         let text = format!(
-            "{} holds a key, and no rotation is under way. If servos-keyctl check-key --key-file {quoted} says that it is \
-             the one in use, or it is not wanted, remove it: rm {quoted}; else servos-keyctl rotate begin goes on with it, \
-             to take the place of the one in {}.",
+            "{} is for a new key, and no rotation is under way. If servos-keyctl check-key --key-file {quoted} says that it is \
+             the one in use, or it is not wanted, set it aside: {}; else servos-keyctl rotate begin goes on with it, to take \
+             the place of the one in {}.",
             next.display(),
+            set_aside(&next),
             file.display()
         );
         report.problem(finding::NEXT_KEY_LEFT, text, next_mend(case, &file, &next));
     }
 }
 
-/// The new key goes, unless it is the one in use and the key file does not hold it: then it may be the only one.
+/// The new key is set aside, unless it is the one in use and the key file does not hold it. What cannot be read as a key may
+/// still be the only copy of one: nothing here removes it.
 fn next_mend(case: &Case, file: &Path, next: &Path) -> String {
-    let (opens, quoted) = (case.opens(), shell_quoted(next));
-    let is_in_use = |path: &Path| fingerprints(case, path).iter().any(|held| opens.contains(held));
-    if is_in_use(next) && !is_in_use(file) {
+    let quoted = shell_quoted(next);
+    if case.holds_key_in_use(next) && !case.holds_key_in_use(file) {
         let file = shell_quoted(file);
         return format!(
-            "cp -p {quoted} {quoted}.kept # it holds the key in use, and {file} does not: put it there first"
+            "cp -p --backup=numbered {quoted} {quoted}.kept # it holds the key in use, and {file} does not: put it there first"
         );
     }
-    format!("rm {quoted}")
+    set_aside(next)
 }
 
-/// Of the keys that a file holds; none where it cannot be read, or holds none.
-fn fingerprints(case: &Case, path: &Path) -> Vec<String> {
-    let Ok(memory) = &case.memory else { return Vec::new() };
-    let found = key::read_given(path, true, memory).unwrap_or_default();
-    let held = key::held(&found, memory).unwrap_or_default();
-    held.iter().map(|held| held.key.fingerprint().to_string()).collect()
+fn set_aside(next: &Path) -> String {
+    let quoted = shell_quoted(next);
+    format!("mv --backup=numbered {quoted} {quoted}.unused")
 }
 
 #[cfg(test)]

@@ -11,15 +11,21 @@ use crate::proto::v1::Rotation;
 fn a_new_key_is_left_over_only_where_no_rotation_is_under_way() {
     let mut planted = Planted::well();
     let next = planted.write("master.key.next", OTHER);
-    let found = planted.sees("next-key-left", "rm ");
-    assert!(found.text.contains("remove it: rm ") && found.text.contains("servos-keyctl rotate begin"));
+    let aside = format!("mv --backup=numbered {0} {0}.unused", next.display());
+    let found = planted.sees("next-key-left", "mv --backup=numbered ");
+    assert!(found.text.contains("set it aside: mv ") && found.text.contains("servos-keyctl rotate begin"));
     // Where it is the one in use, and the key file holds another, it may be the only one.
     planted.write("master.key.next", KEY);
     planted.write("master.key", OTHER);
     let mend = planted.sees("next-key-left", "cp -p ").mend.unwrap();
     assert!(!mend.contains("rm "), "{mend}");
     planted.write("master.key", KEY);
-    assert_eq!(planted.sees("next-key-left", "").mend.unwrap(), format!("rm {}", next.display()));
+    assert_eq!(planted.sees("next-key-left", "").mend.unwrap(), aside);
+    // A key in quotes is one all the same, and may be the only copy.
+    planted.write("master.key", OTHER);
+    planted.write("master.key.next", format!("\"{KEY}\"\n"));
+    assert_eq!(planted.sees("next-key-left", "").mend.unwrap(), aside);
+    planted.write("master.key", KEY);
     planted.write("master.key.next", OTHER);
     let opens = vec![fingerprint(KEY), fingerprint(OTHER)];
     planted.status().rotation = Some(Rotation { opens, ..Rotation::default() });

@@ -8,6 +8,7 @@ use super::command;
 use super::finding::{self, Report};
 use crate::cli::service;
 use crate::config::key_source_error::shell_quoted;
+use crate::config::obstacle::is_home;
 use crate::config::settings::Config;
 use crate::store::durable::directory_of;
 use crate::sys::sockets::bound::{BindError, judge_directory};
@@ -40,7 +41,7 @@ pub(super) fn check(case: &Case, report: &mut Report) {
     }
     if let Some((name, is_of_unit)) = case.socket_group() {
         match (case.machine.group)(name) {
-            Ok(Some(found)) => group(&config.socket.path, name, found.gid, report),
+            Ok(Some(found)) => group(case, &config.socket.path, (name, found.gid), report),
             Ok(None) => missing_group(case, name, is_of_unit, report),
             Err(reason) => report.not_made(format!("whether there is a group {name}: {reason}")),
         }
@@ -104,7 +105,11 @@ fn file(case: &Case, path: &Path, audience: Audience, report: &mut Report) {
             Ok(_) => format!("systemctl restart {} servos-keyd", service::SOCKETS),
             Err(_) => command::keyd(case, "serve", ""),
         };
-        return report.problem(finding::SOCKET_MODE, text, format!("mv {quoted} {quoted}.aside && {start}"));
+        return report.problem(
+            finding::SOCKET_MODE,
+            text,
+            format!("mv --backup=numbered {quoted} {quoted}.aside && {start}"),
+        );
     }
     // Source: unix(7). To connect takes the right to write.
     let (wanted, fault) = match audience {
@@ -120,7 +125,7 @@ fn file(case: &Case, path: &Path, audience: Audience, report: &mut Report) {
     report.problem(finding::SOCKET_MODE, text, format!("chmod {wanted} {quoted}"));
 }
 
-fn group(socket: &Path, name: &str, gid: u32, report: &mut Report) {
+fn group(case: &Case, socket: &Path, (name, gid): (&str, u32), report: &mut Report) {
     let directory = directory_of(socket);
     if let Ok(found) = socket.symlink_metadata()
         && found.gid() != gid
@@ -139,7 +144,15 @@ fn group(socket: &Path, name: &str, gid: u32, report: &mut Report) {
             found.mode() & 0o7777,
             found.gid()
         );
-        report.problem(finding::SOCKET_DIRECTORY, text, format!("chgrp {name} {quoted} && chmod 750 {quoted}"));
+        let mend = match is_home(directory, found.uid()) {
+            // A user's own directory is not opened to a group: the socket moves out of it.
+            true => {
+                let usual = Config::default().socket.path;
+                command::edit(case, "socket", "path", &format!("\"{}\"", usual.display()))
+            }
+            false => format!("chgrp {name} {quoted} && chmod 750 {quoted}"),
+        };
+        report.problem(finding::SOCKET_DIRECTORY, text, mend);
     }
 }
 

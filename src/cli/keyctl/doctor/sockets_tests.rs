@@ -80,6 +80,13 @@ fn a_group_that_is_missing_or_cannot_reach_the_socket_is_told() {
     assert!(planted.ids().is_empty(), "{:?}", planted.ids());
     planted.case.machine.group = of(gid + 1);
     planted.sees("socket-mode", "chgrp no-such-group ");
+    // What nobody can look into from outside is nobody's socket's place.
+    if std::path::Path::new("/root").metadata().is_ok_and(|found| found.gid() != gid + 1 && found.mode() & 1 == 0) {
+        planted.config().socket.path = "/root/no-such.sock".into();
+        let mend = planted.sees("socket-directory", "\"${EDITOR:-vi}\" ").mend.unwrap();
+        assert!(mend.ends_with("path = \"/run/servos/keyd.sock\"") && !mend.contains("chgrp"), "{mend}");
+        planted.config().socket.path = planted.at("run/keyd.sock");
+    }
     planted.case.machine.group = Box::new(|_| Err("the directory of users does not answer".to_owned()));
     assert!(planted.not_made().contains("whether there is a group no-such-group"), "{}", planted.not_made());
 }

@@ -9,9 +9,9 @@ use super::finding::{self, Report, Severity};
 use crate::cli::keyctl::config_check::store_faults;
 use crate::cli::keyctl::output::time;
 use crate::cli::misplaced;
-use crate::cli::places::{DirectoryFault, Fault, Use, directory_fault, judge_files, refuse_network};
+use crate::cli::places::{DirectoryFault, Fault, Use, directory_fault, hand_over, judge_files, refuse_network};
 use crate::cli::service;
-use crate::config::key_source_error::{chown_name, shell_quoted, user_name};
+use crate::config::key_source_error::{shell_quoted, user_name};
 use crate::config::obstacle::Reader;
 use crate::config::settings::Config;
 use crate::operations::create::{Vacancy, vacancy};
@@ -20,6 +20,7 @@ use crate::operations::start_failure::StartFailure;
 use crate::store::durable::directory_of;
 use crate::store::{backup_file, backup_peek};
 use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
 
 /// Below this the next changes, or the log, soon find none.
 const LEAST_FREE_BYTES: u64 = 16 << 20;
@@ -78,17 +79,11 @@ fn closed_to_daemon(case: &Case, places: &Places, report: &mut Report) {
         // What others have put there is told already.
         let found = path.symlink_metadata().ok().filter(|found| !found.is_symlink() && [0, uid].contains(&found.uid()));
         if found.is_some_and(|found| !daemon.may(&found, bits)) {
-            let (owner, quoted) = (chown_name(uid), shell_quoted(path));
-            let text = format!("{what} {quoted} is closed to the daemon's user, {}.", user_name(uid));
-            let mend = format!("chown {owner}:{} {quoted} && chmod {mode} {quoted}", group_name(gid));
-            report.problem(finding::STORE_MODES, text, mend);
+            let (quoted, user) = (shell_quoted(path), user_name(uid));
+            let text = format!("{what} {quoted} is closed to the daemon's user, {user}.");
+            report.problem(finding::STORE_MODES, text, hand_over(uid, Some(gid), path, mode));
         }
     }
-}
-
-fn group_name(gid: u32) -> String {
-    let found = nix::unistd::Group::from_gid(nix::unistd::Gid::from_raw(gid)).ok().flatten();
-    found.map_or_else(|| gid.to_string(), |group| group.name)
 }
 
 fn modes(severity: Severity, fault: Fault, report: &mut Report) {
@@ -102,10 +97,7 @@ fn disk(case: &Case, places: &Places, report: &mut Report) {
     };
     let quoted = shell_quoted(directory);
     if let Err(failure) = refuse_network(directory, mount.network.as_deref()) {
-        let mend = format!(
-            "systemctl stop 'servos-keyd*' && install -d -m 700 -o servos-keyd /var/lib/servos-keyd && cp -a {quoted}/. \
-             /var/lib/servos-keyd/ # then path and mark under [store] of keyd.toml, and systemctl start servos-keyd"
-        );
+        let mend = moved(directory, places, Path::new("/var/lib/servos-keyd"));
         report.problem(finding::STORE_NETWORK, failure.message, mend);
     }
     if mount.is_read_only {
@@ -121,6 +113,19 @@ fn disk(case: &Case, places: &Places, report: &mut Report) {
             format!("{} has {free} KiB of room left, and {needed} KiB are needed to be at ease.", directory.display());
         report.problem(finding::STORE_FULL, text, format!("df -h {quoted}; df -i {quoted}"));
     }
+}
+
+/// A store that is at the new place already is another one: nothing is put over it.
+fn moved(directory: &Path, places: &Places, to: &Path) -> String {
+    let names = [&places.store, &places.mark].map(|file| file.file_name().map(|name| shell_quoted(&to.join(name))));
+    let free: Vec<String> = names.into_iter().flatten().map(|file| format!("test ! -e {file} && ")).collect();
+    let (from, to) = (shell_quoted(directory), shell_quoted(to));
+    format!(
+        "{}systemctl stop 'servos-keyd*' && install -d -m 700 -o servos-keyd {to} && cp -a --backup=numbered {from}/. {to}/ \
+         # does nothing where a store is there already; then path and mark under [store] of keyd.toml, and systemctl start \
+         servos-keyd",
+        free.concat()
+    )
 }
 
 fn missing(case: &Case, places: &Places, report: &mut Report) {

@@ -20,7 +20,13 @@ fn on(mount: Mount) -> Planted {
 #[test]
 fn a_disk_that_does_not_keep_the_store_is_told() {
     let room = Mount { free_bytes: 1 << 30, ..Mount::default() };
-    let found = on(Mount { network: Some("nfs".into()), ..room.clone() }).sees("store-network-file-system", "cp -a ");
+    let found = on(Mount { network: Some("nfs".into()), ..room.clone() })
+        .sees("store-network-file-system", "cp -a --backup=numbered ");
+    let mend = found.mend.unwrap();
+    for file in ["keyd.redb", "keyd.redb.mark"] {
+        let free = format!("test ! -e /var/lib/servos-keyd/{file} && ");
+        assert!(mend.find(&free) < mend.find("systemctl stop") && mend.contains(&free), "{mend}");
+    }
     assert!(found.text.contains("is on nfs, a network file system"), "{}", found.text);
     on(Mount { is_read_only: true, ..room.clone() }).sees("store-read-only", "mount -o remount,rw ");
     on(Mount { free_bytes: 4096, ..room.clone() }).sees("store-full", "df -h ");
@@ -144,7 +150,8 @@ fn what_root_left_closed_to_the_daemons_user_is_told_to_root() {
         chown(path, 0);
         let command = planted.sees("store-modes", "").mend.unwrap();
         let path = path.display();
-        assert_eq!(command, format!("chown 4711:4711 {path} && chmod {mode} {path}"));
+        let as_user = "setpriv --reuid 4711 --regid 4711 --clear-groups";
+        assert_eq!(command, format!("chown -h 4711:4711 {path} && {as_user} chmod {mode} {path}"));
         assert!(std::process::Command::new("sh").args(["-c", &command]).status().unwrap().success());
         assert_eq!(planted.ids(), ["no-daemon"], "{path}");
     }
