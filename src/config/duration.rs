@@ -12,7 +12,9 @@ const UNITS: [(&str, u64); 5] = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_0
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DurationFault {
     /// A number without a unit.
-    #[error("a bare number has no unit: write \"{number}s\" for seconds (units are ms, s, m, h, d)")]
+    #[error(
+        "a bare number has no unit: write \"{number}s\" for seconds, \"{number}d\" for days (units are ms, s, m, h, d)"
+    )]
     NoUnit {
         /// The number as written.
         number: String,

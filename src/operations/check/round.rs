@@ -3,7 +3,7 @@
 //! Must never remove a backup, nor write one of a store that was found damaged.
 //! Called by `online`.
 
-use super::super::ledger::Ledger;
+use super::super::ledger::{Ledger, Places};
 use super::super::start_failure::StartFailure;
 use super::super::{backup, mark_check};
 use super::finding::{Check, Finding, Severity};
@@ -11,6 +11,7 @@ use super::state::{Outcome, SelfCheckState};
 use crate::custody::id::{Fingerprint, VersionId};
 use crate::custody::keys::RootKey;
 use crate::store::backup_file::{self, BackupError};
+use crate::store::durable::directory_of;
 use crate::store::mark;
 use crate::telemetry::chain::chain;
 use crate::telemetry::events;
@@ -108,6 +109,9 @@ impl Round {
                         self.mended.push(format!("{problem}; a new backup was written: {}", path.display()));
                         good = Some(path);
                     }
+                    Err(_) if !ledger.places.backups.exists() => {
+                        self.warn(Check::NewestBackup, problem, directory_anew(&ledger.places));
+                    }
                     Err(why) => {
                         let remedy = format!("a new backup could not be written: {why}. Mend that directory");
                         self.warn(Check::NewestBackup, problem, remedy);
@@ -194,6 +198,15 @@ fn misfit(failure: &StartFailure) -> String {
 }
 
 /// Writes a new backup. A damaged one that has its very name is put aside: whatever is in it is the operator's.
+/// A sandbox is closed to a directory that is made behind its back.
+fn directory_anew(places: &Places) -> String {
+    let (backups, store) = (shell_quoted(&places.backups), shell_quoted(directory_of(&places.store)));
+    format!(
+        "the directory of the backups is gone. Run: install -d -m 700 {backups} && chown --reference={store} {backups}, restart \
+         the daemon, and run: servos-keyctl backup"
+    )
+}
+
 fn anew(ledger: &mut Ledger, newest: Option<&Path>) -> Result<PathBuf, String> {
     let in_the_way = backup_file::path_of(&ledger.places.backups, ledger.store_id.as_bytes(), ledger.generation);
     if newest == Some(in_the_way.as_path())

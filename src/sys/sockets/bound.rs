@@ -19,7 +19,7 @@ use nix::{
         socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket},
         stat::{Mode, umask},
     },
-    unistd::Uid,
+    unistd::{Group, Uid, User},
 };
 
 /// What fits a Unix socket's address, without the zero at its end.
@@ -175,10 +175,28 @@ pub fn bind(path: &Path, mode: SocketMode, group: Option<u32>) -> Result<BoundSo
         return Err(BindError::ModeNotKept { path, directory, mode: found.mode() & 0o7777 });
     }
     if let Some(group) = group {
-        lchown(path, None, Some(group)).map_err(refused("giving to its group", path))?;
+        lchown(path, None, Some(group)).map_err(ungiven(path, directory, group))?;
     }
     listener.set_nonblocking(true).map_err(refused("setting up", path))?;
     Ok(BoundSocket { listener, file })
+}
+
+/// Only who is in a group gives files to it, root aside. Source: chown(2).
+fn ungiven<'p>(path: &'p Path, directory: &'p Path, group: u32) -> impl FnOnce(io::Error) -> BindError + 'p {
+    move |source| match source.kind() {
+        io::ErrorKind::PermissionDenied => {
+            let named = |name: Option<String>, number: u32| name.unwrap_or_else(|| number.to_string());
+            let group = named(Group::from_gid(group.into()).ok().flatten().map(|found| found.name), group);
+            let own = Uid::effective();
+            let user = named(User::from_uid(own).ok().flatten().map(|found| found.name), own.as_raw());
+            BindError::PathNotSafe {
+                directory: directory.to_owned(),
+                danger: format!("or the socket in it cannot be given to the group {group}: {user} is not in it"),
+                remedy: format!("usermod -aG {group} {user}"),
+            }
+        }
+        _ => refused("giving to its group", path)(source),
+    }
 }
 
 fn make_directory(directory: &Path, group: Option<u32>) -> Result<(), BindError> {
@@ -188,7 +206,7 @@ fn make_directory(directory: &Path, group: Option<u32>) -> Result<(), BindError>
     };
     match made {
         Ok(()) => match group {
-            Some(group) => lchown(directory, None, Some(group)).map_err(refused("giving to its group", directory)),
+            Some(group) => lchown(directory, None, Some(group)).map_err(ungiven(directory, directory, group)),
             None => Ok(()),
         },
         Err(there) if there.kind() == io::ErrorKind::AlreadyExists => Ok(()),

@@ -34,6 +34,12 @@ pub(super) fn check(case: &Case, report: &mut Report) {
     };
     let directory = directory_of(&places.store);
     disk(case, &places, report);
+    // Before all else: what is made, brought back or handed over at the wrong place is a second store's.
+    if let Some(misplaced) = case.config().and_then(|config| misplaced::find(config, Some(&case.config_file)))
+        && case.status().is_none()
+    {
+        return report.problem(finding::STORE_MISSING, misplaced.failure().to_string(), misplaced.mend());
+    }
     if let Err(reason) = case.sees_as_daemon() {
         return report.not_made(format!("what lies in {}: {reason}", directory.display()));
     }
@@ -133,10 +139,6 @@ fn missing(case: &Case, places: &Places, report: &mut Report) {
     (config.store.path, config.store.mark) = (places.store.clone(), places.mark.clone());
     if case.config().is_none() {
         return;
-    }
-    // Before all else: what is made or brought back at the wrong place is a second store.
-    if let Some(misplaced) = misplaced::find(&config, Some(&case.config_file)) {
-        return report.problem(finding::STORE_MISSING, misplaced.failure().to_string(), misplaced.mend());
     }
     match vacancy(places) {
         Err(lost @ StartFailure::StoreLost { .. }) => {
