@@ -6,7 +6,6 @@
 use std::io;
 use std::path::PathBuf;
 
-use super::file::DEFAULT_PATH;
 use super::obstacle::Obstacle;
 
 /// Why there is no configuration.
@@ -129,8 +128,7 @@ impl ConfigError {
 fn mended(obstacle: Option<&Obstacle>, user: &str) -> String {
     match obstacle {
         Some(Obstacle::Private(place)) => format!(
-            "{} is not to be opened to others: run this as root, or put the configuration where {user} can read it, as \
-             {DEFAULT_PATH} is",
+            "{} is not to be opened to others: run this as root, or put the configuration where {user} can read it",
             place.display()
         ),
         Some(Obstacle::Modes(mend)) => format!("if the daemon runs as that user, {mend}; else run this as root"),
