@@ -5,7 +5,7 @@
 
 use crate::cli::places::group_name;
 use crate::config::file::{DEFAULT_PATH, line_of};
-use crate::config::key_source_error::{chown_name, shell_quoted};
+use crate::config::key_source_error::{chown, chown_name, shell_quoted};
 use crate::config::settings::{Config, mark_beside};
 use crate::operations::start_failure::StartFailure;
 use crate::store::durable::directory_of;
@@ -94,10 +94,13 @@ impl Misplaced {
         let beside = directory_of(&self.store);
         let owner = directory_of(&self.found).metadata().ok()?;
         let of = match owner.uid() {
-            0 => String::new(),
-            uid => format!("-o {} -g {} ", chown_name(uid), group_name(owner.gid())),
+            0 => None,
+            uid => Some(format!("{}:{}", chown_name(uid), group_name(owner.gid()))),
         };
-        let make = |directory: &Path| format!("install -d -m 700 {of}{}", shell_quoted(directory));
+        let make = |directory: &Path| {
+            let given = of.as_deref().map(|of| format!(" && {}", chown(of, directory))).unwrap_or_default();
+            format!("`mkdir -m 700 {}{given}`", shell_quoted(directory))
+        };
         Some(match beside.is_dir() {
             false => format!("give it its directory: {}", make(beside)),
             true => {
@@ -184,7 +187,8 @@ mod tests {
             let (_, way) = said.split_once("if this is to be an installation of its own, ").unwrap();
             let (_, way) = way.split_once(": ").unwrap();
             let (command, path) = way.split_once(" and, under [store], ").unwrap_or((way, ""));
-            assert!(command.starts_with("install -d -m 700 "), "{said}");
+            let command = command.trim_matches('`');
+            assert!(command.starts_with("mkdir -m 700 "), "{said}");
             assert!(Command::new("sh").args(["-c", command]).status().unwrap().success(), "{command}");
             assert!(place.path().join(told).is_dir(), "{command}");
             if !path.is_empty() {

@@ -21,6 +21,11 @@ pub const KEY_FILE: &str = "/etc/servos/master.key";
 /// The sockets that systemd makes for it.
 pub const SOCKETS: &str = "servos-keyd.socket servos-keyd-admin.socket";
 
+/// Makes the sockets' directory and the sockets anew, those that are in use, and the daemon with them, which would go on with
+/// sockets that nobody reaches.
+pub const SOCKETS_ANEW: &str =
+    "systemd-tmpfiles --create servos-keyd.conf; systemctl try-restart 'servos-keyd*.socket' servos-keyd";
+
 /// Tells the unit that the key lies in [`KEY_FILE`]; `packaging/next-command` says the same.
 pub const KEY_FILE_DROP_IN: &str = "install -D -m 644 -t /etc/systemd/system/servos-keyd.service.d \
                                     /usr/share/doc/servos-keyd/drop-ins/key-file.conf && systemctl daemon-reload";

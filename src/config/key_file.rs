@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use nix::sys::statfs::{self, FsType};
 
-use super::key_source_error::{KeySourceError, chown_name, shell_quoted, user_name};
+use super::key_source_error::{KeySourceError, chown, chown_name, shell_quoted, user_name};
 use crate::sys::locked::{LockedBuffer, LockedMemory};
 
 /// The largest key file or env file, in bytes.
@@ -86,7 +86,7 @@ fn open_fault(fault: io::Error, path: &Path, place: String, trust: &Trust) -> Ke
         Some(libc::EACCES | libc::EPERM) => KeySourceError::Denied {
             place,
             daemon_uid: trust.daemon_uid,
-            mend: format!("chown {} {}", chown_name(trust.daemon_uid), shell_quoted(path)),
+            mend: chown(&chown_name(trust.daemon_uid), path),
         },
         // What open(2) says of a socket, and of a device without a driver.
         Some(libc::ENXIO) => KeySourceError::NotAFile { place, kind: "a socket or a device" },
@@ -201,20 +201,20 @@ fn is_acl_of_a_credential(facts: &Facts) -> bool {
 impl Fault {
     /// What is wrong, and the command after which it is not, and the daemon can still read the file.
     fn with_mend(self, path: &Path, trust: &Trust) -> String {
+        let given = chown(&chown_name(trust.daemon_uid), path);
         let path = shell_quoted(path);
-        let daemon = chown_name(trust.daemon_uid);
         let chmod = |owner: u32| match owner {
             // After `chmod 600` alone, root's file is closed to the daemon too; others than the daemon may rely on its owner.
             0 if trust.daemon_uid != 0 => format!(
                 "chmod 600 {path}; so that {} can still read it, pass it with LoadCredential= (or, if nobody else needs \
-                 it, chown {daemon} {path})",
+                 it, {given})",
                 user_name(trust.daemon_uid)
             ),
             _ => format!("chmod 600 {path}"),
         };
         match self {
             Self::ForeignOwner(owner) => {
-                format!("it belongs to {}, neither root nor the daemon's user: chown {daemon} {path}", user_name(owner))
+                format!("it belongs to {}, neither root nor the daemon's user: {given}", user_name(owner))
             }
             Self::Writable { owner, mode } => format!("others can change it (mode {mode:04o}): {}", chmod(owner)),
             Self::Readable { owner, mode } => format!("others can read it (mode {mode:04o}): {}", chmod(owner)),

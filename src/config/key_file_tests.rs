@@ -132,7 +132,9 @@ fn the_command_that_mends_a_mode_leaves_the_file_open_to_the_daemon() {
     );
     assert!(readable(990).with_mend(path, &with(990)).ends_with("(mode 0644): chmod 600 '/etc/servos/my key'"));
     assert!(
-        Fault::ForeignOwner(5).with_mend(path, &with(4_290_000_990)).ends_with("chown 4290000990 '/etc/servos/my key'")
+        Fault::ForeignOwner(5)
+            .with_mend(path, &with(4_290_000_990))
+            .ends_with("chown -h 4290000990 '/etc/servos/my key'")
     );
 }
 
@@ -210,7 +212,10 @@ fn a_foreign_owner_of_a_real_file_is_refused_with_the_command_that_mends_it() {
     chown(&path, Some(12_345), None).unwrap();
     let (class, message) = refusal(&path);
     assert_eq!(class, FaultClass::NotPermitted);
-    assert!(message.contains("user 12345") && message.contains(&format!("chown root {}", path.display())), "{message}");
+    assert!(
+        message.contains("user 12345") && message.contains(&format!("chown -h root {}", path.display())),
+        "{message}"
+    );
 }
 
 #[test]

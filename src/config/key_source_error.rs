@@ -3,10 +3,10 @@
 //! Must never hold or show a byte of what was read there.
 //! Made by `config::key_source` and below; `cli` turns its class into an exit code.
 
-use std::io;
-
 use crate::sys::locked::LockedMemoryError;
 pub use crate::telemetry::shell::shell_quoted;
+use std::io;
+use std::path::Path;
 
 /// Why the master key's sources cannot be read. `place` is the source as [`super::key_source::KeySource`] names it.
 #[derive(Debug, thiserror::Error)]
@@ -203,6 +203,15 @@ pub fn user_name(uid: u32) -> String {
         Ok(Some(user)) => user.name,
         _ => format!("user {uid}"),
     }
+}
+
+/// The command that gives a file to somebody: what has the name itself, or what its link names now, and not what a link that
+/// somebody puts there meanwhile would name.
+#[must_use]
+pub fn chown(owner: &str, path: &Path) -> String {
+    let is_link = path.symlink_metadata().is_ok_and(|found| found.is_symlink());
+    let target = is_link.then(|| path.canonicalize().ok()).flatten();
+    format!("chown -h {owner} {}", shell_quoted(target.as_deref().unwrap_or(path)))
 }
 
 /// A user as chown(1) takes them.

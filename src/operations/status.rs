@@ -139,8 +139,8 @@ fn own_warnings(engine: &Engine) -> Vec<String> {
     warnings.extend(engine.sockets_gone().iter().map(|path| {
         format!(
             "The socket {} is gone, or another lies in its place: who connects now does not reach this daemon. Make it \
-             anew: systemctl restart servos-keyd.socket servos-keyd-admin.socket; where the daemon makes its sockets itself, \
-             restart the daemon.",
+             anew: systemd-tmpfiles --create servos-keyd.conf; systemctl try-restart 'servos-keyd*.socket' servos-keyd; where \
+             the daemon makes its sockets itself, restart the daemon.",
             path.display()
         )
     }));

@@ -57,7 +57,7 @@ fn a_key_file_of_another_user_is_refused() {
         return not_run("only root can give a file away");
     }
     chown(&path, Some(4711), None).unwrap();
-    installation.serve_refused().expect(77).saying(&["user 4711", "chown root "]);
+    installation.serve_refused().expect(77).saying(&["user 4711", "chown -h root "]);
 }
 
 #[test]

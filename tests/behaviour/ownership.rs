@@ -103,7 +103,7 @@ fn a_key_file_that_the_daemon_s_user_cannot_read_is_named_with_the_command_that_
     chown(&key, Some(0), Some(0)).unwrap();
     let before = installation.files();
     let refused = Daemon::refused(&installation.command("serve", &[]).run_as(SERVICE)).expect(77);
-    refused.saying(&[&format!("chown {SERVICE} {}", key.display())]);
+    refused.saying(&[&format!("chown -h {SERVICE} {}", key.display())]);
     assert_eq!(installation.files(), before);
 }
 

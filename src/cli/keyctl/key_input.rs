@@ -8,7 +8,7 @@ use crate::cli::failure::Failure;
 use crate::cli::key;
 use crate::cli::typed_key::{IN_HISTORY, looks_like_key};
 use crate::config::key_source::KeySource;
-use crate::config::key_source_error::{KeySourceError, shell_quoted, user_name};
+use crate::config::key_source_error::{KeySourceError, chown, user_name};
 use crate::sys::locked::LockedMemory;
 use nix::unistd::geteuid;
 use std::os::unix::fs::MetadataExt;
@@ -29,11 +29,11 @@ pub(super) fn read_beside(
     let trusted = key_file.metadata().map_or(0, |file| file.uid());
     let owner = file.metadata().map_or(trusted, |file| file.uid());
     if ![0, trusted, own.as_raw()].contains(&owner) {
-        let (key_file, path) = (key_file.display(), shell_quoted(file));
+        let key_file = key_file.display();
         let (owner, to) = (user_name(owner), user_name(trusted));
         let to = to.strip_prefix("user ").unwrap_or(&to);
-        let faults =
-            format!("it belongs to {owner}, neither to root nor to the owner of {key_file}: chown {to} {path}");
+        let given = chown(to, file);
+        let faults = format!("it belongs to {owner}, neither to root nor to the owner of {key_file}: {given}");
         return Err(KeySourceError::Exposed { place: file.display().to_string(), faults });
     }
     // Judged once more by what is opened.

@@ -248,7 +248,8 @@ fn a_key_that_is_sent_is_roots_or_the_key_files_owners() {
         let outcome = staged.run(&["begin", "--yes", "--key-file", staged.file.to_str().unwrap()]);
         assert_eq!((outcome.code, staged.stage.calls()), (code, u32::from(code == 0)), "{}", outcome.errors);
         assert!(
-            code == 0 || outcome.errors.contains(&format!("chown {}", if file_owner == 0 { "root" } else { "12345" })),
+            code == 0
+                || outcome.errors.contains(&format!("chown -h {}", if file_owner == 0 { "root" } else { "12345" })),
             "{}",
             outcome.errors
         );

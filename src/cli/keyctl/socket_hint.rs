@@ -12,7 +12,8 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
 
 /// Makes the sockets of the package's units anew. The daemon is restarted with them.
-const RESTART: &str = "systemctl restart servos-keyd.socket servos-keyd-admin.socket";
+const RESTART: &str =
+    "systemd-tmpfiles --create servos-keyd.conf; systemctl restart servos-keyd.socket servos-keyd-admin.socket";
 
 /// Whether something lies at the path that is no socket.
 pub(super) fn is_something_else(socket: &Path) -> bool {

@@ -8,7 +8,7 @@ use super::sockets::Listening;
 use crate::cli::key_sources::own_restart_command;
 use crate::cli::places::Use;
 use crate::config::key_source::Sources;
-use crate::config::key_source_error::{chown_name, shell_quoted};
+use crate::config::key_source_error::{chown, chown_name, shell_quoted};
 use crate::config::settings::Config;
 use crate::operations::engine::{Confinement, Sandbox};
 use crate::operations::ledger::Places;
@@ -220,9 +220,10 @@ fn closed(path: &Path) -> String {
     let (daemon, restart) = (chown_name(Uid::effective().as_raw()), own_restart_command());
     format!(
         "The directory {} was not there, or not for the daemon, when it started: the sandbox keeps it closed until a restart \
-         ({restart}). First make it: install -d -m 700 -o {daemon} {}",
+         ({restart}). First make it: mkdir -m 700 {} && {}",
         path.display(),
-        shell_quoted(path)
+        shell_quoted(path),
+        chown(&daemon, path)
     )
 }
 

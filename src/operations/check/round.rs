@@ -109,7 +109,7 @@ impl Round {
                         self.mended.push(format!("{problem}; a new backup was written: {}", path.display()));
                         good = Some(path);
                     }
-                    Err(_) if !ledger.places.backups.exists() => {
+                    Err(_) if matches!(ledger.places.backups.try_exists(), Ok(false)) => {
                         self.warn(Check::NewestBackup, problem, directory_anew(&ledger.places));
                     }
                     Err(why) => {
@@ -198,11 +198,11 @@ fn misfit(failure: &StartFailure) -> String {
 }
 
 /// Writes a new backup. A damaged one that has its very name is put aside: whatever is in it is the operator's.
-/// A sandbox is closed to a directory that is made behind its back.
+/// What brings back a directory that is gone. A sandbox is closed to one that is made behind its back.
 fn directory_anew(places: &Places) -> String {
     let (backups, store) = (shell_quoted(&places.backups), shell_quoted(directory_of(&places.store)));
     format!(
-        "the directory of the backups is gone. Run: install -d -m 700 {backups} && chown --reference={store} {backups}, restart \
+        "the directory of the backups is gone. Run: mkdir -p -m 700 {backups} && chown -h --reference={store} {backups}, restart \
          the daemon, and run: servos-keyctl backup"
     )
 }

@@ -206,7 +206,11 @@ fn make_directory(directory: &Path, group: Option<u32>) -> Result<(), BindError>
     };
     match made {
         Ok(()) => match group {
-            Some(group) => lchown(directory, None, Some(group)).map_err(ungiven(directory, directory, group)),
+            Some(group) => lchown(directory, None, Some(group)).map_err(|refused| {
+                // Left there, the next start would take it as it is.
+                let _ = fs::remove_dir(directory);
+                ungiven(directory, directory, group)(refused)
+            }),
             None => Ok(()),
         },
         Err(there) if there.kind() == io::ErrorKind::AlreadyExists => Ok(()),

@@ -39,12 +39,12 @@ const TOLD: [Told; 9] = [
         begins: &["No change is possible", "What a change needs cannot be written"],
         is_so: |status| !matches!(state(status), Some(StoreState::Healthy | StoreState::ReadOnly)),
         mend: |case, status| match state(status) {
-            Some(StoreState::Suspended) => Some("systemctl restart servos-keyd".to_owned()),
             // The daemon has it still, until it ends.
-            _ if case.places().is_some_and(|places| !places.store.exists()) => Some(
+            _ if holds_a_lost_store(case) => Some(
                 "servos-keyctl backup /root/keyd-saved.skb1 # then docs/store.md: what to do when the store is gone"
                     .to_owned(),
             ),
+            Some(StoreState::Suspended) => Some("systemctl restart servos-keyd".to_owned()),
             _ => {
                 let store = case.places().map(|places| shell_quoted(directory_of(&places.store))).unwrap_or_default();
                 Some(format!("df -h {store}; df -i {store}; dmesg | tail # room, and what the disk said"))
@@ -61,10 +61,7 @@ const TOLD: [Told; 9] = [
         kind: finding::SOCKET_GONE,
         begins: &["The socket "],
         is_so: |status| status.warnings.iter().any(|warning| warning.starts_with("The socket ")),
-        mend: |case, _| {
-            let units = format!("systemctl restart {}", service::SOCKETS);
-            Some(if case.is_service { units } else { "kill -TERM PID # of the daemon, and start it again".to_owned() })
-        },
+        mend: |case, _| Some(socket_anew(case)),
     },
     Told {
         kind: finding::ROTATION_PENDING,
@@ -121,6 +118,19 @@ fn state(status: &GetStatusResponse) -> Option<StoreState> {
     status.store.as_ref().map(StoreStatus::state)
 }
 
+/// The command that makes a socket anew which is gone.
+pub(super) fn socket_anew(case: &Case) -> String {
+    let own = "kill -TERM PID # of the daemon, and start it again";
+    if case.is_service { service::SOCKETS_ANEW.to_owned() } else { own.to_owned() }
+}
+
+/// Whether the store's file is gone, and the daemon has what was in it until it ends.
+pub(super) fn holds_a_lost_store(case: &Case) -> bool {
+    case.status().is_some()
+        && case.sees_as_daemon().is_ok()
+        && case.places().is_some_and(|places| matches!(places.store.try_exists(), Ok(false)))
+}
+
 /// Whether it answers.
 pub(super) fn answer(case: &Case, report: &mut Report) {
     let (kind, failure) = match &case.daemon {
@@ -171,7 +181,7 @@ fn start(case: &Case) -> String {
         (Ok(_), Some(state)) if state.is_failed => {
             "journalctl -u servos-keyd -n 20 # says why; once that is mended: systemctl restart servos-keyd".to_owned()
         }
-        (Ok(_), Some(_)) if !case.socket.exists() => format!("systemctl restart {} servos-keyd", service::SOCKETS),
+        (Ok(_), Some(_)) if !case.socket.exists() => service::SOCKETS_ANEW.to_owned(),
         (Ok(_), _) => "systemctl restart servos-keyd; journalctl -u servos-keyd -n 20".to_owned(),
         (Err(_), _) if is_hidden => "systemctl daemon-reload; systemctl cat servos-keyd # if it is still not there, install \
                                      the package again: dpkg -i servos-keyd_*.deb, or rpm -U --replacepkgs servos-keyd-*.rpm"

@@ -38,7 +38,7 @@ fn what_keeps_a_daemon_from_answering_is_told_apart_by_the_command_that_helps() 
     planted.case.state = state(&["servos-keyd-admin.socket"]);
     planted.sees("no-daemon", "systemctl enable --now servos-keyd.socket servos-keyd-admin.socket");
     planted.case.state = state(&[]);
-    planted.sees("no-daemon", "systemctl restart servos-keyd.socket servos-keyd-admin.socket servos-keyd");
+    planted.sees("no-daemon", "systemctl try-restart 'servos-keyd*.socket' servos-keyd");
     planted.write("run/keyd-admin.sock", "");
     planted.sees("no-daemon", "systemctl restart servos-keyd; journalctl");
     // systemd runs, and was given no unit.
@@ -134,14 +134,38 @@ fn a_store_that_does_not_say_that_it_is_well_is_not_taken_for_well() {
 }
 
 #[test]
+fn a_daemon_that_runs_and_does_not_answer_is_not_ended_while_its_key_is_nowhere_else() {
+    let mut planted = Planted::silent().unit("");
+    std::fs::remove_file(planted.at("master.key")).unwrap();
+    let state =
+        |is_running| Some(ServiceState { words: "ActiveState=x".to_owned(), is_running, ..ServiceState::default() });
+    planted.case.state = state(true);
+    let command = planted.sees("no-daemon", "systemctl try-restart").mend.unwrap();
+    assert!(command.starts_with("# once the next start has its key"), "{command}");
+    planted.case.state = state(false);
+    let command = planted.sees("no-daemon", "systemctl try-restart").mend.unwrap();
+    assert!(command.starts_with("systemd-tmpfiles "), "{command}");
+}
+
+#[test]
 fn a_socket_whose_file_is_gone_is_made_anew_by_whoever_made_it() {
     let mut planted = Planted::well();
     planted.status().warnings =
         vec!["The socket /run/servos/keyd.sock is gone, or another lies in its place: x".to_owned()];
     planted.case.is_service = true;
-    planted.sees("socket-gone", "systemctl restart servos-keyd.socket servos-keyd-admin.socket");
+    planted.sees("socket-gone", "systemctl try-restart 'servos-keyd*.socket' servos-keyd");
     planted.case.is_service = false;
     planted.sees("socket-gone", "kill -TERM");
+    // Whether the daemon says so or not.
+    planted.status().warnings.clear();
+    assert!(planted.ids().is_empty());
+    std::fs::remove_file(planted.at("run/keyd.sock")).unwrap();
+    let found = planted.sees("socket-gone", "kill -TERM");
+    assert!(found.text.contains("run/keyd.sock"), "{}", found.text);
+    // Who has the only store is not ended.
+    std::fs::remove_file(planted.at("state/keyd.redb")).unwrap();
+    let command = planted.sees("socket-gone", "kill -TERM").mend.unwrap();
+    assert!(command.starts_with("# once what the daemon holds is saved"), "{command}");
 }
 
 #[test]

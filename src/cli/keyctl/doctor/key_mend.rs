@@ -3,7 +3,7 @@
 //! Must never keep a byte of the key, nor have one printed: it is changed where it stands.
 //! Called by `key_sources`.
 
-use crate::config::key_source_error::{KeySourceError, chown_name, shell_quoted};
+use crate::config::key_source_error::{KeySourceError, chown, chown_name, shell_quoted};
 use crate::custody::keys::{Malformed, MasterKey};
 use crate::sys::locked::LockedMemory;
 use std::fs::File;
@@ -23,11 +23,11 @@ pub(super) fn owner_and_mode(path: &Path, daemon_uid: u32, by_systemd: bool) -> 
     let mut commands = Vec::new();
     if let Ok(found) = path.metadata() {
         if found.uid() != 0 && found.uid() != daemon_uid {
-            commands.push(format!("chown {owner} {quoted}"));
+            commands.push(chown(&owner, path));
         }
         // Root's file of mode 600 is closed to a daemon that opens it itself.
         if found.uid() == 0 && daemon_uid != 0 && !by_systemd {
-            commands.push(format!("chown {owner} {quoted}"));
+            commands.push(chown(&owner, path));
         }
         if found.mode() & EXPOSED_BITS != 0 {
             commands.push(format!("chmod 600 {quoted}"));

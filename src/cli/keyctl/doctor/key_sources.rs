@@ -11,7 +11,7 @@ use crate::cli::exit;
 use crate::cli::keyctl::rotate_run;
 use crate::cli::service;
 use crate::config::key_source::{FILE_VARIABLES, KeySource, Sources, Trust, Warning};
-use crate::config::key_source_error::{FaultClass, KeySourceError, chown_name, shell_quoted, user_name};
+use crate::config::key_source_error::{FaultClass, KeySourceError, chown, chown_name, shell_quoted, user_name};
 use crate::custody::keys::{KeyError, MasterKey};
 use crate::operations::key_choice;
 use crate::operations::rotation::key_sources::{HeldKey, Renewal};
@@ -103,7 +103,7 @@ fn missing_mend(case: &Case, place: &Place, daemon_uid: u32) -> String {
     let path = shell_quoted(&place.path);
     let given = match (daemon_uid, place.by_systemd) {
         (0, _) | (_, true) => String::new(),
-        (daemon, false) => format!(" && chown {} {path}", chown_name(daemon)),
+        (daemon, false) => format!(" && {}", chown(&chown_name(daemon), &place.path)),
     };
     format!("servos-keyctl recover --typed --out {path}{given} # or bring back the file from where a copy is kept")
 }

@@ -93,13 +93,13 @@ fn a_file_that_systemd_reads_is_to_be_roots_and_one_that_the_daemon_opens_its_us
     std::os::unix::fs::chown(&key, Some(4242), None).unwrap();
     chmod(&key, 0o644);
     let (command, path) = (planted.sees("key-exposed", "").mend.unwrap(), key.display());
-    assert_eq!(command, format!("chown root:root {path} && chmod 600 {path}"));
+    assert_eq!(command, format!("chown -h root:root {path} && chmod 600 {path}"));
     // The daemon's own user has the store's directory, and opens its file itself.
     std::os::unix::fs::chown(planted.at("state"), Some(4711), Some(4711)).unwrap();
     std::os::unix::fs::chown(&key, Some(0), None).unwrap();
     assert_eq!(planted.sees("key-exposed", "").mend.unwrap(), format!("chmod 600 {path}"));
     planted.config().master_key.file = Some(key.clone());
-    assert_eq!(planted.sees("key-exposed", "").mend.unwrap(), format!("chown 4711 {path} && chmod 600 {path}"));
+    assert_eq!(planted.sees("key-exposed", "").mend.unwrap(), format!("chown -h 4711 {path} && chmod 600 {path}"));
 }
 
 #[test]

@@ -79,15 +79,16 @@ fn examine(case: &Case) -> Report {
         report.check = name;
         check(case, &mut report);
     }
-    if case.status().is_some() {
-        held_back(&mut report);
-    }
+    held_back(case, &mut report);
     report
 }
 
-/// Where the next start would not have its key, the daemon's memory may hold the last copy: what ends the daemon is shown, and
-/// does nothing when it is pasted.
-fn held_back(report: &mut Report) {
+/// Where the next start would not have its key, or its store, a daemon may hold the last copy, also one that does not answer: what
+/// ends it is shown, and does nothing when it is pasted.
+fn held_back(case: &Case, report: &mut Report) {
+    if case.status().is_none() && !case.state.as_ref().is_some_and(|state| state.is_running) {
+        return;
+    }
     let of_key = [
         finding::KEY_MISSING,
         finding::KEY_MALFORMED,
@@ -95,15 +96,20 @@ fn held_back(report: &mut Report) {
         finding::KEYS_DISAGREE,
         finding::KEY_NOT_IN_USE,
     ];
-    if !report.of(Severity::Problem).any(|found| of_key.iter().any(|kind| kind.id == found.kind.id)) {
-        return;
-    }
+    let is_of_key = |found: &Finding| of_key.iter().any(|kind| kind.id == found.kind.id);
+    let first = match report.of(Severity::Problem).any(is_of_key) {
+        _ if daemon::holds_a_lost_store(case) => "what the daemon holds is saved",
+        true => "the next start has its key",
+        false => return,
+    };
     let ends_daemon = |mend: &String| {
         let command = mend.split(" # ").next().unwrap_or_default();
-        ["systemctl restart", "systemctl stop"].iter().any(|word| command.contains(word))
+        ["systemctl restart", "systemctl try-restart", "systemctl stop", "kill -TERM"]
+            .iter()
+            .any(|word| command.contains(word))
     };
     for mend in report.found.iter_mut().filter_map(|found| found.mend.as_mut()).filter(|mend| ends_daemon(mend)) {
-        *mend = format!("# once the next start has its key, not before: {mend}");
+        *mend = format!("# once {first}, not before: {mend}");
     }
 }
 

@@ -16,7 +16,9 @@ use crate::proto::v1::{BackupStatus, GetStatusResponse, MasterKeyStatus, MemoryP
 use crate::sys::locked::LockedMemory;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
+use std::time::UNIX_EPOCH;
 
 /// The key of the installation, and another.
 pub(super) const KEY: &str = "7b1d3eca22fa84bee47e3d1cac2d688f4b8d36d373dc7e874a7f2b679f6186cb";
@@ -28,8 +30,20 @@ pub(super) struct Planted {
 }
 
 impl Planted {
-    /// Nothing is wrong, and the daemon answers.
+    /// Nothing is wrong, and the daemon answers: its store and its sockets are there.
     pub(super) fn well() -> Self {
+        let planted = Self::at_rest();
+        // Older than any clock that a test shows.
+        let store = planted.write("state/keyd.redb", "");
+        fs::File::options().write(true).open(store).unwrap().set_modified(UNIX_EPOCH).unwrap();
+        for (socket, mode) in [("run/keyd.sock", 0o660), ("run/keyd-admin.sock", 0o600)] {
+            drop(UnixListener::bind(planted.at(socket)).unwrap());
+            chmod(&planted.at(socket), mode);
+        }
+        planted
+    }
+
+    fn at_rest() -> Self {
         let directory = tempfile::tempdir().unwrap();
         chmod(directory.path(), 0o755);
         let at = |name: &str| directory.path().join(name);
@@ -93,7 +107,7 @@ impl Planted {
 
     /// The same, and no daemon answers.
     pub(super) fn silent() -> Self {
-        let mut planted = Self::well();
+        let mut planted = Self::at_rest();
         planted.case.daemon = Daemon::Silent(Failure::say(exit::NO_DAEMON, "no daemon answers").with_hint("start it"));
         planted
     }

@@ -5,6 +5,7 @@
 
 use super::case::Case;
 use super::command;
+use super::daemon;
 use super::finding::{self, Report};
 use crate::cli::service;
 use crate::config::key_source_error::shell_quoted;
@@ -97,7 +98,17 @@ fn directory(case: &Case, socket: &Path, report: &mut Report) {
 }
 
 fn file(case: &Case, path: &Path, audience: Audience, report: &mut Report) {
-    let Ok(found) = path.symlink_metadata() else { return };
+    let Ok(found) = path.symlink_metadata() else {
+        let is_told = report.found.iter().any(|found| found.kind.id == finding::SOCKET_GONE.id);
+        if case.status().is_some() && !is_told && matches!(path.try_exists(), Ok(false)) {
+            let text = format!(
+                "The daemon answers, and there is no socket {}: nobody can connect to it there.",
+                path.display()
+            );
+            report.problem(finding::SOCKET_GONE, text, daemon::socket_anew(case));
+        }
+        return;
+    };
     let (mode, quoted) = (found.mode() & 0o7777, shell_quoted(path));
     if !found.file_type().is_socket() {
         let text = format!("{} is not a socket, and no daemon replaces it.", path.display());

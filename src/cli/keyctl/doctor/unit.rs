@@ -37,6 +37,8 @@ pub(super) struct ServiceState {
     /// Of the service, in its words.
     pub(super) words: String,
     pub(super) is_failed: bool,
+    /// A process of it is there, whether it answers or not.
+    pub(super) is_running: bool,
     /// The sockets that systemd does not listen on.
     pub(super) closed_sockets: Vec<String>,
     /// The last thing that a service which failed had to say.
@@ -137,13 +139,16 @@ fn state_of(told: &str) -> Option<ServiceState> {
     // What runs behind the end of a start that failed goes on for a moment.
     let is_wrong = |word: &&str| word.strip_prefix("Result=").is_some_and(|result| result != "success");
     let is_failed = words.contains(&"ActiveState=failed") || words.iter().any(is_wrong);
+    let is_running = ["active", "reloading", "deactivating"]
+        .iter()
+        .any(|state| words.iter().any(|word| word.strip_prefix("ActiveState=") == Some(*state)));
     let closed = |block: &str| {
         let name = block.lines().find_map(|line| line.strip_prefix("Id="))?;
         (!block.lines().any(|line| line == "ActiveState=active")).then(|| name.to_owned())
     };
     let is_known = !names.is_empty() || !words.is_empty();
     let closed_sockets = blocks.filter_map(closed).collect();
-    is_known.then(|| ServiceState { words: words.join(", "), is_failed, closed_sockets, last_words: None })
+    is_known.then(|| ServiceState { words: words.join(", "), is_failed, is_running, closed_sockets, last_words: None })
 }
 
 #[cfg(test)]

@@ -254,3 +254,14 @@ fn the_file_is_removed_at_the_stop_only_if_it_is_the_one_that_was_bound() {
 fn a_path_in_a_command_is_quoted() {
     assert_eq!(quoted(Path::new("/a b/it's")), r"'/a b/it'\''s'");
 }
+
+#[test]
+fn a_group_that_the_daemons_user_is_not_in_is_told_with_the_command_that_puts_it_there() {
+    let directory = Path::new("/run/no-such");
+    let told = ungiven(&directory.join("keyd.sock"), directory, 4_290_000_991)(io::ErrorKind::PermissionDenied.into());
+    let BindError::PathNotSafe { remedy, danger, .. } = told else { panic!("{told}") };
+    assert!(remedy.starts_with("usermod -aG 4290000991 "), "{remedy}");
+    assert!(danger.contains("cannot be given to the group 4290000991"), "{danger}");
+    let other = ungiven(directory, directory, 0)(io::ErrorKind::StorageFull.into());
+    assert!(matches!(other, BindError::Refused { step: "giving to its group", .. }), "{other}");
+}
