@@ -8,7 +8,7 @@ use super::ledger::Ledger;
 use crate::store::record;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::Duration;
 
 /// How long a look waits for the backups' directory, once: it may lie on a network that does not answer, and then the
@@ -32,8 +32,17 @@ pub struct Seen {
     backups: Option<Identity>,
     /// As they were at the first look.
     sockets: Option<Vec<Identity>>,
-    /// A look that has not come back.
-    under_way: Option<Receiver<Found>>,
+    looker: Option<Looker>,
+}
+
+/// The thread that looks where an answer may not come.
+#[derive(Debug)]
+struct Looker {
+    /// Each has it look once; it ends when this is dropped.
+    ask: SyncSender<()>,
+    found: Receiver<Found>,
+    /// It was asked, and has not answered.
+    is_asked: bool,
 }
 
 impl Ledger {
@@ -54,19 +63,27 @@ impl Ledger {
 }
 
 impl Seen {
-    /// The directory and the sockets; none while that is not known. A thread of its own looks, one at a time.
+    /// The directory and the sockets; none while that is not known. A thread of its own looks, asked once until it answers.
     fn found(&mut self, backups: &Path, sockets: &[PathBuf]) -> Option<Found> {
-        let (under_way, patience) = match self.under_way.take() {
-            Some(under_way) => (under_way, Duration::ZERO),
-            None => (look_at(backups.to_owned(), sockets.to_vec())?, PATIENCE),
+        let looker = match &mut self.looker {
+            Some(looker) => looker,
+            none => none.insert(Looker::begin(backups.to_owned(), sockets.to_vec())?),
         };
-        match under_way.recv_timeout(patience) {
-            Ok(found) => Some(found),
-            Err(RecvTimeoutError::Timeout) => {
-                self.under_way = Some(under_way);
+        let patience = if looker.is_asked { Duration::ZERO } else { PATIENCE };
+        if !looker.is_asked {
+            // If it is gone, there is no answer either.
+            looker.is_asked = looker.ask.try_send(()).is_ok();
+        }
+        match looker.found.recv_timeout(patience) {
+            Ok(found) => {
+                looker.is_asked = false;
+                Some(found)
+            }
+            Err(RecvTimeoutError::Timeout) => None,
+            Err(RecvTimeoutError::Disconnected) => {
+                self.looker = None;
                 None
             }
-            Err(RecvTimeoutError::Disconnected) => None,
         }
     }
 
@@ -78,16 +95,22 @@ impl Seen {
     }
 }
 
-/// None where there is no thread for it now.
-fn look_at(backups: PathBuf, sockets: Vec<PathBuf>) -> Option<Receiver<Found>> {
-    let (sender, receiver) = sync_channel(1);
-    let identity = |path: &PathBuf| std::fs::metadata(path).ok().map(|found| (found.dev(), found.ino()));
-    let look = move || {
-        let sockets = sockets.iter().map(identity).collect();
-        // Nobody waits for it at the daemon's end.
-        let _ = sender.send(Found { backups: identity(&backups), sockets });
-    };
-    std::thread::Builder::new().name("look".to_owned()).spawn(look).ok().map(|_| receiver)
+impl Looker {
+    /// None where there is no thread for it now.
+    fn begin(backups: PathBuf, sockets: Vec<PathBuf>) -> Option<Self> {
+        let ((ask, asked), (answer, found)) = (sync_channel(1), sync_channel(1));
+        let identity = |path: &PathBuf| std::fs::metadata(path).ok().map(|found| (found.dev(), found.ino()));
+        let look = move || {
+            while let Ok(()) = asked.recv() {
+                let sockets = sockets.iter().map(identity).collect();
+                if answer.send(Found { backups: identity(&backups), sockets }).is_err() {
+                    return;
+                }
+            }
+        };
+        let begun = std::thread::Builder::new().name("look".to_owned()).spawn(look);
+        begun.ok().map(|_| Self { ask, found, is_asked: false })
+    }
 }
 
 /// Takes what is so now; whether that was otherwise before. The first look is what later ones are compared with.
@@ -123,7 +146,7 @@ mod tests {
         std::fs::write(&mark, "").unwrap();
         let doubts = |rig: &mut Rig| {
             rig.ledger.look_at_files();
-            while rig.ledger.seen.under_way.is_some() {
+            while rig.ledger.seen.looker.as_ref().is_none_or(|looker| looker.is_asked) {
                 rig.ledger.look_at_files();
             }
             std::mem::take(&mut rig.ledger.in_doubt)
@@ -143,17 +166,15 @@ mod tests {
         let mut seen = Seen::default();
         let place = tempfile::tempdir().unwrap();
         let found = |seen: &mut Seen| seen.found(place.path(), &[]);
-        let (answer, under_way) = sync_channel(1);
-        seen.under_way = Some(under_way);
+        let ((ask, asked), (answer, answers)) = (sync_channel(1), sync_channel(1));
+        seen.looker = Some(Looker { ask, found: answers, is_asked: false });
         assert_eq!((found(&mut seen), found(&mut seen)), (None, None));
-        assert!(seen.under_way.is_some(), "the same look");
+        assert_eq!((asked.try_recv().is_ok(), asked.try_recv().is_ok()), (true, false));
         answer.send(Found { backups: Some((1, 2)), sockets: Vec::new() }).unwrap();
         assert_eq!(found(&mut seen).unwrap().backups, Some((1, 2)));
-        assert!(seen.under_way.is_none(), "the next is a new one");
-        // One that broke off is no word on the directory.
-        let (broken, under_way) = sync_channel(1);
-        drop(broken);
-        seen.under_way = Some(under_way);
+        assert_eq!((found(&mut seen), asked.try_recv().is_ok()), (None, true));
+        // One that broke off is no word on the directory, and another comes.
+        drop((answer, asked));
         assert_eq!(found(&mut seen), None);
         let own = std::fs::metadata(place.path()).unwrap();
         let looked = std::iter::repeat_with(|| found(&mut seen)).flatten().next().unwrap();

@@ -76,7 +76,7 @@ fn every_thread_of_the_daemon_is_refused_what_it_has_no_need_of() {
     let landlock = has_landlock();
     // Each takes its name when it first runs.
     let names = || threads(process).into_iter().map(|thread| thread.name).collect::<BTreeSet<_>>();
-    eventually("all threads run", || names().iter().eq(["servos-keyd", "tokio-rt-worker", "writer"]));
+    eventually("all threads run", || names().iter().eq(["look", "servos-keyd", "tokio-rt-worker", "writer"]));
     let (mut probed, mut instruction) = (BTreeSet::new(), None);
     let before = handles_on(process, own);
     for Thread { id, name, .. } in threads(process) {
@@ -100,7 +100,7 @@ fn every_thread_of_the_daemon_is_refused_what_it_has_no_need_of() {
         }
         calls.join().unwrap();
     });
-    assert_eq!(probed.into_iter().collect::<Vec<_>>(), ["servos-keyd", "tokio-rt-worker", "writer"]);
+    assert_eq!(probed.into_iter().collect::<Vec<_>>(), ["look", "servos-keyd", "tokio-rt-worker", "writer"]);
     // None the worse for it; what the last backup had open is closed behind the answer.
     eventually("it has open what it had", || handles_on(process, own) == before);
     block_on(async { daemon.admin().back_up().await.unwrap() });

@@ -129,8 +129,8 @@ impl Drop for JoinedAtTheEnd {
 /// # Errors
 /// 75 with what limits them.
 pub fn threads_are_to_be_had(workers: usize) -> Result<(), Failure> {
-    // Those that serve calls, the writer, and one that writes backups.
-    let count = workers + 2;
+    // Those that serve calls, the writer, one that writes backups, and one that looks at files beside the store.
+    let count = workers + 3;
     let held = Mutex::new(());
     std::thread::scope(|scope| {
         let _all_wait = held.lock();

@@ -220,7 +220,7 @@ fn closed(path: &Path) -> String {
     let (daemon, restart) = (chown_name(Uid::effective().as_raw()), own_restart_command());
     format!(
         "The directory {} was not there, or not for the daemon, when it started: the sandbox keeps it closed until a restart \
-         ({restart}). First make it: mkdir -m 700 {} && {}",
+         ({restart}). First make it: mkdir -p -m 700 {} && {}",
         path.display(),
         shell_quoted(path),
         chown(&daemon, path)
