@@ -1,7 +1,7 @@
 # A socket's file, and the directory of the sockets, are removed under the daemon: status, doctor and the log say so, and what doctor
 # names brings them back, for the components' group too.
 # shellcheck shell=bash
-told() { inside servos-keyctl status | grep -F "The socket $1 is gone" >/dev/null; }
+told() { inside servos-keyctl --json status | grep -F "The socket $1 is gone" >/dev/null; }
 # mended ID: what doctor names under this id is done.
 mended() {
     local said mend
@@ -10,7 +10,7 @@ mended() {
     inside sh -c "$mend"
     remembered
     [[ $(inside stat --format '%a %U %G' /run/servos) == '750 root servos' ]] || fail "the directory of the sockets after: $mend"
-    ! inside servos-keyctl status | grep -F 'is gone' >/dev/null || fail 'status tells of a socket that is there'
+    ! inside servos-keyctl --json status | grep -F 'is gone' >/dev/null || fail 'status tells of a socket that is there'
 }
 mark
 inside rm /run/servos/keyd.sock
