@@ -4,6 +4,7 @@
 //! Called by `keyd::place` before anything is made or brought back, and by `config check`, `check-key` and `doctor`.
 
 use crate::cli::places::group_name;
+use crate::cli::service;
 use crate::config::file::{DEFAULT_PATH, line_of};
 use crate::config::key_source_error::{chown, chown_name, shell_quoted};
 use crate::config::settings::{Config, mark_beside};
@@ -121,10 +122,7 @@ impl Misplaced {
                 let wrong = wrong.replace('.', "\\.");
                 format!("sed -i '{line}s|{wrong}|{right}|' {file} && servos-keyctl config check --config {file}")
             }
-            line => {
-                let at = line.map(|line| format!(" +{line}")).unwrap_or_default();
-                format!("\"${{EDITOR:-vi}}\"{at} {file} # under [store]: path = \"{right}\"")
-            }
+            line => service::edit(&self.file, line, "[store]: path", &format!("\"{right}\"")),
         }
     }
 }

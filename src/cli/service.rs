@@ -69,6 +69,13 @@ pub fn key_file(root: &Path) -> Option<PathBuf> {
     }
 }
 
+/// The command that opens a configuration at the line of a setting, with what is to stand there.
+#[must_use]
+pub fn edit(file: &Path, line: Option<usize>, setting: &str, wanted: &str) -> String {
+    let at = line.map(|line| format!(" +{line}")).unwrap_or_default();
+    format!("\"${{EDITOR:-vi}}\"{at} {} # under {setting} = {wanted}", shell_quoted(file))
+}
+
 /// A command that is to have the key in this file.
 #[must_use]
 pub fn with_key_file(file: &Path, command: &str) -> String {

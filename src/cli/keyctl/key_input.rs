@@ -8,7 +8,7 @@ use crate::cli::failure::Failure;
 use crate::cli::key;
 use crate::cli::typed_key::{IN_HISTORY, looks_like_key};
 use crate::config::key_source::KeySource;
-use crate::config::key_source_error::{KeySourceError, chown, user_name};
+use crate::config::key_source_error::{KeySourceError, chown, chown_name, user_name};
 use crate::sys::locked::LockedMemory;
 use nix::unistd::geteuid;
 use std::os::unix::fs::MetadataExt;
@@ -30,9 +30,7 @@ pub(super) fn read_beside(
     let owner = file.metadata().map_or(trusted, |file| file.uid());
     if ![0, trusted, own.as_raw()].contains(&owner) {
         let key_file = key_file.display();
-        let (owner, to) = (user_name(owner), user_name(trusted));
-        let to = to.strip_prefix("user ").unwrap_or(&to);
-        let given = chown(to, file);
+        let (owner, given) = (user_name(owner), chown(&chown_name(trusted), file));
         let faults = format!("it belongs to {owner}, neither to root nor to the owner of {key_file}: {given}");
         return Err(KeySourceError::Exposed { place: file.display().to_string(), faults });
     }

@@ -47,6 +47,6 @@ pub(super) fn key_file(case: &Case) -> Option<PathBuf> {
 
 /// The configuration's file in an editor, at the line of a key, with what is to stand there.
 pub(super) fn edit(case: &Case, section: &str, key: &str, wanted: &str) -> String {
-    let at = line_of(&case.config_file, section, key).map(|line| format!(" +{line}")).unwrap_or_default();
-    format!("\"${{EDITOR:-vi}}\"{at} {} # under [{section}]: {key} = {wanted}", shell_quoted(&case.config_file))
+    let line = line_of(&case.config_file, section, key);
+    service::edit(&case.config_file, line, &format!("[{section}]: {key}"), wanted)
 }
