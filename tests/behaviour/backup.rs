@@ -165,9 +165,7 @@ fn the_daemon_writes_into_its_own_directory_and_a_file_is_replaced_only_if_told(
     back_up(&daemon, &["--force"]).expect(64);
     back_up(&daemon, &[place.path("none/b").to_str().unwrap()]).expect(73);
     // Its directory is broken: with a file it needs none.
-    let directory = place.backups()[0].parent().unwrap().to_owned();
-    std::fs::rename(&directory, place.path("away")).unwrap();
-    std::fs::write(&directory, "in the way").unwrap();
+    place.break_backups();
     back_up(&daemon, &[]).expect(75);
     back_up(&daemon, &[file, "--force"]).expect(0);
     daemon.stop().expect(0);

@@ -144,8 +144,7 @@ fn a_key_that_was_made_and_not_begun_with_is_kept() {
     rotate(&daemon, &["begin", "--generate"]).expect(64).saying(&["--yes"]);
     assert!(!is_there(&next));
     // The daemon refuses after the key is durable: the backups' directory is gone.
-    std::fs::rename(installation.path("backup"), installation.path("backup.away")).unwrap();
-    installation.write_private("backup", b"in the way");
+    installation.break_backups();
     rotate(&daemon, &["begin", "--generate", "--yes"]).expect(75).saying(&[
         "backup",
         "the new key stays in",
@@ -153,8 +152,7 @@ fn a_key_that_was_made_and_not_begun_with_is_kept() {
     ]);
     let made = std::fs::read(&next).unwrap();
     rotate(&daemon, &["begin", "--generate", "--yes"]).expect(73).saying(&["exists already", &fingerprint_in(&next)]);
-    std::fs::remove_file(installation.path("backup")).unwrap();
-    std::fs::rename(installation.path("backup.away"), installation.path("backup")).unwrap();
+    installation.mend_backups();
     rotate(&daemon, &["begin", "--yes"]).expect(0).saying(&[&fingerprint_in(&next)]);
     assert_eq!(std::fs::read(&next).unwrap(), made);
     assert_eq!(fingerprint_in(&file), fingerprint(installation.key));

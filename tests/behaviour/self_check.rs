@@ -107,8 +107,7 @@ fn a_backup_that_is_gone_or_cannot_be_written_is_told() {
     std::fs::remove_file(newest(&installation)).unwrap();
     let check = comes_to(&daemon, "it is mended", |check| !check.mended.is_empty());
     assert_eq!(check.backup, newest(&installation).to_str().unwrap());
-    std::fs::remove_dir_all(installation.path("backup")).unwrap();
-    std::fs::write(installation.path("backup"), "in the way").unwrap();
+    installation.break_backups();
     let check = comes_to(&daemon, "it is told", |check| check.result() == SelfCheckResult::Faulty);
     assert!(
         check.problems.concat().contains("a new backup could not be written"),
@@ -118,6 +117,8 @@ fn a_backup_that_is_gone_or_cannot_be_written_is_told() {
     );
     assert_eq!(health(&daemon, ADMIN), ServingStatus::Serving, "the store is good");
     daemon.keyctl(&["status"]).run(KEYCTL).expect(0).saying(&["The self-check found a problem", "PROBLEMS at"]);
+    // The backups that were there are gone, and only what is in the way.
+    std::fs::remove_dir_all(installation.path("backup.away")).unwrap();
     std::fs::remove_file(installation.path("backup")).unwrap();
     comes_to(&daemon, "it is mended", |check| check.result() == SelfCheckResult::Sound);
     assert_eq!(backup_file::list(&installation.path("backup")).unwrap().len(), 1);

@@ -54,7 +54,7 @@ take() {
         case) case_name=$rest ;;
         user) user=$rest ;;
         proto) proto=$rest ;;
-        let | file | folder | move | mode | remove) steps+=("$word $rest") ;;
+        let | file | folder | move | exchange | mode | remove) steps+=("$word $rest") ;;
         until) awaited=$rest ;;
         call | list | describe) method=$word\ $rest ;;
         never | nothing) sends=$word ;;
@@ -126,6 +126,7 @@ prepare_case() {
         file) evaluate file "$rest" </dev/null && install -m 600 "$VALUES/file" "$home/$name" && rm "$VALUES/file" ;;
         folder) mkdir "$home/$name" ;;
         move) mv "$home/$name" "$home/$rest" ;;
+        exchange) python3 "$here/exchange.py" "$home/$name" "$home/$rest" ;;
         mode) chmod "$rest" "$home/$name" ;;
         remove) rm -r "${home:?}/$name" ;;
     esac

@@ -6,6 +6,7 @@
 use super::daemon::Daemon;
 use super::run::{Invocation, KEYCTL, KEYD, Outcome};
 use super::{Files, NOBODY, hex, is_root, random_key, snapshot_of_files};
+use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
@@ -250,14 +251,20 @@ impl Installation {
 
     /// Puts a file where backups go, until [`Self::mend_backups`].
     pub fn break_backups(&self) {
-        std::fs::rename(self.path("backup"), self.path("backup.away")).unwrap();
-        std::fs::write(self.path("backup"), b"in the way").unwrap();
+        std::fs::write(self.path("backup.away"), b"in the way").unwrap();
+        self.exchange("backup", "backup.away");
     }
 
     /// Lets backups go where they went before.
     pub fn mend_backups(&self) {
-        std::fs::remove_file(self.path("backup")).unwrap();
-        std::fs::rename(self.path("backup.away"), self.path("backup")).unwrap();
+        self.exchange("backup", "backup.away");
+        std::fs::remove_file(self.path("backup.away")).unwrap();
+    }
+
+    /// Gives each the other's name, at once: what a daemon finds missing it makes anew.
+    fn exchange(&self, one: &str, other: &str) {
+        let (one, other) = (self.path(one), self.path(other));
+        renameat2(AT_FDCWD, &one, AT_FDCWD, &other, RenameFlags::RENAME_EXCHANGE).unwrap();
     }
 
     /// Serves so that this process may administer: as root on the admin socket, else as `--dev` does.
