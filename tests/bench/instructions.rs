@@ -1,13 +1,15 @@
-//! How many instructions the daemon executes for an Encrypt of 1 KiB, all of its threads together. `tests/bench/wiping`, which
+//! How many instructions the daemon executes for an Encrypt of 1 KiB, on all the threads that serve. `tests/bench/wiping`, which
 //! the gate calls.
 //!
-//! Must never count what the kernel does, nor what the client does. Called by `tests/bench/wiping`, twice: built as it is, and
-//! with the feature `danger-no-wipe`.
+//! Must never count what the kernel does, what the client does, nor what the daemon does by the clock. Called by
+//! `tests/bench/wiping`, twice: built as it is, and with the feature `danger-no-wipe`.
 //!
 //! The daemon runs in a process of its own, which is this program too: with the allocator of the binaries, and with a store,
-//! sockets and threads as always. While one client makes one call after the other, every thread is single-stepped (ptrace), so
-//! nothing is sampled and no counter of the processor is needed. Counted is from an answer to the answer some calls later, so
-//! that the start and the connection count for nothing: reading and parsing the request, Encrypt, and writing the answer.
+//! sockets and threads as always. While one client makes one call after the other, the threads that serve are single-stepped
+//! (ptrace), so nothing is sampled and no counter of the processor is needed. Counted is from an answer to the answer some calls
+//! later, so that the start and the connection count for nothing: reading and parsing the request, Encrypt, and writing the
+//! answer. The writer has no part in that. It looks at its files every few seconds, and a call that is single-stepped takes as long:
+//! counted too, that would be a tenth of all, and hide a part of what wiping costs.
 //!
 //! Long memory the C library fills with one instruction, REP STOSB, which stops after each byte. Counted once, as the
 //! processor's own counter has it, it would be nearly free; counted by the byte, it would be dearer than any loop. So both
@@ -43,6 +45,8 @@ const WARM_UP_CALLS: usize = 2_000;
 /// Calls of one measurement.
 const CALLS: usize = 2;
 const MEASUREMENTS: usize = 5;
+/// The name that tokio gives each thread on which it runs what serves, and what would block.
+const SERVES: &str = "tokio-rt-worker";
 
 fn main() -> ExitCode {
     if std::env::args().nth(1).is_some_and(|first| first == "serve") {
@@ -88,7 +92,7 @@ fn executed(environment: &[(&str, &str)]) -> Outcome<serde_json::Value> {
         }
         std::thread::yield_now();
     }
-    let mut stepped = stepping::Stepped::seize(daemon.pid())?;
+    let mut stepped = stepping::Stepped::seize(daemon.pid(), SERVES)?;
     let mut found = Vec::new();
     // The first goes for whatever being stopped brings along.
     for measurement in 0..=MEASUREMENTS {

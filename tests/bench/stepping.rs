@@ -1,4 +1,4 @@
-//! The threads of another process, led instruction by instruction.
+//! Threads of another process, led instruction by instruction.
 //!
 //! Must never lose a signal that was meant for the process. Called by `instructions`.
 
@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 const PATIENCE: Duration = Duration::from_secs(300);
 
-/// A process whose threads are all stopped at each instruction.
+/// A process of which some threads are stopped at each instruction.
 pub struct Stepped {
     /// Where each thread stood last.
     last: HashMap<Pid, u64>,
@@ -29,14 +29,23 @@ pub struct Counted {
 }
 
 impl Stepped {
-    /// Takes over every thread of a process, and those that it starts from now on. That takes root: the daemon is closed to
-    /// others of its user.
-    pub fn seize(pid: u32) -> Outcome<Self> {
+    /// Takes over the threads of a process that have this name, and those that they start from now on. That takes root: the
+    /// daemon is closed to others of its user.
+    pub fn seize(pid: u32, name: &str) -> Outcome<Self> {
+        let mut seized = 0;
         for task in std::fs::read_dir(format!("/proc/{pid}/task"))? {
-            let thread = Pid::from_raw(task?.file_name().to_string_lossy().parse()?);
+            let task = task?;
+            if std::fs::read_to_string(task.path().join("comm"))?.trim_end() != name {
+                continue;
+            }
+            seized += 1;
+            let thread = Pid::from_raw(task.file_name().to_string_lossy().parse()?);
             let refused = |errno| format!("ptrace: {errno}; this takes root");
             ptrace::seize(thread, ptrace::Options::PTRACE_O_TRACECLONE).map_err(refused)?;
             ptrace::interrupt(thread)?;
+        }
+        if seized == 0 {
+            return Err(format!("the daemon has no thread of the name {name}").into());
         }
         Ok(Self { last: HashMap::new(), total: Counted::default() })
     }
