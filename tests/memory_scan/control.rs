@@ -6,7 +6,7 @@ use crate::aes::{self, LAYOUTS};
 use crate::forms;
 use crate::keys::Outcome;
 use crate::known::{Class, Known};
-use crate::scan::{Scan, Seen, scan};
+use crate::scan::{Scan, scan};
 use ring::{aead, hkdf, hmac};
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::process::{Child, Command, Stdio};
@@ -113,7 +113,7 @@ pub fn control() -> Outcome<Control> {
     let mut child =
         Command::new(std::env::current_exe()?).arg(HOLD).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
     let places = places(&mut child, &seed);
-    let looked = places.and_then(|places| Ok((places, scan(child.id(), &planted.known(), &mut Seen::default())?)));
+    let looked = places.and_then(|places| Ok((places, scan(child.id(), &planted.known())?)));
     // It ends by itself when its input does; whichever way it ends is good.
     let _ = child.kill();
     let _ = child.wait();

@@ -5,6 +5,7 @@
 use crate::confined;
 use crate::keys::Outcome;
 use std::fs;
+use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
@@ -13,6 +14,8 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 const PATIENCE: Duration = Duration::from_secs(30);
+/// What the daemon has of itself.
+const IDLE_CONNECTION: Duration = Duration::from_secs(10);
 
 /// How a daemon is started.
 #[derive(Default)]
@@ -31,6 +34,8 @@ pub struct Start {
 pub struct Installation {
     directory: TempDir,
     binary: PathBuf,
+    /// After how long without a call its daemons close a connection.
+    pub idle_connection: Duration,
 }
 
 impl Installation {
@@ -38,7 +43,7 @@ impl Installation {
     pub fn make(binary: &Path, key: &[u8; 32]) -> Outcome<Self> {
         let directory = tempfile::Builder::new().prefix("keyd-scan-").tempdir()?;
         fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o700))?;
-        let this = Self { directory, binary: binary.to_owned() };
+        let this = Self { directory, binary: binary.to_owned(), idle_connection: IDLE_CONNECTION };
         this.write_key("master.key", key)?;
         let at = |name: &str| this.path(name).display().to_string();
         let configuration = format!(
@@ -56,6 +61,14 @@ impl Installation {
             return Err(format!("init: {}", String::from_utf8_lossy(&made.stderr)).into());
         }
         Ok(this)
+    }
+
+    /// Has its daemons close idle connections sooner, so that a life of many idle moments does not mostly wait.
+    pub fn close_idle_connections_after(&mut self, seconds: u64) -> Outcome<()> {
+        let mut configuration = fs::OpenOptions::new().append(true).open(self.path("keyd.toml"))?;
+        writeln!(configuration, "[limits]\nidle_connection = \"{seconds}s\"")?;
+        self.idle_connection = Duration::from_secs(seconds);
+        Ok(())
     }
 
     pub fn path(&self, name: &str) -> PathBuf {

@@ -21,6 +21,8 @@ use std::path::Path;
 const REFUSALS: usize = 40;
 /// Calls of one kind alone, over all connections.
 const ALONE: usize = 240;
+/// The other lives leave the daemon its own ten.
+const IDLE_SECONDS: u64 = 2;
 /// Messages under each key that are sealed in a life before.
 const OLDER: usize = 8;
 
@@ -93,7 +95,8 @@ async fn start(binary: &Path, kept: Kept, given: &Given, markers: &Markers) -> O
     keys.add_master("master key", given.master, &mut known);
     keys.add_master("master key to come", given.next, &mut known);
     keys.add_master("master key never taken", given.aborted, &mut known);
-    let installation = Installation::make(binary, &given.master)?;
+    let mut installation = Installation::make(binary, &given.master)?;
+    installation.close_idle_connections_after(IDLE_SECONDS)?;
     let before = installation.serve(&Start::default())?;
     let sealing = Load::new(&installation.path("keyd.sock"), *markers, &given.legacy, Vec::new());
     let older = sealing.seal_some(OLDER).await?;

@@ -10,6 +10,7 @@ use std::collections::hash_map::DefaultHasher;
 use std::collections::{BTreeMap, HashMap};
 use std::hash::{Hash as _, Hasher as _};
 use std::io;
+use std::sync::{LazyLock, Mutex, PoisonError};
 
 /// Something that must not be there.
 #[derive(Clone, Debug)]
@@ -56,9 +57,12 @@ impl Scan {
     }
 }
 
-/// What was searched for schedules once is not searched again while it is the same: most of what is mapped never changes.
+/// What was searched for schedules once is not searched again while it is the same, in whichever process it is mapped: most of it
+/// never changes.
 #[derive(Default)]
-pub struct Seen(HashMap<u64, Vec<aes::Schedule>>);
+struct Seen(HashMap<u64, Vec<aes::Schedule>>);
+
+static SEEN: LazyLock<Mutex<Seen>> = LazyLock::new(Mutex::default);
 
 /// How much is searched as one: what is the same is told by so much.
 const PIECE_BYTES: usize = 16 << 10;
@@ -87,7 +91,8 @@ impl Seen {
 ///
 /// # Errors
 /// It has ended, or may not be read.
-pub fn scan(id: u32, known: &Known, seen: &mut Seen) -> io::Result<Scan> {
+pub fn scan(id: u32, known: &Known) -> io::Result<Scan> {
+    let mut seen = SEEN.lock().unwrap_or_else(PoisonError::into_inner);
     let process = Process::open(id)?;
     let threads = process.threads();
     let mut scan = Scan::default();

@@ -8,7 +8,7 @@ use crate::installation::{Installation, Start};
 use crate::keys::{Keys, Outcome};
 use crate::known::Known;
 use crate::load::{Load, Markers};
-use crate::scan::{Seen, scan};
+use crate::scan::scan;
 use crate::table;
 use crate::watch::{Kept, Moment, Seens, Watch, answered, key, marker};
 use nix::sys::ptrace::{self, Options};
@@ -148,7 +148,7 @@ pub fn ended_start(binary: &Path) -> Outcome<Seens> {
     ptrace::seize(process, Options::PTRACE_O_TRACEEXIT)?;
     kill(process, Signal::SIGCONT)?;
     run_to_its_end(process)?;
-    let scan = scan(daemon.id(), &known, &mut Seen::default())?;
+    let scan = scan(daemon.id(), &known)?;
     ptrace::cont(process, None)?;
     let code = daemon.code()?;
     let said = daemon.said();

@@ -7,14 +7,14 @@ use crate::keys::{Keys, Outcome};
 use crate::known::Known;
 use crate::load::{CONTEXT, Load, admin, is_bug};
 use crate::process::Process;
-use crate::scan::{Scan, Seen, scan};
+use crate::scan::{Scan, scan};
 use crate::table;
 use servos_keyd::client::key_admin::AdminClient;
 use servos_keyd::store::{backup_file, redb_adapter};
 use std::time::{Duration, Instant};
 
-/// The daemon closes a connection that has been without a call for ten seconds.
-const IDLE: Duration = Duration::from_secs(11);
+/// So long after its time a connection without a call is closed.
+const BEHIND: Duration = Duration::from_secs(1);
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Where the keys are to be, at a look.
@@ -86,7 +86,6 @@ pub struct Watch {
     pub keys: Keys,
     pub known: Known,
     kept: Kept,
-    seen: Seen,
     pub seens: Seens,
 }
 
@@ -104,8 +103,7 @@ impl Watch {
     ) -> Outcome<Self> {
         keys.add_all(&redb_adapter::view(&installation.path("keyd.redb"))?.records, &mut known)?;
         let sockets = Process::sockets(daemon.id());
-        let (seen, seens) = (Seen::default(), Seens::default());
-        Ok(Self { installation, daemon, sockets, keys, known, kept, seen, seens })
+        Ok(Self { installation, daemon, sockets, keys, known, kept, seens: Seens::default() })
     }
 
     pub fn operator(&self) -> AdminClient {
@@ -148,7 +146,7 @@ impl Watch {
 
     /// Looks once the daemon has closed every connection that it has, by itself.
     pub async fn idle(&mut self, name: &str) -> Outcome<()> {
-        tokio::time::sleep(IDLE).await;
+        tokio::time::sleep(self.installation.idle_connection + BEHIND).await;
         let began = Instant::now();
         while Process::sockets(self.daemon.id()) > self.sockets {
             if began.elapsed() > PATIENCE {
@@ -160,7 +158,7 @@ impl Watch {
     }
 
     pub fn look(&mut self, name: &str, idle: bool) -> Outcome<()> {
-        let scan = scan(self.daemon.id(), &self.known, &mut self.seen)?;
+        let scan = scan(self.daemon.id(), &self.known)?;
         let connections = Process::sockets(self.daemon.id()).saturating_sub(self.sockets);
         let owed = match self.kept {
             Kept::EachInLockedPages => self.keys.held().map(str::to_owned).collect(),
