@@ -58,12 +58,12 @@
 //!
 //! # What the writer does unasked
 //!
-//! Between its jobs: a look whether store, mark and backups are still where they were (`operations::files_watch`), and one
+//! Between its jobs: a look whether store, mark and backups are still where they were (`operations::ledger_files`), and one
 //! whether what failed works again; the next step of a rotation; some records of a self-check.
 //!
-//! *The store or its mark refuses a change.* `operations::trouble` keeps why, and the writer tries again at the intervals
+//! *The store or its mark refuses a change.* `operations::ledger_trouble` tells why, and the writer tries again at the intervals
 //! of `operations::probes`: the store opened anew and checked, then a commit that changes nothing but the MAC. Whether a
-//! change is there may not be known: then `operations::unsettled` holds all that it would mean, and no other is taken until
+//! change is there may not be known: then `operations::phase` holds all that it would mean, and no other is taken until
 //! the store shows it or the state before. A store that shows neither takes no change until a restart.
 //! `operations::health` has what is so, for status, the health service and the service manager.
 //!

@@ -11,8 +11,8 @@ use crate::config::key_source_error::KeySourceError;
 use crate::config::settings;
 use crate::custody::keys::MasterKey;
 use crate::operations::key_choice::{self, Choice, ClaimedKeys};
+use crate::operations::rotation::key_sources::{self, SourceView};
 use crate::operations::rotation::key_sources::{HeldKey, Renewal};
-use crate::operations::rotation::report::{self, SourceView};
 use crate::operations::start_failure::StartFailure;
 use crate::store::durable::directory_of;
 use crate::sys::locked::{LockedMemory, LockedMemoryError};
@@ -128,7 +128,7 @@ fn told_where(error: KeySourceError) -> Failure {
 /// 78 for a malformed key or two keys; 74 for two keys where the store cannot tell its own.
 pub fn choose_among(found: &[KeySource], claimed: ClaimedKeys, memory: &LockedMemory) -> Result<ChosenKey, Failure> {
     let held = held(found, memory)?;
-    let sources = report::views(&held);
+    let sources = key_sources::views(&held);
     let Choice { key, other, source, pending } = key_choice::choose(held, claimed)?;
     Ok(ChosenKey {
         key,

@@ -4,9 +4,9 @@
 //! Called by `load`, and by whoever must know which keys to look for.
 
 use super::history;
-use super::load::{damaged, required};
 use super::rotation::Rotation;
 use super::start_failure::StartFailure;
+use super::stored::{damaged, required};
 use crate::custody::id::{Fingerprint, StoreId};
 use crate::custody::record_seal;
 use crate::store::port::Snapshot;

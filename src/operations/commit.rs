@@ -5,19 +5,17 @@
 
 use super::keyring::Keyring;
 use super::ledger::{Change, Ledger};
+use super::phase::{Phase, Unsettled, undo};
 use super::refusal::Refusal;
 use super::rotation::Rotation;
-use super::unsettled::{Phase, Settled, Unsettled};
-use super::{drills, fault, load};
+use super::unsettled::Settled;
+use super::{drill, fault, load};
 use crate::custody::digests::Digests;
 use crate::custody::snapshot;
 use crate::store::port::{Batch, Snapshot, StoreError};
 use crate::store::record;
 use crate::telemetry::chain::chain;
 use crate::telemetry::events;
-
-/// What the digests of records were.
-pub(super) type Undo = Vec<(String, Option<[u8; 32]>)>;
 
 /// Why a change is not acknowledged.
 pub(super) struct NotDone {
@@ -165,7 +163,7 @@ impl Ledger {
         let mut keyring = Keyring::clone(&self.engine.keyring());
         keyring.keyring = meta.keyring;
         keyring.rotations = meta.rotations;
-        keyring.drills = drills::of_records(&meta.drills);
+        keyring.drills = drill::of_records(&meta.drills);
         // What cannot be read of a record that this ledger made itself stays as it was.
         keyring.master = load::facts(sealed).unwrap_or(keyring.master);
         keyring.rotation = Rotation::of(sealed).unwrap_or(keyring.rotation);
@@ -211,11 +209,6 @@ impl Ledger {
     }
 }
 
-/// What the digests of a batch's records are, for [`revert`].
-fn undo(digests: &Digests, batch: &Batch) -> Undo {
-    batch.puts.keys().chain(&batch.deletes).map(|name| (name.clone(), digests.get(name))).collect()
-}
-
 /// Brings digests up to a batch.
 pub(super) fn apply(digests: &mut Digests, batch: &Batch) {
     for name in &batch.deletes {
@@ -223,16 +216,6 @@ pub(super) fn apply(digests: &mut Digests, batch: &Batch) {
     }
     for (name, value) in &batch.puts {
         digests.insert(name, snapshot::digest(value));
-    }
-}
-
-/// Brings digests back to what they were before a batch, however much of it they have.
-pub(super) fn revert(digests: &mut Digests, undo: &Undo) {
-    for (name, before) in undo {
-        match before {
-            Some(digest) => digests.insert(name, *digest),
-            None => digests.remove(name),
-        };
     }
 }
 

@@ -8,7 +8,7 @@ use super::ledger::{Change, Ledger};
 use super::promotion;
 use super::refusal::Refusal;
 use super::requests::{self, RequestId};
-use super::{key_records, keyring::Version};
+use super::{key_records, version::Version};
 use crate::auth::key_name::KeyName;
 use crate::auth::operation::CreateKey;
 use crate::auth::permit::Permit;

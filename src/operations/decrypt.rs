@@ -5,8 +5,9 @@
 
 use super::encrypt::{MAX_PLAINTEXT_BYTES, check_size};
 use super::engine::Engine;
-use super::keyring::{Keyring, Version};
+use super::keyring::Keyring;
 use super::refusal::{Refusal, Rejection};
+use super::version::Version;
 use crate::auth::key_name::{KeyName, LEGACY};
 use crate::auth::operation::Decrypt;
 use crate::auth::permit::Admission;

@@ -4,10 +4,11 @@
 //! Called by `rpc::key_admin`, on the writer's thread, and by `resume` for what broke off.
 
 use super::key_records;
-use super::keyring::{DataKey, Version, VersionState};
+use super::keyring::DataKey;
 use super::ledger::{Change, Ledger};
 use super::refusal::Refusal;
 use super::requests::{self, RequestId};
+use super::version::{Version, VersionState};
 use crate::auth::key_name::KeyName;
 use crate::auth::operation::DeleteKey;
 use crate::auth::permit::Permit;

@@ -6,10 +6,10 @@
 use super::{deleted, disable_versions};
 use crate::operations::fake_store::{Fault, locked, unavailable};
 use crate::operations::key_records;
-use crate::operations::keyring::VersionState;
 use crate::operations::ledger::Change;
 use crate::operations::refusal::Refusal;
 use crate::operations::test_rig::{Rig, id, name};
+use crate::operations::version::VersionState;
 use crate::store::port::MAX_BATCH_RECORDS;
 use crate::store::record;
 use std::sync::Arc;

@@ -3,7 +3,7 @@
 //! Must never sleep: the rig's clock stands until it is set.
 //! Run by `cargo test`.
 
-use super::super::drills::{Drill, DrillKind};
+use super::super::drill::{Drill, DrillKind};
 use super::super::engine::{Engine, Facts};
 use super::super::fake_store::Fault;
 use super::super::keyring::{Keyring, MasterKeyFacts};

@@ -1,34 +1,12 @@
-//! Drills: when a copy of the master key was last tried, and when the next time is due. The age of the newest backup
-//! too.
+//! Whether drills and backups are due: when a copy of the master key was last tried, and how old the newest backup is.
 //!
 //! Must never count a drill of another key than the one in use: a new key's copies were never tried.
-//! Called by `load` and `commit`, which read the drills of a store, by `record_drill` and by `status`.
+//! Called by `status`.
 
+use super::drill::{Drill, DrillKind};
 use super::engine::Engine;
 use super::keyring::Keyring;
-use crate::custody::id::Fingerprint;
-use crate::store::record;
 use time::Duration;
-
-/// What a drill tried.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum DrillKind {
-    /// A copy of the master key.
-    Key,
-    /// A backup, with a copy of the master key.
-    Restore,
-}
-
-/// A drill that succeeded.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Drill {
-    /// What it tried.
-    pub kind: DrillKind,
-    /// The master key whose copy was tried.
-    pub fingerprint: Fingerprint,
-    /// When: Unix seconds.
-    pub at: i64,
-}
 
 /// The drills as status tells them.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -62,36 +40,6 @@ const MOST_AHEAD: i64 = 86_400;
 
 fn is_credible(at: i64, now: i64) -> bool {
     at <= now.saturating_add(MOST_AHEAD)
-}
-
-/// The drills that a store's record tells of; `record::decode` has let no other through.
-pub(super) fn of_records(records: &[record::Drill]) -> Vec<Drill> {
-    let drill = |stored: &record::Drill| {
-        let kind = match stored.kind() {
-            record::DrillKind::Key => DrillKind::Key,
-            record::DrillKind::Restore => DrillKind::Restore,
-            record::DrillKind::Unspecified => return None,
-        };
-        Some(Drill { kind, fingerprint: Fingerprint::from_slice(&stored.fingerprint)?, at: stored.at })
-    };
-    records.iter().filter_map(drill).collect()
-}
-
-/// What a store's record tells of when one more drill is known: the last of each kind and key, of the keys that open
-/// it.
-pub(super) fn with(known: &[Drill], new: Drill, opens: &[Fingerprint]) -> Vec<record::Drill> {
-    let stays = |drill: &&Drill| {
-        opens.contains(&drill.fingerprint) && (drill.kind, drill.fingerprint) != (new.kind, new.fingerprint)
-    };
-    let stored = |drill: &Drill| record::Drill {
-        kind: match drill.kind {
-            DrillKind::Key => record::DrillKind::Key.into(),
-            DrillKind::Restore => record::DrillKind::Restore.into(),
-        },
-        fingerprint: drill.fingerprint.as_bytes().to_vec(),
-        at: drill.at,
-    };
-    known.iter().filter(stays).chain([&new]).map(stored).collect()
 }
 
 impl Engine {

@@ -124,8 +124,8 @@ fn a_version_that_does_not_open_does_not_seal() {
     let mut keyring = (*rig.keyring()).clone();
     let mut key = (**keyring.key(&name("default")).unwrap()).clone();
     for version in key.versions.iter_mut() {
-        let state = crate::operations::keyring::VersionState::Disabled;
-        *version = std::sync::Arc::new(crate::operations::keyring::Version { state, ..(**version).clone() });
+        let state = crate::operations::version::VersionState::Disabled;
+        *version = std::sync::Arc::new(crate::operations::version::Version { state, ..(**version).clone() });
     }
     keyring.replace_key(key);
     rig.engine.publish(keyring);

@@ -7,7 +7,7 @@ use super::health::{HealthWatch, StoreState};
 use super::keyring::Keyring;
 use super::progress::Progress;
 use super::refusal::Refusal;
-use super::rotation::report::SourceView;
+use super::rotation::key_sources::SourceView;
 use super::upkeep::Upkeep;
 use crate::custody::random::Random;
 use crate::store::port::{DENIED, StoreError};

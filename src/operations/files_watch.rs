@@ -1,11 +1,8 @@
-//! A look whether the store, its mark, its backups and the sockets are still where they were: what is removed under a running
-//! daemon is lost, unnoticed, at its next end, and without a socket nobody reaches it.
+//! What lies beside the store, as it was last seen: its mark, the directory of its backups, and the sockets.
 //!
-//! Must never change anything, read more than a record, nor wait for a place that the store does not need.
-//! Called by the writer, between its jobs.
+//! Must never change anything there, nor wait for a place that the store does not need.
+//! Held by `ledger`; called by `ledger_files`.
 
-use super::ledger::Ledger;
-use crate::store::record;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
@@ -20,16 +17,16 @@ type Identity = Option<(u64, u64)>;
 
 /// What a look found.
 #[derive(Debug, PartialEq, Eq)]
-struct Found {
-    backups: Identity,
-    sockets: Vec<Identity>,
+pub(super) struct Found {
+    pub(super) backups: Identity,
+    pub(super) sockets: Vec<Identity>,
 }
 
 /// What was found beside the store. A mark is another file after each commit: of it is known whether it is there.
 #[derive(Debug, Default)]
 pub struct Seen {
-    mark: Option<bool>,
-    backups: Option<Identity>,
+    pub(super) mark: Option<bool>,
+    pub(super) backups: Option<Identity>,
     /// As they were at the first look.
     sockets: Option<Vec<Identity>>,
     looker: Option<Looker>,
@@ -45,26 +42,9 @@ struct Looker {
     is_asked: bool,
 }
 
-impl Ledger {
-    /// Looks. That the store is gone is told as any trouble with it; that something beside it is, a self-check finds out
-    /// at once, and mends it where it can.
-    pub(super) fn look_at_files(&mut self) {
-        // An error is told by the ledger.
-        let _ = self.read(record::META);
-        // The mark lies beside the store, which has just been read.
-        let mark = self.places.mark.exists();
-        self.in_doubt |= differs(&mut self.seen.mark, mark);
-        let sockets = &self.engine.facts.sockets;
-        if let Some(found) = self.seen.found(&self.places.backups, sockets) {
-            self.in_doubt |= differs(&mut self.seen.backups, found.backups);
-            self.engine.found_gone(self.seen.gone(sockets, found.sockets));
-        }
-    }
-}
-
 impl Seen {
     /// The directory and the sockets; none while that is not known. A thread of its own looks, asked once until it answers.
-    fn found(&mut self, backups: &Path, sockets: &[PathBuf]) -> Option<Found> {
+    pub(super) fn found(&mut self, backups: &Path, sockets: &[PathBuf]) -> Option<Found> {
         let looker = match &mut self.looker {
             Some(looker) => looker,
             none => none.insert(Looker::begin(backups.to_owned(), sockets.to_vec())?),
@@ -88,10 +68,16 @@ impl Seen {
     }
 
     /// Those of the sockets that are not what they were. One that could not be seen from here at the start tells nothing.
-    fn gone(&mut self, sockets: &[PathBuf], now: Vec<Identity>) -> Vec<PathBuf> {
+    pub(super) fn gone(&mut self, sockets: &[PathBuf], now: Vec<Identity>) -> Vec<PathBuf> {
         let first = self.sockets.get_or_insert_with(|| now.clone());
         let compared = sockets.iter().zip(first.iter().zip(now));
         compared.filter(|(_, (first, now))| first.is_some() && *first != now).map(|(path, _)| path.clone()).collect()
+    }
+
+    /// Whether it knows nothing of the directory yet that it was asked.
+    #[cfg(test)]
+    pub(super) fn is_waiting(&self) -> bool {
+        self.looker.as_ref().is_none_or(|looker| looker.is_asked)
     }
 }
 
@@ -114,7 +100,7 @@ impl Looker {
 }
 
 /// Takes what is so now; whether that was otherwise before. The first look is what later ones are compared with.
-fn differs<T: PartialEq>(before: &mut Option<T>, now: T) -> bool {
+pub(super) fn differs<T: PartialEq>(before: &mut Option<T>, now: T) -> bool {
     let differs = before.as_ref().is_some_and(|before| *before != now);
     *before = Some(now);
     differs
@@ -122,44 +108,8 @@ fn differs<T: PartialEq>(before: &mut Option<T>, now: T) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::fake_store::locked;
-    use super::super::status::status;
-    use super::super::test_rig::Rig;
     use super::*;
     use std::os::unix::net::UnixListener;
-
-    #[test]
-    fn a_store_that_does_not_answer_is_told_without_anybody_s_asking() {
-        let mut rig = Rig::new();
-        rig.ledger.look_at_files();
-        assert!(rig.engine.health.now().is_well());
-        locked(&rig.medium).unreadable = true;
-        rig.ledger.look_at_files();
-        assert!(!rig.engine.health.now().is_well());
-    }
-
-    #[test]
-    fn a_mark_or_backups_that_are_gone_or_others_are_looked_into_once() {
-        let mut rig = Rig::new();
-        let (mark, backups) = (rig.ledger.places.mark.clone(), rig.ledger.places.backups.clone());
-        std::fs::create_dir_all(&backups).unwrap();
-        std::fs::write(&mark, "").unwrap();
-        let doubts = |rig: &mut Rig| {
-            rig.ledger.look_at_files();
-            while rig.ledger.seen.looker.as_ref().is_none_or(|looker| looker.is_asked) {
-                rig.ledger.look_at_files();
-            }
-            std::mem::take(&mut rig.ledger.in_doubt)
-        };
-        assert!(!doubts(&mut rig), "the first look is what later ones are compared with");
-        assert!(!doubts(&mut rig));
-        std::fs::remove_file(&mark).unwrap();
-        assert!(doubts(&mut rig) && !doubts(&mut rig));
-        std::fs::rename(&backups, backups.with_extension("away")).unwrap();
-        assert!(doubts(&mut rig) && !doubts(&mut rig));
-        std::fs::create_dir(&backups).unwrap();
-        assert!(doubts(&mut rig) && !doubts(&mut rig));
-    }
 
     #[test]
     fn a_directory_that_does_not_answer_keeps_nobody_waiting_and_is_asked_once() {
@@ -202,17 +152,5 @@ mod tests {
         drop(another);
         std::fs::rename(&moved, &away).unwrap();
         assert!(gone().is_empty());
-    }
-
-    #[test]
-    fn who_looks_at_the_daemon_is_told_of_a_socket_that_is_gone() {
-        let rig = Rig::new();
-        let told =
-            || status(&rig.whole(), &rig.engine).warnings.iter().filter(|text| text.contains("/s is gone")).count();
-        assert_eq!(told(), 0);
-        rig.engine.found_gone(vec![PathBuf::from("/s")]);
-        assert_eq!(told(), 1);
-        rig.engine.found_gone(Vec::new());
-        assert_eq!(told(), 0);
     }
 }

@@ -4,8 +4,9 @@
 //! Called by `restore` and `accept`.
 
 use super::commit::apply;
-use super::load::{self, Authentic};
+use super::load::Authentic;
 use super::start_failure::StartFailure;
+use super::stored;
 use crate::custody::snapshot;
 use crate::store::port::Batch;
 use crate::store::record;
@@ -16,8 +17,9 @@ use crate::store::record;
 /// # Errors
 /// [`StartFailure::Damaged`], [`StartFailure::NewerSchema`].
 pub(super) fn batch(authentic: &Authentic, to: u64) -> Result<Batch, StartFailure> {
-    let bytes = authentic.snapshot.records.get(record::META).ok_or_else(|| load::damaged("record meta is missing"))?;
-    let mut meta: record::Meta = load::decode(record::META, bytes)?;
+    let bytes =
+        authentic.snapshot.records.get(record::META).ok_or_else(|| stored::damaged("record meta is missing"))?;
+    let mut meta: record::Meta = stored::decode(record::META, bytes)?;
     meta.gaps.push(record::Gap { from: authentic.snapshot.generation, to });
     // Exports that components hold may be of the lost time: they need a new one.
     meta.keyring = to;

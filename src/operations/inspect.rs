@@ -5,7 +5,7 @@
 
 use super::rotation::Rotation;
 use super::start_failure::StartFailure;
-use super::{claim, load};
+use super::{claim, load, stored};
 use crate::auth::key_name::KeyName;
 use crate::custody::id::{Fingerprint, KeyId, StoreId, VersionId};
 use crate::custody::keys::{LockedMemory, MasterKey};
@@ -243,7 +243,7 @@ pub fn prove(backup: Backup, master: MasterKey, memory: &LockedMemory) -> Result
     }
     let mut unopened = Vec::new();
     if *claimed.store_id.as_bytes() != header {
-        unopened.push((record::MASTER.to_owned(), load::damaged("it is of another store than the backup's header")));
+        unopened.push((record::MASTER.to_owned(), stored::damaged("it is of another store than the backup's header")));
     }
     let versions = opened(snapshot, master, memory, &mut unopened);
     let unopened = unopened.into_iter().map(|(name, failure)| (name, reason(failure))).collect();
@@ -268,7 +268,7 @@ fn opened(
         }
     };
     if !authentic.mac_fits() {
-        unopened.push((record::MAC.to_owned(), load::damaged("the records do not fit it")));
+        unopened.push((record::MAC.to_owned(), stored::damaged("the records do not fit it")));
     }
     match load::open_records(authentic, memory, unopened) {
         Ok(loaded) => loaded.keyring.versions.len(),

@@ -3,7 +3,8 @@
 //! Must never write a secret that is not sealed.
 //! Called by `create` and the operations that change keys.
 
-use super::keyring::{DataKey, Usage, Version, VersionState};
+use super::keyring::DataKey;
+use super::version::{Usage, Version, VersionState};
 use super::versions::Versions;
 use crate::auth::key_name::KeyName;
 use crate::custody::id::{KeyId, StoreId};

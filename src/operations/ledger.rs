@@ -6,13 +6,13 @@
 use super::engine::Engine;
 use super::files_watch::Seen;
 use super::key_records::Maker;
+use super::phase::Phase;
 use super::refusal::Refusal;
-use super::rotation::Rotation;
 use super::rotation::key_sources::KeySources;
 use super::rotation::refusal::RotationRefusal;
-use super::rotation::reseal::Resealed;
+use super::rotation::{Resealed, Rotation};
 use super::trouble::Trouble;
-use super::unsettled::Phase;
+use super::upkeep::Upkeep;
 use crate::custody::digests::Digests;
 use crate::custody::id::StoreId;
 use crate::custody::keys::{LockedMemory, MasterKey, RootKey};
@@ -181,6 +181,13 @@ impl Ledger {
         let progress = &self.engine.progress;
         progress.counted(self.digests.len() + 1);
         progress.measured(durable::length_bytes(&self.places.store).unwrap_or(0));
+    }
+
+    /// What the configuration asks for is in force from now on; a job of the writer's, so that no backup is half judged by it.
+    pub fn put_in_force(&mut self, upkeep: Upkeep) {
+        self.places.keep = upkeep.keep;
+        self.places.keep_for = upkeep.keep_for;
+        self.engine.keep_up(upkeep);
     }
 
     /// The engine that this ledger publishes to.

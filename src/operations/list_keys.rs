@@ -4,8 +4,9 @@
 //! Called by `rpc::key_admin`.
 
 use super::engine::Engine;
-use super::keyring::{DataKey, Version};
+use super::keyring::DataKey;
 use super::refusal::Refusal;
+use super::version::Version;
 use crate::auth::key_name::KeyName;
 use crate::auth::operation::ListKeys;
 use crate::auth::permit::Permit;

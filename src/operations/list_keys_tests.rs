@@ -6,9 +6,10 @@
 use super::{MAX_PAGE, Position, Request, Row, list_keys};
 use crate::auth::operation::ListKeys;
 use crate::custody::id::{KeyId, VersionId};
-use crate::operations::keyring::{DataKey, Version};
+use crate::operations::keyring::DataKey;
 use crate::operations::refusal::Refusal;
 use crate::operations::test_rig::{Rig, name, random};
+use crate::operations::version::Version;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 

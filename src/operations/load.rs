@@ -4,12 +4,14 @@
 //! Called by `cli` at a start, and by `restore`, `accept` and `salvage`.
 
 use super::claim::{Claimed, claim, claim_of_master, owner, unopened_root, wrong_key};
-use super::drills;
-use super::keyring::{DataKey, Gap, Keyring, MasterKeyFacts, Version};
+use super::drill;
+use super::keyring::{DataKey, Gap, Keyring, MasterKeyFacts};
 use super::ledger::Secrets;
 use super::load_record::{Opener, Roots, key, missing, number_taken};
 use super::rotation::Rotation;
 use super::start_failure::StartFailure;
+use super::stored::{damaged, decode, required};
+use super::version::Version;
 use super::versions::Versions;
 use crate::auth::key_name::KeyName;
 use crate::custody::digests::Digests;
@@ -18,7 +20,7 @@ use crate::custody::keys::{IdentityKey, LockedMemory, MasterKey, RootKey};
 use crate::custody::{record_seal, snapshot};
 use crate::store::mark::State;
 use crate::store::port::Snapshot;
-use crate::store::record::{self, Record, RecordError, RecordName};
+use crate::store::record::{self, Record, RecordName};
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::sync::Arc;
@@ -140,22 +142,6 @@ pub(super) fn facts(sealed: &record::Master) -> Result<MasterKeyFacts, StartFail
     Ok(MasterKeyFacts { fingerprint: owner(&current.root)?, since: current.since, shared: current.shared })
 }
 
-pub(super) fn damaged(what: impl Into<String>) -> StartFailure {
-    StartFailure::Damaged(what.into())
-}
-
-pub(super) fn required<T: Record>(snapshot: &Snapshot, name: &str) -> Result<T, StartFailure> {
-    let bytes = snapshot.records.get(name).ok_or_else(|| damaged(format!("record {name} is missing")))?;
-    decode(name, bytes)
-}
-
-pub(super) fn decode<T: Record>(name: &str, bytes: &[u8]) -> Result<T, StartFailure> {
-    record::decode(name, bytes).map_err(|error| match error {
-        RecordError::NewerSchema { .. } => StartFailure::NewerSchema(error.to_string()),
-        RecordError::Malformed { .. } => damaged(error.to_string()),
-    })
-}
-
 /// Reads everything else: canary first, then identity, legacy keys, keys and versions.
 ///
 /// # Errors
@@ -199,7 +185,7 @@ pub(super) fn open_records(
         legacy: Vec::new(),
         pending_legacy: None,
         rotation,
-        drills: drills::of_records(&meta.drills),
+        drills: drill::of_records(&meta.drills),
         identity: identity.map(Arc::new),
     };
     let requests = reader.records(&mut keyring);

@@ -3,9 +3,10 @@
 //! Must never keep what it opens: that is for the one who asked.
 //! Called by `load`, which keeps it, and by `check`, which drops it.
 
-use super::keyring::{DataKey, Legacy, Usage, Version, VersionState};
-use super::load::{damaged, decode};
+use super::keyring::{DataKey, Legacy};
 use super::start_failure::StartFailure;
+use super::stored::{damaged, decode};
+use super::version::{Usage, Version, VersionState};
 use super::versions::Versions;
 use crate::auth::key_name::KeyName;
 use crate::custody::id::{Fingerprint, KeyId, StoreId, VersionId};

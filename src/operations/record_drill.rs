@@ -4,7 +4,7 @@
 //! Called by `rpc::key_admin`, on the writer's thread.
 
 use super::backup;
-use super::drills::{self, Drill, DrillKind};
+use super::drill::{self, Drill, DrillKind};
 use super::fault;
 use super::ledger::{Change, Ledger};
 use super::refusal::Refusal;
@@ -45,7 +45,7 @@ pub fn record_drill(
     }
     let at = (engine.clock)();
     let mut change = Change {
-        drills: Some(drills::with(&keyring.drills, Drill { kind, fingerprint, at }, &opens)),
+        drills: Some(drill::with(&keyring.drills, Drill { kind, fingerprint, at }, &opens)),
         ..Change::default()
     };
     ledger.remember(&mut change, request, at.to_be_bytes().to_vec());

@@ -4,7 +4,7 @@
 //! Called by `writer`.
 
 use super::ledger::Ledger;
-use super::unsettled::Phase;
+use super::phase::Phase;
 
 /// A panic inside of the few moves between a commit and its publication.
 #[derive(Debug, thiserror::Error)]

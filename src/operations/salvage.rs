@@ -6,6 +6,7 @@
 use super::keyring::Keyring;
 use super::load;
 use super::start_failure::StartFailure;
+use super::stored;
 use crate::custody::keys::{LockedMemory, MasterKey};
 use crate::store::port::Snapshot;
 use crate::store::record;
@@ -26,7 +27,7 @@ pub fn salvage(snapshot: Snapshot, master: MasterKey, memory: &LockedMemory) -> 
     let (authentic, lost) = load::open_root(snapshot, master, memory)?;
     let mut unopened: Vec<_> = lost.map(|failure| (record::MASTER.to_owned(), failure)).into_iter().collect();
     if !authentic.mac_fits() {
-        unopened.push(("mac".to_owned(), load::damaged("the records do not fit the snapshot's MAC")));
+        unopened.push(("mac".to_owned(), stored::damaged("the records do not fit the snapshot's MAC")));
     }
     let loaded = load::open_records(authentic, memory, &mut unopened)?;
     let unopened = unopened.into_iter().map(|(name, failure)| (name, reason(failure))).collect();

@@ -3,8 +3,6 @@
 //! Must never hold what a start alone can put in force: places, sockets, limits.
 //! Made by `cli` from the configuration; read by `status`, by rotations, and when old backups are removed.
 
-use super::ledger::Ledger;
-
 /// The part of the configuration that a reload puts in force.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Upkeep {
@@ -19,11 +17,4 @@ pub struct Upkeep {
     /// What else a master key's text is used for, by the configuration: its name, and for how many seconds a replaced
     /// key's text must be kept for it.
     pub other_uses: Vec<(String, i64)>,
-}
-
-/// Puts it in force for whatever is asked from now on; a job of the writer's, so that no backup is half judged by it.
-pub fn put_in_force(ledger: &mut Ledger, upkeep: Upkeep) {
-    ledger.places.keep = upkeep.keep;
-    ledger.places.keep_for = upkeep.keep_for;
-    ledger.engine.keep_up(upkeep);
 }

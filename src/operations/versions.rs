@@ -3,7 +3,7 @@
 //! Must never hold two versions of one number.
 //! Called by `keyring`, and by whoever looks through a key's versions.
 
-use super::keyring::Version;
+use super::version::Version;
 use std::sync::Arc;
 
 /// Versions in ascending order of number. Most keys have one or a few, so a tree's nodes would cost more than they hold.

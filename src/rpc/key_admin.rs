@@ -15,7 +15,7 @@ use crate::operations::adopt_legacy_key::adopt_legacy_key;
 use crate::operations::backup::{back_up, contents};
 use crate::operations::create_key::create_key;
 use crate::operations::delete_key::delete_key;
-use crate::operations::drills::DrillKind;
+use crate::operations::drill::DrillKind;
 use crate::operations::engine::Engine;
 use crate::operations::list_keys::{self, MAX_PAGE, Position, list_keys};
 use crate::operations::record_drill::record_drill;

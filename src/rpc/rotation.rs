@@ -5,7 +5,8 @@
 
 use crate::operations::Fingerprint;
 use crate::operations::rotation::key_sources::Renewal;
-use crate::operations::rotation::report::{Report, SourceView};
+use crate::operations::rotation::key_sources::SourceView;
+use crate::operations::rotation::report::Report;
 use crate::operations::rotation::{Rotation, State, Step};
 use crate::operations::status::RotationStatus;
 use crate::proto::v1;

@@ -8,38 +8,16 @@ use crate::imports::{Named, paths};
 use crate::source::Source;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-/// Rooms whose files are still in circles, and may be.
-const ENTANGLED: [&str; 1] = ["operations"];
-
 /// Names are passed on less often than this.
 const LONGEST_WAY: usize = 16;
 
 /// For each file the files that it names, with the line of the first time.
 type Edges = BTreeMap<usize, BTreeMap<usize, usize>>;
 
-/// Every circle of files where none may be, and a room that needs no exception any more.
+/// Every circle, once; tests, which look into everything, are in none.
 pub fn check(sources: &[Source]) -> Vec<Violation> {
     let edges = edges(sources);
-    let (excused, mut found): (Vec<Violation>, Vec<Violation>) =
-        told(sources, &edges).into_iter().partition(|violation| ENTANGLED.iter().any(|room| is_in(violation, room)));
-    let freed = ENTANGLED.iter().filter(|room| {
-        sources.iter().any(|source| source.room() == **room) && !excused.iter().any(|violation| is_in(violation, room))
-    });
-    found.extend(freed.map(|room| Violation {
-        path: format!("src/{room}"),
-        line: 1,
-        what: format!("no files of {room} are in a circle: let it be held, in {}", file!()),
-    }));
-    found
-}
-
-fn is_in(violation: &Violation, room: &str) -> bool {
-    violation.path.starts_with(&format!("src/{room}/"))
-}
-
-/// Every circle, once; tests, which look into everything, are in none.
-fn told(sources: &[Source], edges: &Edges) -> Vec<Violation> {
-    let mut ways: Vec<Vec<usize>> = edges.keys().filter_map(|from| way_around(edges, *from)).collect();
+    let mut ways: Vec<Vec<usize>> = edges.keys().filter_map(|from| way_around(&edges, *from)).collect();
     // The shortest stands for each circle that shares a file with it.
     ways.sort_by_key(Vec::len);
     let mut told: BTreeSet<usize> = BTreeSet::new();

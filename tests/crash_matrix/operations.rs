@@ -11,7 +11,7 @@ use servos_keyd::operations::adopt_legacy_key::adopt_legacy_key;
 use servos_keyd::operations::create::{Creation, create};
 use servos_keyd::operations::create_key::create_key;
 use servos_keyd::operations::delete_key::delete_key;
-use servos_keyd::operations::drills::DrillKind;
+use servos_keyd::operations::drill::DrillKind;
 use servos_keyd::operations::record_drill::record_drill;
 use servos_keyd::operations::restore::known::survey;
 use servos_keyd::operations::restore::proof::{prove, read_backup};

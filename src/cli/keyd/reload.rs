@@ -5,7 +5,7 @@
 
 use crate::cli::failure::Failure;
 use crate::config::settings::Config;
-use crate::operations::upkeep::{Upkeep, put_in_force};
+use crate::operations::upkeep::Upkeep;
 use crate::operations::writer::Writer;
 use crate::telemetry::{events, log};
 use std::path::PathBuf;
@@ -76,7 +76,7 @@ impl Reload {
         let changed = changed(&self.in_force, &read);
         let upkeep = upkeep(&read);
         if let Some(writer) = writer.filter(|_| upkeep != self::upkeep(&self.in_force)) {
-            writer.submit(Box::new(move |ledger| put_in_force(ledger, upkeep)))?;
+            writer.submit(Box::new(move |ledger| ledger.put_in_force(upkeep)))?;
         }
         log::set_level(read.log.level.as_str());
         self.in_force.log.level = read.log.level;

@@ -3,11 +3,13 @@
 //! Must never keep a secret longer than its record takes, nor stop at the first that does not open.
 //! Called by `offline` in one go, and by `online` in steps.
 
-use super::super::keyring::{DataKey, VersionState};
-use super::super::load::{self, Rooted, canary_opens, decode, required};
+use super::super::keyring::DataKey;
+use super::super::load::{self, Rooted, canary_opens};
 use super::super::load_record::{Opener, Roots, SealedVersion, key, missing, number_taken, orphan};
 use super::super::salvage::reason;
 use super::super::start_failure::StartFailure;
+use super::super::stored::{self, decode, required};
+use super::super::version::VersionState;
 use super::finding::{Check, Severity};
 use crate::custody::digests::Digests;
 use crate::custody::id::{Fingerprint, KeyId, RootId, StoreId, VersionId};
@@ -81,7 +83,7 @@ impl Examination {
         let mut flaws: Vec<Flaw> = rooted.lost.take().map(|lost| Flaw::of(Check::Root, lost)).into_iter().collect();
         match required::<record::Canary>(&snapshot, record::CANARY) {
             Ok(canary) if canary_opens(&canary, master, &rooted.store_id) => (),
-            Ok(_) => flaws.push(Flaw::of(Check::Canary, load::damaged("the canary does not open"))),
+            Ok(_) => flaws.push(Flaw::of(Check::Canary, stored::damaged("the canary does not open"))),
             Err(failure) => flaws.push(Flaw::of(Check::Canary, failure)),
         }
         let opened = required(&snapshot, record::IDENTITY)
@@ -188,7 +190,7 @@ impl Examination {
         }
         let Rooted { root, store_id, .. } = &self.rooted;
         if !snapshot::verify(root, store_id, self.generation, &self.digests, &self.mac) {
-            let failure = load::damaged("the records do not fit the snapshot's MAC");
+            let failure = stored::damaged("the records do not fit the snapshot's MAC");
             self.flaws.push(Flaw::of(Check::Mac, failure));
         }
         Examined {

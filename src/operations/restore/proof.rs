@@ -7,6 +7,7 @@ use super::super::key_choice::{self, ClaimedKeys};
 use super::super::keyring::Gap;
 use super::super::load;
 use super::super::start_failure::StartFailure;
+use super::super::stored;
 use crate::custody::id::{Fingerprint, StoreId};
 use crate::custody::keys::{IdentityKey, LockedMemory, MasterKey};
 use crate::store::backup_file::{self, Backup};
@@ -110,11 +111,11 @@ fn opened_whole(unproven: Unproven, master: MasterKey, memory: &LockedMemory) ->
     // Every seal is opened before anything is written: a backup that only half opens is no place to go on from.
     let authentic = load::authenticate(snapshot.clone(), master, memory)?;
     if *authentic.store_id.as_bytes() != backup.store_id {
-        return Err(load::damaged("its header names another store than its records"));
+        return Err(stored::damaged("its header names another store than its records"));
     }
     let step = authentic.sealed.rotation.as_ref().map(record::Rotation::step);
     let keyring = load::open(authentic, memory)?.keyring;
-    let identity = keyring.identity.clone().ok_or_else(|| load::damaged("record identity does not open"))?;
+    let identity = keyring.identity.clone().ok_or_else(|| stored::damaged("record identity does not open"))?;
     let waiting = keyring.keys.values().filter(|key| key.is_promoting()).count();
     let ends_a_rotation = u64::from(step == Some(RotationStep::Backup));
     Ok(Proven {

@@ -3,6 +3,7 @@
 //! Must never keep a key: whoever asks drops what it was given.
 //! Called by the operations of a rotation; implemented by `cli` over `config`.
 
+use crate::custody::id::Fingerprint;
 use crate::custody::keys::MasterKey;
 
 /// What a change of the source takes to reach the daemon.
@@ -24,6 +25,28 @@ pub struct HeldKey {
     pub renewal: Renewal,
     /// The key.
     pub key: MasterKey,
+}
+
+/// A key source with what it yields.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SourceView {
+    /// How people know it.
+    pub name: String,
+    /// The key it yields.
+    pub fingerprint: Fingerprint,
+    /// What a change of it takes.
+    pub renewal: Renewal,
+}
+
+/// What the sources yield.
+#[must_use]
+pub fn views(held: &[HeldKey]) -> Vec<SourceView> {
+    let view = |held: &HeldKey| SourceView {
+        name: held.source.clone(),
+        fingerprint: held.key.fingerprint(),
+        renewal: held.renewal,
+    };
+    held.iter().map(view).collect()
 }
 
 /// A source that cannot be read, or holds no key: a sentence with what mends it, and no byte of what is there.

@@ -12,7 +12,7 @@ use crate::operations::backup;
 use crate::operations::check::online::SelfCheck;
 use crate::operations::check::state::Outcome;
 use crate::operations::decrypt;
-use crate::operations::drills::DrillKind;
+use crate::operations::drill::DrillKind;
 use crate::operations::export_keyring::export_keyring;
 use crate::operations::inspect::{Proof, inspect, prove};
 use crate::operations::issue_canary::issue_canary;

@@ -12,7 +12,7 @@ mod new_root;
 mod new_versions;
 pub mod refusal;
 pub mod report;
-pub(super) mod reseal;
+mod reseal;
 pub mod rotate;
 pub mod steps;
 
@@ -41,9 +41,9 @@ mod steps_tests;
 #[cfg(test)]
 mod writer_tests;
 
-use super::load::damaged;
 use super::refusal::Refusal;
 use super::start_failure::StartFailure;
+use super::stored::damaged;
 use crate::custody::id::Fingerprint;
 use crate::store::record;
 
@@ -96,6 +96,15 @@ pub struct Rotation {
     pub step: Step,
     /// The old key was shared with components.
     pub old_shared: bool,
+}
+
+/// How far the making anew of seals is.
+#[derive(Default)]
+pub struct Resealed {
+    /// The last record that was looked at.
+    to: String,
+    done: usize,
+    total: usize,
 }
 
 impl Rotation {

@@ -5,7 +5,7 @@
 
 use super::super::ledger::Ledger;
 use super::super::rfc3339;
-use super::key_sources::{HeldKey, Renewal};
+use super::key_sources::{Renewal, SourceView, views};
 use super::refusal::RotationRefusal;
 use super::{Rotation, State};
 use crate::custody::id::Fingerprint;
@@ -16,17 +16,6 @@ use crate::telemetry::events;
 use std::cell::Cell;
 use std::error::Error;
 use std::path::Path;
-
-/// A key source with what it yields.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SourceView {
-    /// How people know it.
-    pub name: String,
-    /// The key it yields.
-    pub fingerprint: Fingerprint,
-    /// What a change of it takes.
-    pub renewal: Renewal,
-}
 
 /// What a call of a rotation answers.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,17 +40,6 @@ pub struct Report {
     pub other_uses: Vec<String>,
     /// What comes next.
     pub next: Vec<String>,
-}
-
-/// What the sources yield.
-#[must_use]
-pub fn views(held: &[HeldKey]) -> Vec<SourceView> {
-    let view = |held: &HeldKey| SourceView {
-        name: held.source.clone(),
-        fingerprint: held.key.fingerprint(),
-        renewal: held.renewal,
-    };
-    held.iter().map(view).collect()
 }
 
 impl Ledger {

@@ -6,6 +6,7 @@
 use super::super::keyring::Keyring;
 use super::super::ledger::{Change, Ledger};
 use super::super::refusal::Refusal;
+use super::Resealed;
 use crate::custody::id::{Fingerprint, VersionId};
 use crate::custody::record_seal;
 use crate::store::record::{self, RecordName};
@@ -16,15 +17,6 @@ const SEALS_AT_ONCE: usize = 96;
 
 /// Records that one step looks at: a resumed one passes over many that are done.
 const LOOKS_AT_ONCE: usize = 500;
-
-/// How far it is.
-#[derive(Default)]
-pub struct Resealed {
-    /// The last record that was looked at.
-    to: String,
-    done: usize,
-    total: usize,
-}
 
 /// Whether a record holds a seal under the root.
 pub(super) fn is_sealed(name: &str) -> bool {
