@@ -1,7 +1,7 @@
 //! A drill that succeeded: a copy of the master key, or a backup with one, was tried. As the store keeps it.
 //!
 //! Must never keep one of a key that no longer opens the store.
-//! Called by `load` and `commit`, which read the drills of a store, by `record_drill`, and by `drills`, which judges them.
+//! Called by `load` and `commit`, which read the drills of a store, by `record_drill`, and by `due`, which judges them.
 
 use crate::custody::id::Fingerprint;
 use crate::store::record;

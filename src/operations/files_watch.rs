@@ -13,7 +13,7 @@ use std::time::Duration;
 const PATIENCE: Duration = Duration::from_millis(200);
 
 /// A directory or socket whatever its name: device and inode; none where there is none.
-type Identity = Option<(u64, u64)>;
+pub(super) type Identity = Option<(u64, u64)>;
 
 /// What a look found.
 #[derive(Debug, PartialEq, Eq)]
@@ -25,8 +25,8 @@ pub(super) struct Found {
 /// What was found beside the store. A mark is another file after each commit: of it is known whether it is there.
 #[derive(Debug, Default)]
 pub struct Seen {
-    pub(super) mark: Option<bool>,
-    pub(super) backups: Option<Identity>,
+    mark: Option<bool>,
+    backups: Option<Identity>,
     /// As they were at the first look.
     sockets: Option<Vec<Identity>>,
     looker: Option<Looker>,
@@ -74,6 +74,16 @@ impl Seen {
         compared.filter(|(_, (first, now))| first.is_some() && *first != now).map(|(path, _)| path.clone()).collect()
     }
 
+    /// Whether the mark is there and was not, or the other way round.
+    pub(super) fn mark_differs(&mut self, now: bool) -> bool {
+        differs(&mut self.mark, now)
+    }
+
+    /// Whether the directory is another one than it was, or gone.
+    pub(super) fn backups_differ(&mut self, now: Identity) -> bool {
+        differs(&mut self.backups, now)
+    }
+
     /// Whether it knows nothing of the directory yet that it was asked.
     #[cfg(test)]
     pub(super) fn is_waiting(&self) -> bool {
@@ -100,7 +110,7 @@ impl Looker {
 }
 
 /// Takes what is so now; whether that was otherwise before. The first look is what later ones are compared with.
-pub(super) fn differs<T: PartialEq>(before: &mut Option<T>, now: T) -> bool {
+fn differs<T: PartialEq>(before: &mut Option<T>, now: T) -> bool {
     let differs = before.as_ref().is_some_and(|before| *before != now);
     *before = Some(now);
     differs

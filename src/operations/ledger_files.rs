@@ -4,7 +4,6 @@
 //! Must never change anything, read more than a record, nor wait for a place that the store does not need.
 //! Called by the writer, between its jobs.
 
-use super::files_watch::differs;
 use super::ledger::Ledger;
 use crate::store::record;
 
@@ -16,10 +15,10 @@ impl Ledger {
         let _ = self.read(record::META);
         // The mark lies beside the store, which has just been read.
         let mark = self.places.mark.exists();
-        self.in_doubt |= differs(&mut self.seen.mark, mark);
+        self.in_doubt |= self.seen.mark_differs(mark);
         let sockets = &self.engine.facts.sockets;
         if let Some(found) = self.seen.found(&self.places.backups, sockets) {
-            self.in_doubt |= differs(&mut self.seen.backups, found.backups);
+            self.in_doubt |= self.seen.backups_differ(found.backups);
             self.engine.found_gone(self.seen.gone(sockets, found.sockets));
         }
     }

@@ -19,7 +19,7 @@ mod damage_tests;
 pub mod decrypt;
 pub mod delete_key;
 pub mod drill;
-pub mod drills;
+pub mod due;
 pub mod encrypt;
 pub mod engine;
 pub mod export_keyring;

@@ -71,5 +71,5 @@ fn back_up(ledger: &mut Ledger) {
 }
 
 #[cfg(test)]
-#[path = "drill_tests.rs"]
+#[path = "record_drill_tests.rs"]
 mod tests;

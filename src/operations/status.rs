@@ -4,7 +4,7 @@
 //! Called by `rpc::key_admin`.
 
 use super::check::state::{Outcome, SelfCheckState};
-use super::drills::{self, BackupAge, DrillState};
+use super::due::{self, BackupAge, DrillState};
 use super::engine::{Confinement, Engine, Facts, Sandbox};
 use super::health::{Health, StoreState};
 use super::keyring::{DataKey, Keyring};
@@ -174,7 +174,7 @@ fn warnings(keyring: &Keyring, engine: &Engine) -> Vec<String> {
                 .to_owned(),
         );
     }
-    warnings.extend(drills::warnings(keyring, engine));
+    warnings.extend(due::warnings(keyring, engine));
     if !engine.facts.memfd_secret {
         warnings.push(NO_MEMFD_SECRET.to_owned());
     }

@@ -1,7 +1,7 @@
 //! Records of a snapshot, decoded: one that is missing or says nothing is damage.
 //!
 //! Must never take a record of a newer schema for a damaged one, nor believe what it decodes.
-//! Called by whoever reads a store that is not open yet.
+//! Called by whoever reads records: of a store at a start, of a backup, in a check; and by `rotation` for the record `master`.
 
 use super::start_failure::StartFailure;
 use crate::store::port::Snapshot;

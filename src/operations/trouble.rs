@@ -1,7 +1,7 @@
 //! What the store or its mark refused last, until it works again.
 //!
 //! Must never be forgotten before what was refused is done.
-//! Held by `ledger`; told and tried again by `ledger_trouble`.
+//! Held by `ledger`; changed by `ledger_trouble` alone, which tells it to whoever watches.
 
 use super::refusal::StoreTrouble;
 

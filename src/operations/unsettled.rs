@@ -1,7 +1,7 @@
-//! A change whose outcome is not known: what it would mean is kept until the store shows whether it is there.
+//! A change whose outcome is not known: whether it is there, the store is asked until it shows.
 //!
 //! Must never go on from what the store shows unless this ledger wrote exactly that.
-//! Called by `commit` when the store reported a failure, by `trouble` as time passes, and by the writer after a panic.
+//! Called by `commit` when the store reported a failure, by `ledger_trouble` as time passes, and by the writer after a panic.
 
 use super::ledger::Ledger;
 use super::load;

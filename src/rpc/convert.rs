@@ -9,7 +9,7 @@ use crate::operations::check::state::{Outcome, SelfCheckState};
 use crate::operations::create_key::Created;
 use crate::operations::decrypt::{Format, Opened};
 use crate::operations::drill::Drill;
-use crate::operations::drills::DrillState;
+use crate::operations::due::DrillState;
 use crate::operations::encrypt::Sealed;
 use crate::operations::engine::{Confinement, Sandbox};
 use crate::operations::health::StoreState;

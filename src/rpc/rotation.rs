@@ -4,8 +4,7 @@
 //! Called by the handlers of `key_admin`, and by `convert` for GetStatus.
 
 use crate::operations::Fingerprint;
-use crate::operations::rotation::key_sources::Renewal;
-use crate::operations::rotation::key_sources::SourceView;
+use crate::operations::rotation::key_sources::{Renewal, SourceView};
 use crate::operations::rotation::report::Report;
 use crate::operations::rotation::{Rotation, State, Step};
 use crate::operations::status::RotationStatus;

@@ -1,5 +1,7 @@
 //! Files that import each other: inside a room too, whoever names a file stands above it.
 //!
+//! A method is no name: files that give one type its methods may call each other's.
+//!
 //! Must never take what a module passes on for its own: the name leads to the file that declares it.
 //! Called by `check`.
 

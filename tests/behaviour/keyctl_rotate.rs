@@ -143,7 +143,7 @@ fn a_key_that_was_made_and_not_begun_with_is_kept() {
     // Where nobody can be asked, nothing is made.
     rotate(&daemon, &["begin", "--generate"]).expect(64).saying(&["--yes"]);
     assert!(!is_there(&next));
-    // The daemon refuses after the key is durable: the backups' directory is gone.
+    // The daemon refuses after the key is durable: a file stands where the backups' directory was.
     installation.break_backups();
     rotate(&daemon, &["begin", "--generate", "--yes"]).expect(75).saying(&[
         "backup",

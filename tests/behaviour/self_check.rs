@@ -117,7 +117,7 @@ fn a_backup_that_is_gone_or_cannot_be_written_is_told() {
     );
     assert_eq!(health(&daemon, ADMIN), ServingStatus::Serving, "the store is good");
     daemon.keyctl(&["status"]).run(KEYCTL).expect(0).saying(&["The self-check found a problem", "PROBLEMS at"]);
-    // The backups that were there are gone, and only what is in the way.
+    // The backups go, and so does what is in the way.
     std::fs::remove_dir_all(installation.path("backup.away")).unwrap();
     std::fs::remove_file(installation.path("backup")).unwrap();
     comes_to(&daemon, "it is mended", |check| check.result() == SelfCheckResult::Sound);

@@ -1,7 +1,7 @@
 //! How many instructions the daemon executes for an Encrypt of 1 KiB, on all the threads that serve. `tests/bench/wiping`, which
 //! the gate calls.
 //!
-//! Must never count what the kernel does, what the client does, nor what the daemon does by the clock. Called by
+//! Must never count what the kernel does, what the client does, nor what its writer does by the clock. Called by
 //! `tests/bench/wiping`, twice: built as it is, and with the feature `danger-no-wipe`.
 //!
 //! The daemon runs in a process of its own, which is this program too: with the allocator of the binaries, and with a store,

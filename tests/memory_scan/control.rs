@@ -1,6 +1,6 @@
 //! The positive control: this binary again, as a process that holds one of each, and is found out by the same search.
 //!
-//! Must never count a copy that lies somewhere else than where it was planted. Called by `main`.
+//! Must never count a copy that lies somewhere else than where it was planted. Called by `program`.
 
 use crate::aes::{self, LAYOUTS};
 use crate::forms;

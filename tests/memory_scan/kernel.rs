@@ -1,6 +1,6 @@
 //! What the kernel itself gives: whether memory from memfd_secret is to be had, as a program of its own finds out.
 //!
-//! Must never ask by the daemon's own code, which is judged by the answer. Called by `main`.
+//! Must never ask by the daemon's own code, which is judged by the answer. Called by `program`.
 
 use crate::keys::Outcome;
 use crate::watch::Kept;

@@ -1,6 +1,6 @@
 //! A life where memfd_secret is refused: the keys lie in locked pages, where each is found, and nowhere else.
 //!
-//! Must never drop a key: all that were ever held are to be found. Called by `main`.
+//! Must never drop a key: all that were ever held are to be found. Called by `program`.
 
 use crate::installation::{Installation, Start};
 use crate::keys::{Keys, Outcome};

@@ -1,6 +1,6 @@
 //! The life of one released daemon, and the moments at which all of its memory is searched.
 //!
-//! Must never lead it through less than what it is used for, refusals among it. Called by `main`.
+//! Must never lead it through less than what it is used for, refusals among it. Called by `program`.
 
 use crate::caller::{KINDS, Kind};
 use crate::installation::{Installation, Start};

@@ -1,6 +1,6 @@
 //! A life of a daemon that only opens: `serve --salvage`, behind a life that sealed.
 //!
-//! Must never take a change for refused that was not. Called by `main`.
+//! Must never take a change for refused that was not. Called by `program`.
 
 use crate::caller::Kind;
 use crate::installation::{Installation, Start};

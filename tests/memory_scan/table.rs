@@ -1,6 +1,6 @@
 //! The table that the scan ends with, every finding, and one line for machines.
 //!
-//! Must never show a byte of what was found, nor hide a finding behind a sum. Printed by `main`.
+//! Must never show a byte of what was found, nor hide a finding behind a sum. Printed by `program`.
 
 use crate::caller::LAST;
 use crate::control::Control;
@@ -73,6 +73,9 @@ fn judge(moment: &Moment, problems: &mut Vec<String>) {
     }
     if scan.bytes < LEAST_BYTES {
         problems.push(format!("{name}: {} bytes alone were read", scan.bytes));
+    }
+    if !moment.idle && moment.connections == 0 {
+        problems.push(format!("{name}: no connection was open any more"));
     }
     if scan.secret_pages_read > 0 {
         problems.push(format!("{name}: {} pages of memfd_secret could be read", scan.secret_pages_read));

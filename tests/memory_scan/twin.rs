@@ -1,7 +1,7 @@
 //! The release's twin, which is built with fault points: calls that panic while key objects stand on the stack, and a start
 //! that a panic ends.
 //!
-//! Must never be taken for the binary that is released: each of its moments says what it is. Called by `main`.
+//! Must never be taken for the binary that is released: each of its moments says what it is. Called by `program`.
 
 use crate::ending::run_to_its_end;
 use crate::installation::{Installation, Start};

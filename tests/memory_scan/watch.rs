@@ -158,8 +158,8 @@ impl Watch {
     }
 
     pub fn look(&mut self, name: &str, idle: bool) -> Outcome<()> {
-        let scan = scan(self.daemon.id(), &self.known)?;
         let connections = Process::sockets(self.daemon.id()).saturating_sub(self.sockets);
+        let scan = scan(self.daemon.id(), &self.known)?;
         let owed = match self.kept {
             Kept::EachInLockedPages => self.keys.held().map(str::to_owned).collect(),
             Kept::InSecretPages | Kept::InLockedPages | Kept::Nowhere => Vec::new(),

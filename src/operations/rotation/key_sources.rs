@@ -1,7 +1,8 @@
 //! The master key's sources as a rotation sees them: read anew at each question, each with the key it yields.
 //!
 //! Must never keep a key: whoever asks drops what it was given.
-//! Called by the operations of a rotation; implemented by `cli` over `config`.
+//! Called by the operations of a rotation; implemented by `cli` over `config`. What they yield, as it is shown, is held by `engine` and
+//! told by `report` and `rpc`.
 
 use crate::custody::id::Fingerprint;
 use crate::custody::keys::MasterKey;

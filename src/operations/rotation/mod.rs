@@ -100,7 +100,7 @@ pub struct Rotation {
 
 /// How far the making anew of seals is.
 #[derive(Default)]
-pub struct Resealed {
+pub(super) struct Resealed {
     /// The last record that was looked at.
     to: String,
     done: usize,

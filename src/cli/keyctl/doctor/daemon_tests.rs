@@ -170,7 +170,7 @@ fn a_socket_whose_file_is_gone_is_made_anew_by_whoever_made_it() {
 
 #[test]
 fn every_beginning_that_a_warning_is_known_by_is_one_of_the_daemons() {
-    let words = [include_str!("../../../operations/status.rs"), include_str!("../../../operations/drills.rs")].concat();
+    let words = [include_str!("../../../operations/status.rs"), include_str!("../../../operations/due.rs")].concat();
     for begin in TOLD.iter().flat_map(|told| told.begins).chain([&OF_SANDBOX]) {
         let is_said = ["\"", "= \"", "(\""].iter().any(|before| words.contains(&format!("{before}{begin}")));
         assert!(is_said, "no warning begins with {begin:?}");

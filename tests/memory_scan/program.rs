@@ -1,7 +1,7 @@
 //! The memory scan: all of the memory of the live release daemon is searched for keys, key schedules and plaintexts.
 //!
-//! Must never pass where it did not run, nor ask the daemon for a way in: it reads as root. Run by `tests/memory_scan/run`;
-//! without `--daemon FILE --twin FILE --kernel FILE`, as `cargo test` runs it, it says that no daemon was looked at.
+//! Must never pass where it did not run, nor ask the daemon for a way in: it reads as root. Run by `tests/memory_scan/run`, with
+//! `--daemon FILE --twin FILE --kernel FILE`.
 #![allow(
     missing_docs,
     clippy::unwrap_used,
@@ -66,10 +66,6 @@ fn main() -> ExitCode {
     if let Some(outcome) = confined::become_asked_for(&words) {
         return end(outcome.map(|()| ExitCode::FAILURE));
     }
-    // Cargo only asks what tests there are.
-    if words.iter().any(|word| word == "--list") {
-        return ExitCode::SUCCESS;
-    }
     match arguments(&words) {
         Ok(arguments) => run(&arguments),
         Err(problem) => {
@@ -89,8 +85,6 @@ fn arguments(words: &[String]) -> Result<Arguments, String> {
             "--twin" => arguments.twin = Some(value()?.into()),
             "--kernel" => arguments.kernel = Some(value()?.into()),
             "--calls" => arguments.calls = value()?.parse().map_err(|_| "no number of calls".to_owned())?,
-            // What cargo test and its like hand to every test binary.
-            "--quiet" | "-q" | "--nocapture" | "--show-output" => {}
             other => return Err(format!("{other}: not known")),
         }
     }
@@ -100,9 +94,9 @@ fn arguments(words: &[String]) -> Result<Arguments, String> {
 fn run(arguments: &Arguments) -> ExitCode {
     let (Some(daemon), Some(twin), Some(kernel)) = (&arguments.daemon, &arguments.twin, &arguments.kernel) else {
         eprintln!(
-            "NOT RUN: memory_scan: it looks at a released daemon and its twin, which tests/memory_scan/run builds"
+            "memory_scan: it looks at a released daemon and its twin, which tests/memory_scan/run builds\n{USAGE}"
         );
-        return ExitCode::SUCCESS;
+        return ExitCode::from(64);
     };
     if !nix::unistd::geteuid().is_root() {
         eprintln!("NOT RUN: memory_scan: only root may read the memory of a daemon that is not dumpable");
