@@ -17,10 +17,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 pub const CONNECTIONS: usize = 8;
-/// Calls at once on each connection.
-const AT_ONCE: usize = 6;
-/// The same where all are of one kind: together no more than may wait for the writer, if that is whom they ask.
-const ALONE_AT_ONCE: usize = 3;
+/// Calls at once on each connection: together no more than may wait for the writer, if that is whom all of them ask.
+const AT_ONCE: usize = 3;
 pub const LEGACY_BYTES: usize = 200;
 pub const DEADLINE: Duration = Duration::from_secs(60);
 /// What every message is bound to.
@@ -96,13 +94,13 @@ impl Load {
 
     /// Makes so many calls; gives how many of each kind were answered.
     pub async fn run(&self, calls: usize) -> Outcome<Vec<(&'static str, usize)>> {
-        work(self.callers(AT_ONCE)?, None, calls).await
+        work(self.callers()?, None, calls).await
     }
 
     /// Makes so many calls of one kind over all connections, behind those that give them something to work on; gives
     /// how many were answered.
     pub async fn run_alone(&self, kind: Kind, calls: usize) -> Outcome<Vec<(&'static str, usize)>> {
-        let mut callers = self.callers(ALONE_AT_ONCE)?;
+        let mut callers = self.callers()?;
         for caller in &mut callers {
             caller.prepare(kind).await?;
         }
@@ -110,7 +108,7 @@ impl Load {
     }
 
     /// So many callers on each connection.
-    fn callers(&self, at_once: usize) -> Outcome<Vec<Caller>> {
+    fn callers(&self) -> Outcome<Vec<Caller>> {
         let one = |number: usize| {
             Ok(Caller {
                 client: self.clients[number % CONNECTIONS].clone(),
@@ -126,7 +124,7 @@ impl Load {
                 sampled: Arc::clone(&self.sampled),
             })
         };
-        (0..CONNECTIONS * at_once).map(one).collect()
+        (0..CONNECTIONS * AT_ONCE).map(one).collect()
     }
 
     /// So many Encrypts and as many Decrypts over all connections, of which the last half must break off by a bug; gives how
