@@ -3,14 +3,14 @@
 //! Must never acknowledge what is not durable, nor let memory and disk tell different stories.
 //! Called by the operations that change something, on the writer's thread alone.
 
+use super::batch_digests::{apply, undo};
 use super::keyring::Keyring;
 use super::ledger::{Change, Ledger};
-use super::phase::{Phase, Unsettled, undo};
+use super::phase::{Phase, Unsettled};
 use super::refusal::Refusal;
 use super::rotation::Rotation;
 use super::unsettled::Settled;
 use super::{drill, fault, load};
-use crate::custody::digests::Digests;
 use crate::custody::snapshot;
 use crate::store::port::{Batch, Snapshot, StoreError};
 use crate::store::record;
@@ -206,16 +206,6 @@ impl Ledger {
             self.store_works(Some(problem));
         }
         fault::point("mark");
-    }
-}
-
-/// Brings digests up to a batch.
-pub(super) fn apply(digests: &mut Digests, batch: &Batch) {
-    for name in &batch.deletes {
-        digests.remove(name);
-    }
-    for (name, value) in &batch.puts {
-        digests.insert(name, snapshot::digest(value));
     }
 }
 

@@ -3,7 +3,7 @@
 //! Must never make anything where a store, a mark or a backup tells that there was one.
 //! Called by `cli` for `init`, `[store] create = true` and `--dev`, with the directory locked.
 
-use super::commit::apply;
+use super::batch_digests::apply;
 use super::key_records::{self, Maker};
 use super::keyring::DataKey;
 use super::ledger::Places;

@@ -3,7 +3,7 @@
 //! Must never let the store use a generation that may have been seen, nor an export of the lost time pass for new.
 //! Called by `restore` and `accept`.
 
-use super::commit::apply;
+use super::batch_digests::apply;
 use super::load::Authentic;
 use super::start_failure::StartFailure;
 use super::stored;

@@ -6,6 +6,7 @@
 pub mod accept;
 pub mod adopt_legacy_key;
 pub mod backup;
+mod batch_digests;
 pub mod check;
 pub mod check_key;
 mod claim;

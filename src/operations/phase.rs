@@ -3,14 +3,10 @@
 //! Must never drop a change that may be in the store: all that it would mean is kept with it.
 //! Held by `ledger`; led on by `commit` and `unsettled`.
 
+use super::batch_digests::Undo;
 use super::keyring::Keyring;
-use crate::custody::digests::Digests;
 use crate::custody::keys::{MasterKey, RootKey};
-use crate::store::port::Batch;
 use crate::store::record;
-
-/// What the digests of records were.
-pub(super) type Undo = Vec<(String, Option<[u8; 32]>)>;
 
 /// A change that was sent to the store, and all that memory takes over when it is kept.
 pub(super) struct Unsettled {
@@ -61,20 +57,5 @@ impl Phase {
                 None
             }
         }
-    }
-}
-
-/// What the digests of a batch's records are, for [`revert`].
-pub(super) fn undo(digests: &Digests, batch: &Batch) -> Undo {
-    batch.puts.keys().chain(&batch.deletes).map(|name| (name.clone(), digests.get(name))).collect()
-}
-
-/// Brings digests back to what they were before a batch, however much of it they have.
-pub(super) fn revert(digests: &mut Digests, undo: &Undo) {
-    for (name, before) in undo {
-        match before {
-            Some(digest) => digests.insert(name, *digest),
-            None => digests.remove(name),
-        };
     }
 }

@@ -3,9 +3,10 @@
 //! Must never go on from what the store shows unless this ledger wrote exactly that.
 //! Called by `commit` when the store reported a failure, by `ledger_trouble` as time passes, and by the writer after a panic.
 
+use super::batch_digests::revert;
 use super::ledger::Ledger;
 use super::load;
-use super::phase::{Phase, revert};
+use super::phase::Phase;
 use super::refusal::Refusal;
 use crate::custody::keys::RootKey;
 use crate::custody::snapshot;

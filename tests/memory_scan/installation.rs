@@ -4,6 +4,7 @@
 
 use crate::confined;
 use crate::keys::Outcome;
+use servos_keyd::config::settings::Limits;
 use std::fs;
 use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
@@ -14,8 +15,6 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 const PATIENCE: Duration = Duration::from_secs(30);
-/// What the daemon has of itself.
-const IDLE_CONNECTION: Duration = Duration::from_secs(10);
 
 /// How a daemon is started.
 #[derive(Default)]
@@ -43,7 +42,8 @@ impl Installation {
     pub fn make(binary: &Path, key: &[u8; 32]) -> Outcome<Self> {
         let directory = tempfile::Builder::new().prefix("keyd-scan-").tempdir()?;
         fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o700))?;
-        let this = Self { directory, binary: binary.to_owned(), idle_connection: IDLE_CONNECTION };
+        let idle_connection = Limits::default().idle_connection;
+        let this = Self { directory, binary: binary.to_owned(), idle_connection };
         this.write_key("master.key", key)?;
         let at = |name: &str| this.path(name).display().to_string();
         let configuration = format!(
